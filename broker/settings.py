@@ -1,0 +1,132 @@
+"""Every setting, once: from the environment (``HARDPOSE_*``), else ``hardpose.toml``, else the default.
+
+This is the only module that reads the environment. Nested values use two underscores:
+``HARDPOSE_SAMPLING__CANDIDATES_PER_SECOND=4``.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from broker.errors import SettingsError
+from broker.messages import Comparison, DuplicateRule, FullBodyRule, Sampling, TeacherGates
+
+
+def _cache_folder() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hardpose" / "weights"
+
+
+class Settings(BaseSettings):
+    """All settings. A value that cannot be used is refused with its name when the program starts."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="HARDPOSE_", env_nested_delimiter="__", extra="forbid", validate_default=True
+    )
+
+    # --- where things are ---
+    home: Path = Path("hardpose-out/state")
+    """Folder of the catalog, the artifacts, the embedded broker and the logs, unless URLs say otherwise."""
+    weights_dir: Path = Field(default_factory=_cache_folder)
+    """Downloaded weights; shared by all jobs, safe to delete."""
+    temp_dir: Path = Path(tempfile.gettempdir())
+    """Folder for partial downloads and copies of remote artifacts."""
+    broker_url: SecretStr | None = None
+    """``redis://``, ``rediss://`` or ``amqp://``. Without it an embedded Valkey server is started."""
+    control_url: SecretStr | None = None
+    """Redis for the small shared state when the broker is not Redis; by default the broker itself."""
+    catalog_url: SecretStr | None = None
+    """``postgresql+psycopg://...`` or ``sqlite:///...``; by default a SQLite file in ``home``."""
+    artifacts_url: str | None = None
+    """``s3://bucket/prefix``, ``gs://``, ``az://`` or ``file:///folder``; by default a folder in ``home``."""
+
+    # --- the work ---
+    placement: str = "pose | mask | me | compare"
+    """Which stages share a queue: ``|`` parts queues, ``+`` joins stages in one process."""
+    pose_model: str = "blazepose"
+    mask_model: str = "blazepose"
+    device_model: str = "litert"
+    """The device: an entry point's name, or the path of a ``.tflite`` file."""
+    device_threshold: float = Field(0.5, gt=0, lt=1)
+    """Probability from which a pixel of the device's output counts as person."""
+    sampling: Sampling = Sampling()
+    rule: FullBodyRule = FullBodyRule()
+    duplicates: DuplicateRule = DuplicateRule()
+    teacher: TeacherGates = TeacherGates()
+    comparison: Comparison = Comparison()
+
+    # --- limits on what is taken in ---
+    max_video_bytes: int = Field(4 * 1024**3, gt=0)
+    max_duration_seconds: float = Field(4 * 3600.0, gt=0)
+    max_frame_pixels: int = Field(4096 * 2304, gt=0)
+    """Largest frame, in pixels; an 8K frame takes 100 MB as RGB and no device works at that size."""
+    download_timeout_seconds: float = Field(1800.0, gt=0)
+    allow_networks: tuple[str, ...] = ()
+    """Private networks (CIDR) that a link may reach, for example ``["10.1.2.0/24"]``; none by default."""
+
+    # --- the queue ---
+    visibility_timeout: int = Field(60, ge=2)
+    """Seconds after which the messages of a worker that died are given to another; leases are renewed."""
+    max_attempts: int = Field(3, ge=1)
+    """Starts of one stage on one segment before the segment is called poison."""
+    soft_time_limit: int = Field(600, gt=0)
+    """Seconds after which a stage is told to stop."""
+    hard_time_limit: int = Field(660, gt=0)
+    """Seconds after which its process is killed."""
+    threads: int = Field(1, ge=1)
+    """Threads of each model, of OpenCV and of the decoder in one worker process."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the base class fixes the name
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the base class fixes the name
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The command line before the environment before ``hardpose.toml`` (or ``HARDPOSE_CONFIG``)."""
+        file = Path(os.environ.get("HARDPOSE_CONFIG", "hardpose.toml"))
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=file)
+
+    @property
+    def catalog(self) -> str:
+        """The catalog's URL, password included: never log it."""
+        if self.catalog_url is not None:
+            return self.catalog_url.get_secret_value()
+        return f"sqlite:///{self.home.absolute() / 'catalog.sqlite'}"
+
+    @property
+    def artifacts(self) -> str:
+        """The artifact store's URL."""
+        return self.artifacts_url or (self.home.absolute() / "artifacts").as_uri()
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Reads the settings.
+
+    Args:
+        **overrides: values from the command line; ``None`` means not given.
+
+    Raises:
+        SettingsError: names the setting, its value's fault and where it was set.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return Settings(**given)  # type: ignore[arg-type]
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "__".join(str(part) for part in first["loc"]).upper()
+        raise SettingsError(
+            f"The setting HARDPOSE_{name} cannot be used: {first['msg']}.",
+            "Set it right in the environment, in hardpose.toml or on the command line.",
+        ) from error

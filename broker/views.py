@@ -1,0 +1,70 @@
+"""What the catalog answers: read-only views for the command line, the data set and the API."""
+
+from enum import StrEnum
+
+from broker.messages import Drop, Failure, Frozen, Funnel, Keeper, Recipe, Video
+
+
+class State(StrEnum):
+    """Where a link or a segment stands."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    PARTIAL = "partial"
+    """Links only: some segments are done, some failed."""
+    FAILED = "failed"
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing more will happen to it by itself."""
+        return self in (State.DONE, State.PARTIAL, State.FAILED)
+
+
+class SegmentView(Frozen):
+    """A segment as the catalog knows it."""
+
+    index: int
+    start_ms: int
+    end_ms: int
+    state: State
+    funnel: Funnel = Funnel()
+    drops: tuple[Drop, ...] = ()
+    keepers: tuple[Keeper, ...] = ()
+    """Decided keepers, by time."""
+    failure: Failure | None = None
+
+
+class LinkView(Frozen):
+    """One link of a job, with its video once that is known."""
+
+    position: int
+    link: str
+    state: State
+    failure: Failure | None = None
+    video: Video | None = None
+    segments: tuple[SegmentView, ...] = ()
+
+    def funnel(self) -> Funnel:
+        """The sum over the finished segments."""
+        return sum((s.funnel for s in self.segments), Funnel())
+
+
+class JobView(Frozen):
+    """A job: some links under one recipe."""
+
+    id: str
+    recipe: Recipe
+    created_at: str
+    """UTC, ISO 8601."""
+    links: tuple[LinkView, ...] = ()
+
+    @property
+    def final(self) -> bool:
+        """Whether every link has ended."""
+        return all(link.state.final for link in self.links)
+
+    def funnel(self) -> Funnel:
+        """The sum over the job's distinct videos: a video asked for twice counts once."""
+        seen: dict[str, LinkView] = {link.video.id: link for link in self.links if link.video}
+        return sum((link.funnel() for link in seen.values()), Funnel())

@@ -1,0 +1,1 @@
+"""The work: one file per stage, and the chain that joins them."""

@@ -1,0 +1,68 @@
+"""The pictures of one segment: written to the artifact store, and kept in memory for the stages that follow."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from broker.artifacts import Artifacts
+from broker.errors import ArtifactMissing
+from broker.messages import Segment
+from workers.contracts import Image, Mask
+
+JPEG_QUALITY = 95
+
+
+class Frames:
+    """Frames and masks of one segment, by artifact key.
+
+    Keeps the *encoded* bytes of what was written (a 1080p frame is 0.4 MB as JPEG, 6 MB as pixels), so a
+    group of fused stages reads nothing back from the store, and sees the very pixels that a stage on
+    another machine would see.
+    """
+
+    def __init__(self, artifacts: Artifacts) -> None:
+        self._artifacts = artifacts
+        self._written: dict[str, bytes] = {}
+
+    @contextmanager
+    def source(self, segment: Segment) -> Iterator[Path]:
+        """A local path of the segment's video, valid inside the ``with``."""
+        with self._artifacts.local_path(segment.video.artifact) as path:
+            yield path
+
+    def put_image(self, key: str, image: Image) -> None:
+        """Stores ``image`` (H x W x 3 uint8 RGB) as JPEG."""
+        bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+        self._put(key, ".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+
+    def image(self, key: str) -> Image:
+        """The stored frame, H x W x 3 uint8 RGB."""
+        return cv2.cvtColor(self._decode(key, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+
+    def put_mask(self, key: str, mask: Mask) -> None:
+        """Stores ``mask`` (H x W bool) as a PNG of 0 and 255."""
+        self._put(key, ".png", mask.astype(np.uint8) * 255, [cv2.IMWRITE_PNG_COMPRESSION, 3])
+
+    def mask(self, key: str) -> Mask:
+        """The stored mask, H x W bool."""
+        return self._decode(key, cv2.IMREAD_GRAYSCALE) > 127
+
+    def _put(self, key: str, suffix: str, pixels: np.ndarray, options: list[int]) -> None:
+        ok, data = cv2.imencode(suffix, pixels, options)
+        if not ok:
+            raise ValueError(f"OpenCV could not encode {key}")
+        encoded = data.tobytes()
+        self._artifacts.put(key, encoded)
+        self._written[key] = encoded
+
+    def _decode(self, key: str, flags: int) -> np.ndarray:
+        data = self._written.get(key) or self._artifacts.get(key)
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        if pixels is None:
+            raise ArtifactMissing(
+                f"The stored picture {key} cannot be decoded.", "Delete it; running the job again writes it anew."
+            )
+        return pixels

@@ -1,0 +1,85 @@
+"""What a pose model, a teacher and a device have to offer. Images are H x W x 3 uint8, RGB."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+"""H x W x 3, uint8, RGB."""
+Mask = NDArray[np.bool_]
+"""H x W, True where the person is."""
+
+
+@dataclass(frozen=True)
+class Person:
+    """One person that a pose model found.
+
+    Attributes:
+        keypoints: 25 x 3 float32 in BODY_25 order: x, y in pixels, confidence in [0, 1]; 0 means absent.
+            A model that regresses points it cannot see must give them confidence 0.
+        box: x0, y0, x1, y1 in pixels, float32.
+        score: how sure the model is that this is a person, in [0, 1].
+    """
+
+    keypoints: NDArray[np.float32]
+    box: NDArray[np.float32]
+    score: float
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One person that a teacher segmented, with what it measured on the way.
+
+    Attributes:
+        mask: the frame's size.
+        score: in [0, 1].
+        stability: least IoU between the teacher's repeated looks; 1.0 for a teacher that looks once.
+        side: length in pixels that contacts with the frame's edge are measured against.
+    """
+
+    mask: Mask
+    score: float
+    stability: float = 1.0
+    side: float = 0.0
+    measures: dict[str, float] = field(default_factory=dict)
+
+
+class PoseModel(Protocol):
+    """Finds people. Built from a ModelSpec by its entry point in the group ``hardpose.pose``."""
+
+    def load(self) -> None:
+        """Loads weights into memory; called once in each process that uses the model."""
+
+    def find_people(self, images: Sequence[Image]) -> list[list[Person]]:
+        """The people of each image, best score first."""
+        ...
+
+
+class Teacher(Protocol):
+    """Segments people. Built from a ModelSpec by its entry point in the group ``hardpose.masks``."""
+
+    def load(self) -> None:
+        """Loads weights into memory; called once in each process that uses the model."""
+
+    def segment(self, image: Image, second_look: bool) -> list[Instance]:
+        """The people in ``image``, the main one first.
+
+        Args:
+            image: the frame.
+            second_look: also search for people that one look at the whole frame misses.
+        """
+        ...
+
+
+class Device(Protocol):
+    """Draws the device's masks. Built from a ModelSpec by its entry point in ``hardpose.devices``."""
+
+    def load(self) -> None:
+        """Loads weights into memory; called once in each process that uses the model."""
+
+    def masks(self, images: Sequence[Image]) -> list[Mask]:
+        """The device's mask of each image, at the image's size."""
+        ...
