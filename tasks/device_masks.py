@@ -1,0 +1,41 @@
+"""The me stage: what the device cuts out of each kept frame."""
+
+from broker.messages import Keeper, SegmentResult, Stage
+from tasks.faults import decide_open, require_frame_size
+from tasks.frames import Frames
+from tasks.timing import Stopwatch
+from workers.contracts import Device
+
+
+class DeviceMasks:
+    """Stage ``me``: stores the device's mask of every open keeper, at the frame's size.
+
+    Args:
+        device: draws the masks; it sees the stored JPEG's pixels, as the teacher does.
+    """
+
+    stage = Stage.ME
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+
+    def load(self) -> None:
+        """Loads the device's driver."""
+        self._device.load()
+
+    def run(self, result: SegmentResult, frames: Frames) -> SegmentResult:
+        """Gives each open keeper its ``device_key``.
+
+        Raises:
+            HardposeError: if the device cannot be used at all.
+        """
+        watch = Stopwatch()
+        done = decide_open(result, Stage.ME, lambda keeper: self._draw(keeper, result, frames))
+        return watch.stamp(done, Stage.ME)
+
+    def _draw(self, keeper: Keeper, result: SegmentResult, frames: Frames) -> Keeper:
+        image = frames.image(keeper.frame_key)
+        mask = require_frame_size(self._device.masks([image])[0], image, "The device")
+        key = result.segment.artifact_key(Stage.ME, keeper.time_ms, "png")
+        frames.put_mask(key, mask)
+        return keeper.model_copy(update={"device_key": key})
