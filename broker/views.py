@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from broker.messages import Drop, Failure, Frozen, Funnel, Keeper, Recipe, Video
+from broker.messages import Drop, Failure, Frozen, Funnel, Keeper, Recipe, Stage, Video
 
 
 class State(StrEnum):
@@ -32,6 +32,8 @@ class SegmentView(Frozen):
     drops: tuple[Drop, ...] = ()
     keepers: tuple[Keeper, ...] = ()
     """Decided keepers, by time."""
+    seconds: dict[Stage, float] = {}
+    """Wall-clock seconds that each stage took."""
     failure: Failure | None = None
 
 
