@@ -1,0 +1,161 @@
+"""The models by name: their descriptions, and how they are opened. Names are entry points."""
+
+import hashlib
+import json
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from broker.errors import MissingDependency, NotFound, SettingsError
+from broker.messages import ModelSpec, WeightsRef
+from broker.settings import Settings
+from workers.contracts import Device, PoseModel, Teacher
+
+POSE, MASKS, DEVICES = "hardpose.pose", "hardpose.masks", "hardpose.devices"
+"""Entry point groups; a stranger's package registers its own models in them."""
+
+
+class Weights(Protocol):
+    """What a model needs of the weights store."""
+
+    def path(self, ref: WeightsRef) -> Path:
+        """A verified local file, fetched first if need be."""
+        ...
+
+
+class ModelClass(Protocol):
+    """What an entry point has to name: a class with this constructor and this class method."""
+
+    def __call__(self, spec: ModelSpec, weights: Weights, threads: int = 1) -> Any:
+        """Describes the model; loads nothing yet."""
+
+    def default_spec(self) -> ModelSpec:
+        """The model's default description, whose ``name`` is the entry point's."""
+        ...
+
+
+def installed(group: str) -> list[str]:
+    """Names of the models of a group (``POSE``, ``MASKS``, ``DEVICES``), sorted."""
+    return sorted({point.name for point in entry_points(group=group)})
+
+
+def model_class(group: str, name: str) -> ModelClass:
+    """The class that an entry point names.
+
+    Raises:
+        NotFound: no such model; lists what is installed.
+        MissingDependency: the model's package needs another one that is not installed.
+    """
+    points: tuple[EntryPoint, ...] = tuple(entry_points(group=group, name=name))
+    if not points:
+        raise NotFound(
+            f"No model {name!r} is installed in the group {group}.",
+            f"Installed: {', '.join(installed(group)) or 'none'}. Install the package that provides it.",
+        )
+    try:
+        return cast(ModelClass, points[0].load())
+    except ImportError as error:
+        raise MissingDependency(
+            f"The model {name!r} ({points[0].value}) cannot be imported: {error}.",
+            "Install the packages it needs, for the embedded models: pip install 'hardpose[cpu]'.",
+        ) from error
+
+
+def pose_spec(settings: Settings) -> ModelSpec:
+    """The description of the pose model that the settings name.
+
+    Raises:
+        NotFound: see ``model_class``.
+    """
+    return model_class(POSE, settings.pose_model).default_spec()
+
+
+def mask_spec(settings: Settings) -> ModelSpec:
+    """The description of the teacher that the settings name.
+
+    Raises:
+        NotFound: see ``model_class``.
+    """
+    return model_class(MASKS, settings.mask_model).default_spec()
+
+
+def device_spec(settings: Settings) -> ModelSpec:
+    """The description of the device that the settings name, with their threshold.
+
+    ``settings.device_model`` is an entry point's name, or the path of a ``.tflite`` file. What the file
+    cannot say about itself (see ``DeviceOptions``) may stand in a JSON object beside it: for
+    ``me.tflite`` in ``me.json``.
+
+    Raises:
+        NotFound: no such entry point or file.
+        SettingsError: the JSON beside the file is no object of plain values.
+    """
+    if settings.device_model.endswith(".tflite"):
+        return _tflite_spec(Path(settings.device_model), settings.device_threshold)
+    spec = model_class(DEVICES, settings.device_model).default_spec()
+    if "threshold" not in spec.options:
+        return spec
+    return spec.model_copy(update={"options": {**spec.options, "threshold": settings.device_threshold}})
+
+
+def _tflite_spec(path: Path, threshold: float) -> ModelSpec:
+    if not path.is_file():
+        raise NotFound(f"The device's model {path} is not a file.", "Give the path of a .tflite file.")
+    data = path.read_bytes()
+    if not data:
+        raise SettingsError(f"The device's model {path} is empty.", "Give a .tflite file.")
+    ref = WeightsRef(
+        file=path.name,
+        sha256=hashlib.sha256(data).hexdigest(),
+        source=path.resolve().as_uri(),
+        licence="unknown",
+        size=len(data),
+    )
+    # The default options describe another network and stay out; those that are not given have defaults.
+    options = {"threshold": threshold, **_options_beside(path)}
+    return ModelSpec(name="litert", version=f"file-{path.stem}", weights=(ref,), options=options)
+
+
+def _options_beside(path: Path) -> dict[str, str | int | float | bool]:
+    beside = path.with_suffix(".json")
+    if not beside.is_file():
+        return {}
+    try:
+        options = json.loads(beside.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise SettingsError(f"{beside} is not JSON: {error}.", "Correct it or remove it.") from error
+    if not isinstance(options, dict) or not all(isinstance(v, str | int | float) for v in options.values()):
+        raise SettingsError(
+            f"{beside} is not a JSON object of plain values.", 'Write for example {"output": "logit"}.'
+        )
+    return options
+
+
+def open_pose(spec: ModelSpec, weights: Weights, threads: int = 1) -> PoseModel:
+    """The pose model that ``spec`` describes; loads nothing yet.
+
+    Raises:
+        NotFound: its entry point is not installed here.
+        SettingsError: an option cannot be used.
+    """
+    return cast(PoseModel, model_class(POSE, spec.name)(spec, weights, threads))
+
+
+def open_mask(spec: ModelSpec, weights: Weights, threads: int = 1) -> Teacher:
+    """The teacher that ``spec`` describes; loads nothing yet.
+
+    Raises:
+        NotFound: its entry point is not installed here.
+        SettingsError: an option cannot be used.
+    """
+    return cast(Teacher, model_class(MASKS, spec.name)(spec, weights, threads))
+
+
+def open_device(spec: ModelSpec, weights: Weights, threads: int = 1) -> Device:
+    """The device that ``spec`` describes; loads nothing yet.
+
+    Raises:
+        NotFound: its entry point is not installed here.
+        SettingsError: an option cannot be used.
+    """
+    return cast(Device, model_class(DEVICES, spec.name)(spec, weights, threads))

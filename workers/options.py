@@ -1,0 +1,45 @@
+"""Options of a model: from the plain values of a ModelSpec to a frozen dataclass, checked."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from typing import Any, TypeVar
+
+from broker.errors import SettingsError
+from broker.messages import ModelSpec
+
+Options = TypeVar("Options")
+
+
+def read_options(kind: type[Options], spec: ModelSpec) -> Options:
+    """An instance of the dataclass ``kind`` from ``spec.options``; what is not given keeps its default.
+
+    Raises:
+        SettingsError: an option is unknown or of the wrong type; names it and lists the known ones.
+    """
+    known = {field.name: field.default for field in fields(kind)}  # type: ignore[arg-type]
+    for name, value in spec.options.items():
+        if name not in known:
+            raise SettingsError(
+                f"The model {spec.name} has no option {name!r} (value {value!r}).",
+                f"Known options: {', '.join(sorted(known))}.",
+            )
+        _check_type(spec.name, name, value, known[name])
+    return kind(**spec.options)
+
+
+def _check_type(model: str, name: str, value: object, default: object) -> None:
+    wanted = type(default)
+    # JSON writes 1.0 as 1, so a whole number is a float; a truth value is not a number.
+    fits = type(value) is wanted or (wanted is float and type(value) is int)
+    if not fits:
+        raise SettingsError(
+            f"The option {name} of the model {model} is {value!r}, a {type(value).__name__}.",
+            f"Give a {wanted.__name__}; the default is {default!r}.",
+        )
+
+
+def option_values(
+    options: Any, changes: Mapping[str, str | int | float | bool] | None = None
+) -> dict[str, Any]:
+    """The options dataclass as the plain values of a ModelSpec, with ``changes`` on top."""
+    return {**asdict(options), **(changes or {})}
