@@ -4,12 +4,13 @@ This is the only module that reads the environment. Nested values use two unders
 ``HARDPOSE_SAMPLING__CANDIDATES_PER_SECOND=4``.
 """
 
+import json
 import os
 import tempfile
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import BaseModel, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -109,6 +110,24 @@ class Settings(BaseSettings):
     def artifacts(self) -> str:
         """The artifact store's URL."""
         return self.artifacts_url or (self.home.absolute() / "artifacts").as_uri()
+
+    def environment(self) -> dict[str, str]:
+        """The settings that differ from the defaults, as variables for a child process (secrets included)."""
+        variables: dict[str, str] = {}
+        for name in sorted(self.model_fields_set):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            if isinstance(value, SecretStr):
+                text = value.get_secret_value()
+            elif isinstance(value, Path):
+                text = str(value.absolute())
+            elif isinstance(value, BaseModel):
+                text = value.model_dump_json()
+            else:
+                text = value if isinstance(value, str) else json.dumps(value)
+            variables[f"HARDPOSE_{name.upper()}"] = text
+        return variables
 
 
 def load_settings(**overrides: object) -> Settings:

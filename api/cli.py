@@ -1,0 +1,269 @@
+"""The command line. Every command is thin: the work is in the modules beside this one."""
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, ParamSpec, TypeVar
+
+import typer
+
+from api.exit_codes import ExitCode, exit_code
+from broker.errors import HardposeError, MissingDependency, SettingsError
+from broker.settings import Settings, load_settings
+
+cli = typer.Typer(
+    name="hardpose",
+    help="Finds the frames on which an on-device person segmentation fails, with a teacher's masks.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+Links = Annotated[list[str], typer.Argument(help="Videos: files, folders, file: or http(s): links to media.")]
+Out = Annotated[Path, typer.Option(help="The data set goes to OUT/dataset, the state to OUT/state.")]
+Home = Annotated[Path | None, typer.Option(help="Folder of the catalog, artifacts and embedded broker.")]
+Json = Annotated[bool, typer.Option("--json", help="JSON on standard output, for programs.")]
+Threshold = Annotated[float | None, typer.Option(help="IoU below which a frame is hard (default 0.5).")]
+Device = Annotated[str | None, typer.Option(help="Your device: a .tflite file, or a driver's name.")]
+Placement = Annotated[
+    str | None, typer.Option(help='Which stages share a process: "pose+mask | me | compare".')
+]
+JobId = Annotated[str, typer.Argument(help="The job's id, as run and enqueue print it.")]
+
+
+@contextmanager
+def _typed_exit() -> Iterator[None]:
+    """Turns typed errors into a message and an exit status; anything else stays a traceback."""
+    from api.run import Interrupted
+
+    try:
+        yield
+    except SettingsError as error:
+        _fail(error, ExitCode.USAGE)
+    except HardposeError as error:
+        _fail(error, ExitCode.ENVIRONMENT)
+    except Interrupted:
+        typer.echo("Stopped. Nothing is lost: the same command goes on where this one stopped.", err=True)
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
+
+
+def _fail(error: HardposeError, code: ExitCode) -> None:
+    typer.echo(f"{error.code}: {error.cause}\n  -> {error.remedy}", err=True)
+    raise typer.Exit(code) from error
+
+
+def command(function: Callable[P, R]) -> Callable[P, R]:
+    """Registers a command whose typed errors become exit statuses."""
+
+    @wraps(function)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            with _typed_exit():
+                return function(*args, **kwargs)
+        except ModuleNotFoundError as error:
+            missing = MissingDependency(
+                f"The package {error.name} is not installed.",
+                "`hardpose doctor` says which extra brings it; pip install 'hardpose[all]' brings all.",
+            )
+            _fail(missing, ExitCode.ENVIRONMENT)
+            raise
+
+    return cli.command()(guarded)
+
+
+def _settings(**given: Any) -> Settings:
+    settings = load_settings(**given)
+    logging.basicConfig(
+        level=settings.log_level if "log_level" in settings.model_fields_set else "WARNING",
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    return settings
+
+
+def _recipe_overrides(threshold: float | None, device: str | None) -> dict[str, Any]:
+    comparison = None if threshold is None else {"iou_threshold": threshold}
+    return {"comparison": comparison, "device_model": device}
+
+
+@command
+def run(
+    links: Links,
+    out: Out = Path("hardpose-out"),
+    threshold: Threshold = None,
+    device: Device = None,
+    placement: Placement = None,
+    no_workers: Annotated[bool, typer.Option(help="Use the workers of the given broker only.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run a job from links to data set on this machine; the same command again resumes it."""
+    settings = _settings_for_run(out, placement=placement, **_recipe_overrides(threshold, device))
+    _run_and_report(settings, links, out, as_json, local_workers=not no_workers)
+
+
+@command
+def demo(
+    out: Out = Path("demo-out"),
+    placement: Placement = None,
+    as_json: Json = False,
+) -> None:
+    """Run the whole system on eight sample clips of an athlete, with the embedded models."""
+    from tasks.runtime import Runtime
+    from workers.downloads.samples import demo_clips
+
+    settings = _settings_for_run(out, placement=placement)
+    typer.echo("fetching the sample clips (51 MB, once; BSD-3, package pose2sim)", err=True)
+    clips = demo_clips(Runtime(settings).weights)
+    _run_and_report(settings, [str(clip) for clip in clips], out, as_json, local_workers=True)
+
+
+def _settings_for_run(out: Path, **given: Any) -> Settings:
+    """The settings of a run: its state lives beside its data set, unless a home is configured."""
+    settings = _settings(**given)
+    if "home" in settings.model_fields_set:
+        return settings
+    return settings.model_copy(update={"home": out.absolute() / "state"})
+
+
+def _run_and_report(
+    settings: Settings, links: list[str], out: Path, as_json: bool, local_workers: bool
+) -> None:
+    from api.progress import choose_view
+    from api.run import run_job
+    from api.summary import summary_json, summary_lines
+    from workers.downloads.local import expand_links
+
+    with choose_view(as_json) as view:
+        view.say("hardpose: looking at the links")
+        job, published = run_job(settings, expand_links(links), out, view, local_workers)
+    if as_json:
+        typer.echo(json.dumps({"event": "finished", **summary_json(job, published)}))
+    else:
+        typer.echo("\n".join(summary_lines(job, published)))
+    raise typer.Exit(exit_code(job))
+
+
+@command
+def enqueue(
+    links: Links,
+    home: Home = None,
+    threshold: Threshold = None,
+    device: Device = None,
+    as_json: Json = False,
+) -> None:
+    """Put links on the queue of a running system and return at once; prints the job's id."""
+    from api.local import attach
+    from api.run import enqueue as send
+    from tasks.runtime import Runtime
+    from workers.downloads.local import expand_links
+
+    settings = attach(_settings(home=home, **_recipe_overrides(threshold, device)))
+    wanted = expand_links(links)
+    job_id = send(Runtime(settings), wanted)
+    typer.echo(json.dumps({"job_id": job_id, "links": len(wanted)}) if as_json else job_id)
+
+
+@command
+def status(
+    job_id: Annotated[str | None, typer.Argument(help="A job's id; without it all jobs.")] = None,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Show how far jobs are, and what failed and why."""
+    from api.status import print_job, print_jobs
+    from tasks.runtime import Runtime
+
+    runtime = Runtime(_settings(home=home))
+    if job_id is None:
+        print_jobs(runtime.catalog.jobs(), as_json)
+    else:
+        print_job(runtime.catalog.job(job_id), as_json)
+
+
+@command
+def watch(job_id: JobId, home: Home = None, as_json: Json = False) -> None:
+    """Follow a job until it ends. Ctrl-C stops the watching, not the job."""
+    from api.local import attach
+    from api.progress import choose_view
+    from api.run import watch_job
+    from api.summary import summary_json, summary_lines
+    from tasks.runtime import Runtime
+
+    with choose_view(as_json) as view:
+        job = watch_job(Runtime(attach(_settings(home=home))), job_id, view)
+    if as_json:
+        typer.echo(json.dumps({"event": "finished", **summary_json(job)}))
+    else:
+        typer.echo("\n".join(summary_lines(job)))
+    raise typer.Exit(exit_code(job))
+
+
+@command
+def export(job_id: JobId, out: Out = Path("hardpose-out"), home: Home = None) -> None:
+    """Write the data set of a job (also of one that still runs) to OUT/dataset."""
+    from api.summary import summary_lines
+    from tasks.publish import publish
+    from tasks.runtime import Runtime
+
+    runtime = Runtime(_settings(home=home))
+    job = runtime.catalog.job(job_id)
+    typer.echo("\n".join(summary_lines(job, publish(job, runtime.artifacts, out))))
+
+
+@command
+def worker(
+    queues: Annotated[list[str], typer.Argument(help="download, pose, mask, me, compare, or pose+mask ...")],
+    home: Home = None,
+    name: Annotated[str | None, typer.Option(help="Name shown in Flower.")] = None,
+) -> None:
+    """Serve one or more queues until told to stop."""
+    from api.local import attach
+    from workers.process import serve
+
+    serve(attach(_settings(home=home)), queues, name)
+
+
+@command
+def up(home: Home = None, flower_port: Annotated[int, typer.Option(help="0 for no Flower.")] = 5555) -> None:
+    """Keep the system running on this machine: broker, one worker for each queue, and Flower."""
+    from api.up import keep_up
+
+    keep_up(_settings(home=home), flower_port)
+
+
+@command
+def models(
+    fetch: Annotated[bool, typer.Option(help="Download what is missing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List the models of the configured recipe: version, weights, licence, and whether they are here."""
+    from api.models import print_models
+    from tasks.runtime import Runtime
+
+    print_models(Runtime(_settings()), fetch, as_json)
+
+
+@command
+def doctor(home: Home = None, as_json: Json = False) -> None:
+    """Say what is missing on this machine and how to get it."""
+    from api.doctor import diagnose, print_findings
+
+    findings = diagnose(_settings(home=home))
+    print_findings(findings, as_json)
+    raise typer.Exit(ExitCode.OK if all(f.ok or f.optional for f in findings) else ExitCode.ENVIRONMENT)
+
+
+def main() -> None:
+    """Entry point of the ``hardpose`` command."""
+    cli()
+
+
+if __name__ == "__main__":
+    main()

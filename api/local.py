@@ -1,0 +1,68 @@
+"""The system on this machine: a broker, if none is given, and worker processes, ended in the right order."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from pydantic import SecretStr
+
+from broker.embedded import EmbeddedBroker
+from broker.settings import Settings
+from tasks.runtime import Runtime
+from workers.supervisor import Supervisor
+
+BROKER_FOLDER = "broker"
+
+
+@dataclass
+class LocalSystem:
+    """What ``hardpose run`` and ``hardpose up`` stand on."""
+
+    settings: Settings
+    runtime: Runtime
+    supervisor: Supervisor
+    embedded: bool
+
+    def start_workers(self, queues: Sequence[str]) -> None:
+        """Starts one worker process for each queue."""
+        for queue in queues:
+            self.supervisor.start_worker([queue])
+
+    def workers_ready(self) -> tuple[int, int]:
+        """How many of the started workers take work, and how many there are."""
+        ready = self.runtime.control.ready()
+        mine = [worker.announced_as for worker in self.supervisor.workers]
+        return sum(name in ready for name in mine), len(mine)
+
+
+@contextmanager
+def local_system(settings: Settings) -> Iterator[LocalSystem]:
+    """A broker and a supervisor; on the way out the workers end first and the broker last.
+
+    Raises:
+        AlreadyRunning: when another hardpose holds the home folder's broker.
+        BrokerUnavailable: when the given broker does not answer.
+    """
+    with ExitStack() as stack:
+        embedded = settings.broker_url is None
+        if embedded:
+            settings.home.mkdir(parents=True, exist_ok=True)
+            broker = stack.enter_context(EmbeddedBroker(settings.home.absolute() / BROKER_FOLDER))
+            settings = settings.model_copy(update={"broker_url": SecretStr(broker.url)})
+        runtime = Runtime(settings)
+        runtime.control.ping()
+        if embedded:
+            # The catalog is the truth: messages of an earlier run are void, what is open is sent anew.
+            runtime.control.clear_queue_state()
+        supervisor = Supervisor(settings)
+        stack.callback(supervisor.stop)
+        yield LocalSystem(settings, runtime, supervisor, embedded)
+
+
+def attach(settings: Settings) -> Settings:
+    """``settings`` with the URL of the embedded broker that runs on this home folder, if one does."""
+    if settings.broker_url is None:
+        url = EmbeddedBroker.running_url(settings.home.absolute() / BROKER_FOLDER)
+        if url is not None:
+            return settings.model_copy(update={"broker_url": SecretStr(url)})
+    return settings

@@ -1,0 +1,86 @@
+"""``hardpose up``: broker, workers and Flower on this machine until told to stop."""
+
+import logging
+import os
+import secrets
+import sys
+import time
+from pathlib import Path
+
+import typer
+
+from api.local import LocalSystem, local_system
+from api.run import StopFlag, stop_on_signals
+from broker.app import create_app
+from broker.messages import Stage
+from broker.settings import Settings
+from tasks.pipeline import send_links
+
+log = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.5
+
+
+def keep_up(settings: Settings, flower_port: int) -> None:
+    """Starts everything, sends what earlier runs left open, and stays until SIGINT or SIGTERM."""
+    with stop_on_signals() as stop, local_system(settings) as system:
+        system.start_workers([Stage.DOWNLOAD, *system.runtime.placement.queues])
+        _resume(system)
+        if flower_port:
+            _start_flower(system, flower_port)
+        typer.echo(f"hardpose is up on {settings.home.absolute()}; logs in {system.supervisor.logs}")
+        typer.echo(
+            "  hardpose enqueue LINK...   in another terminal, then hardpose watch JOB; Ctrl-C here ends it"
+        )
+        _stay(system, stop)
+
+
+def _resume(system: LocalSystem) -> None:
+    with create_app(system.settings) as app:
+        for job in system.runtime.catalog.jobs():
+            if not job.final:
+                sent = send_links(app, system.runtime, job.id)
+                typer.echo(f"job {job.id} goes on with {sent} links")
+
+
+def _stay(system: LocalSystem, stop: StopFlag) -> None:
+    while not stop.asked:
+        for name in system.supervisor.mend():
+            typer.echo(
+                f"{name} ended unexpectedly and was started again; see {system.supervisor.logs}", err=True
+            )
+        time.sleep(POLL_SECONDS)
+
+
+def _start_flower(system: LocalSystem, port: int) -> None:
+    """Flower on loopback behind a password of this home folder, bounded in memory.
+
+    The password reaches Flower in a configuration file only its user can read, never on a command line.
+    """
+    folder = system.settings.home.absolute() / "flower"
+    folder.mkdir(parents=True, exist_ok=True)
+    password = _kept_password(folder / "password")
+    queues = ",".join((Stage.DOWNLOAD, *system.runtime.placement.queues))
+    config = folder / "flowerconfig.py"
+    _write_private(
+        config,
+        f"address = '127.0.0.1'\nport = {port}\nbasic_auth = ['hardpose:{password}']\n"
+        f"max_tasks = 5000\npurge_offline_workers = 60\npersistent = True\n"
+        f"db = {str(folder / 'flower')!r}\nstate_save_interval = 5000\n",
+    )
+    log.info("flower watches %s", queues)
+    arguments = [sys.executable, "-m", "celery", "-A", "broker.app", "flower", f"--conf={config}"]
+    system.supervisor.start_program(arguments, "flower")
+    typer.echo(f"Flower: http://127.0.0.1:{port}  user hardpose, password in {folder / 'password'}")
+
+
+def _kept_password(file: Path) -> str:
+    if not file.exists():
+        _write_private(file, secrets.token_urlsafe(18))
+    return file.read_text().strip()
+
+
+def _write_private(file: Path, text: str) -> None:
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as stream:
+        stream.write(text)

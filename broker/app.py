@@ -1,0 +1,102 @@
+"""The Celery app: serialisation, acknowledgement, routes, limits. Made by a function, never at import."""
+
+from typing import Any
+
+from celery import Celery
+from kombu import Queue
+
+from broker.errors import BrokerUnavailable
+from broker.lease import LeaseKeeper
+from broker.settings import Settings, load_settings
+
+TASKS_MODULE = "tasks.celery_tasks"
+"""Named, not imported: the broker does not know the work, a worker loads it when it starts."""
+
+
+def broker_url(settings: Settings) -> str:
+    """The broker's URL, password included: never log it.
+
+    Raises:
+        BrokerUnavailable: when none is configured; ``hardpose run`` and ``up`` fill it in.
+    """
+    if settings.broker_url is None:
+        raise BrokerUnavailable(
+            "No broker is configured and none of this home folder is running.",
+            "Start one with `hardpose up`, or set HARDPOSE_BROKER_URL=redis://host:6379/0.",
+        )
+    return settings.broker_url.get_secret_value()
+
+
+def create_app(settings: Settings, queues: tuple[str, ...] = ()) -> Celery:
+    """A Celery app for ``settings``.
+
+    Args:
+        settings: with a broker URL.
+        queues: the queues to declare; a worker consumes from them, Flower lists them.
+    """
+    app = Celery("hardpose")
+    app.conf.update(
+        broker_url=broker_url(settings),
+        broker_transport_options=_transport_options(settings),
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,  # a device or a GPU host outlives a restart of the broker
+        include=[TASKS_MODULE],
+        task_queues=[Queue(name) for name in queues] or None,
+        **_messages(),
+        **_delivery(settings),
+    )
+    app.steps["consumer"].add(LeaseKeeper)
+    return app
+
+
+def _messages() -> dict[str, Any]:
+    """JSON only; state lives in the catalog, so results are not stored."""
+    return {
+        "task_serializer": "json",
+        "result_serializer": "json",
+        "event_serializer": "json",
+        "accept_content": ["json"],
+        "task_ignore_result": True,
+        "enable_utc": True,
+        "timezone": "UTC",
+        "worker_send_task_events": True,
+        "task_send_sent_event": True,
+        "worker_hijack_root_logger": False,
+    }
+
+
+def _delivery(settings: Settings) -> dict[str, Any]:
+    """A message is acknowledged after the work: a worker that dies gives it back, three times at most."""
+    return {
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": True,
+        "task_retry_on_worker_lost": True,
+        "worker_prefetch_multiplier": 1,
+        "worker_proc_alive_timeout": 120,  # a pool process that loads models must not be killed for it
+        "worker_soft_shutdown_timeout": 10,
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "task_soft_time_limit": settings.soft_time_limit,
+        "task_time_limit": settings.hard_time_limit,
+    }
+
+
+def _transport_options(settings: Settings) -> dict[str, Any]:
+    if not broker_url(settings).startswith(("redis", "sentinel")):
+        return {}
+    return {
+        "visibility_timeout": settings.visibility_timeout,  # short, because LeaseKeeper renews
+        "unacked_restore_interval": 5,
+        "unacked_restore_throttle": 1,
+        "unacked_mutex_expire": 30,
+        "queue_order_strategy": "priority",
+        "priority_steps": [0, 3, 6, 9],
+        "socket_keepalive": True,
+        "health_check_interval": 25,
+    }
+
+
+def __getattr__(name: str) -> Celery:
+    """``celery -A broker.app`` and Flower ask for ``app``: it is made when asked for."""
+    if name in ("app", "celery"):
+        return create_app(load_settings())
+    raise AttributeError(name)

@@ -1,0 +1,117 @@
+"""Small shared state in Redis: tickets, attempts, and the progress of jobs. Lossy by design.
+
+Nothing here is the truth: the catalog is. Losing all of it costs repeated work, never a frame.
+"""
+
+from collections.abc import Iterable
+
+import redis
+
+from broker.errors import BrokerUnavailable
+from broker.messages import CHAIN, Segment, Stage
+from broker.settings import Settings
+
+EXPIRY_SECONDS = 14 * 24 * 3600
+"""Long enough for a device that is switched off over a holiday."""
+
+
+class Control:
+    """The shared state under one Redis URL (password included: never log it)."""
+
+    def __init__(self, url: str) -> None:
+        self._redis = redis.Redis.from_url(
+            url, socket_timeout=10, socket_connect_timeout=10, health_check_interval=25, decode_responses=True
+        )
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Control":
+        """The control state that ``settings`` name.
+
+        Raises:
+            BrokerUnavailable: when the broker is not Redis and no ``control_url`` is set.
+        """
+        secret = settings.control_url or settings.broker_url
+        url = secret.get_secret_value() if secret else ""
+        if not url.startswith("redis"):
+            raise BrokerUnavailable(
+                "The shared state of hardpose needs Redis or Valkey, and none is configured.",
+                "Set HARDPOSE_CONTROL_URL=redis://host:6379/0 beside the broker of another kind.",
+            )
+        return cls(url)
+
+    def ping(self) -> None:
+        """Asks for a sign of life.
+
+        Raises:
+            BrokerUnavailable: names what went wrong.
+        """
+        try:
+            self._redis.ping()
+        except redis.RedisError as error:
+            raise BrokerUnavailable(
+                f"The broker does not answer: {error}.",
+                "Check that it runs and that HARDPOSE_BROKER_URL and its password are right.",
+            ) from error
+
+    # --- tickets: which message of a segment is the valid one ---
+
+    def issue_tickets(self, segments: Iterable[Segment]) -> None:
+        """Makes the tickets of ``segments`` the valid ones; messages with older tickets are dropped."""
+        pipe = self._redis.pipeline(transaction=False)
+        for segment in segments:
+            pipe.set(f"hardpose:ticket:{segment.key}", segment.ticket, ex=EXPIRY_SECONDS)
+        pipe.execute()
+
+    def superseded(self, segment: Segment) -> bool:
+        """Whether the segment was sent anew since this message was written."""
+        current = self._redis.get(f"hardpose:ticket:{segment.key}")
+        return current is not None and current != segment.ticket
+
+    # --- attempts: starts that did not come to an end ---
+
+    def begin(self, segment: Segment, stage: Stage) -> int:
+        """Counts a start of ``stage``; the answer includes this one and starts whose process died."""
+        name = f"hardpose:attempts:{segment.key}:{stage}"
+        pipe = self._redis.pipeline()
+        pipe.incr(name)
+        pipe.expire(name, EXPIRY_SECONDS)
+        return int(pipe.execute()[0])
+
+    def end(self, segment: Segment, stage: Stage) -> None:
+        """The stage came to an end, good or bad: its process lives."""
+        self._redis.delete(f"hardpose:attempts:{segment.key}:{stage}")
+
+    # --- progress: for bars and ETAs ---
+
+    def advance(self, segment: Segment, stage: Stage) -> None:
+        """Notes that ``stage`` is done with ``segment``; twice counts once."""
+        name = f"hardpose:progress:{segment.job_id}:{stage}"
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.sadd(name, segment.key)
+        pipe.expire(name, EXPIRY_SECONDS)
+        pipe.execute()
+
+    def progress(self, job_id: str) -> dict[Stage, int]:
+        """Segments of the job that each stage of the chain is done with, in this run of the job."""
+        pipe = self._redis.pipeline(transaction=False)
+        for stage in CHAIN:
+            pipe.scard(f"hardpose:progress:{job_id}:{stage}")
+        return dict(zip(CHAIN, map(int, pipe.execute()), strict=True))
+
+    # --- workers ---
+
+    def announce(self, name: str) -> None:
+        """A worker process has loaded its models and takes work."""
+        self._redis.sadd("hardpose:ready", name)
+
+    def ready(self) -> set[str]:
+        """Names of the worker processes that have announced themselves."""
+        return {str(name) for name in self._redis.smembers("hardpose:ready")}
+
+    def withdraw(self, name: str) -> None:
+        """A worker process is gone."""
+        self._redis.srem("hardpose:ready", name)
+
+    def clear_queue_state(self) -> None:
+        """Empties the whole database: only for an embedded broker, whose queues the catalog rebuilds."""
+        self._redis.flushdb()

@@ -1,0 +1,188 @@
+"""The Celery tasks: thin shells around the stages. Every group of stages that can share a process is a task.
+
+Results are not stored: state lives in the catalog. A task may run twice; all it writes is keyed by content.
+"""
+
+import logging
+import os
+import socket
+from functools import cache
+from typing import Any
+
+from celery import Task, current_app, shared_task
+from celery.exceptions import SoftTimeLimitExceeded
+from celery.signals import worker_process_init, worker_ready, worker_shutdown
+
+from broker.control import Control
+from broker.errors import Action, HardposeError, PoisonSegment
+from broker.messages import Failure, Segment, SegmentResult, Stage
+from broker.settings import load_settings
+from tasks.download import download, record_failure, worth_retrying
+from tasks.pipeline import run_stages, send_segments
+from tasks.placement import Group, all_groups, queue_name
+from tasks.runtime import Runtime
+from workers.process import process_name
+
+log = logging.getLogger(__name__)
+
+RETRIES = 3
+RETRY_SECONDS = 2
+"""First pause before a retry; doubled each time."""
+
+
+@cache
+def runtime() -> Runtime:
+    """The runtime of this process."""
+    return Runtime(load_settings())
+
+
+@shared_task(name="hardpose.download", bind=True, max_retries=RETRIES)
+def download_link(self: Task, job_id: str, position: int, link: str) -> None:
+    """Fetches one link and sends one chain for each of its segments."""
+    here = runtime()
+    try:
+        send_segments(self.app, here, download(here, job_id, position, link))
+    except HardposeError as error:
+        if worth_retrying(error) and self.request.retries < RETRIES:
+            raise self.retry(exc=error, countdown=RETRY_SECONDS * 2**self.request.retries) from error
+        record_failure(here, job_id, position, error)
+    except Exception as error:
+        record_failure(here, job_id, position, error)
+        raise
+
+
+def run_group(task: Task, stages: Group, result: SegmentResult) -> SegmentResult | None:
+    """Runs a group of stages on a segment, unless its message is void.
+
+    Returns ``None`` when the segment was sent anew since; the chain then ends here.
+    """
+    here, segment = runtime(), result.segment
+    if here.control.superseded(segment):
+        log.info("segment %s was sent anew, this message is void", segment.key)
+        task.request.chain = None
+        return None
+    starts = here.control.begin(segment, stages[0])
+    if starts > here.settings.max_attempts:
+        here.control.end(segment, stages[0])
+        raise PoisonSegment(
+            f"Segment {segment.index} of {segment.video.source} has ended its worker process "
+            f"{starts - 1} times in {'+'.join(stages)}.",
+            "Look at the worker's log and its memory limit; the other segments are not touched.",
+        )
+    try:
+        result = run_stages(here, stages, result)
+        if Stage.COMPARE in stages:
+            here.catalog.settle_segment(result)
+    except HardposeError as error:
+        here.control.end(segment, stages[0])
+        if error.action == Action.TRANSIENT and task.request.retries < RETRIES:
+            raise task.retry(exc=error, countdown=RETRY_SECONDS * 2**task.request.retries) from error
+        raise
+    except Exception:
+        here.control.end(segment, stages[0])
+        raise
+    here.control.end(segment, stages[0])
+    for stage in stages:
+        here.control.advance(segment, stage)
+    return result
+
+
+def _register_group(group: Group) -> Any:
+    """The Celery task ``hardpose.<queue>`` of a group."""
+    name = queue_name(group)
+
+    @shared_task(
+        name=f"hardpose.{name}",
+        bind=True,
+        max_retries=RETRIES,
+        pydantic=True,
+        pydantic_dump_kwargs={"mode": "json"},
+    )
+    def run(self: Task, result: SegmentResult) -> SegmentResult | None:
+        return run_group(self, group, result)
+
+    run.__doc__ = f"Runs {name} on one segment."
+    return run
+
+
+GROUP_TASKS = {queue_name(group): _register_group(group) for group in all_groups()}
+
+
+@shared_task(name="hardpose.segment_failed")
+def segment_failed(
+    request: Any, error: BaseException, traceback: Any, segment: dict[str, Any], books_queue: str
+) -> None:
+    """Called by Celery in the worker in which a stage failed; that worker may have no catalog.
+
+    So it only sends the failure to a worker that keeps the books. Three positional arguments and no
+    ``bind`` make Celery call it at once, in process, with the error itself.
+    """
+    stage = Stage(str(request.task).removeprefix("hardpose.").split("+")[0])
+    failure = describe_failure(error, stage)
+    log.error("segment %s failed in %s: %s", segment["index"], request.task, failure.cause)
+    current_app.send_task(
+        "hardpose.record_segment_failure",
+        args=(segment, failure.model_dump(mode="json")),
+        queue=books_queue,
+    )
+
+
+def describe_failure(error: BaseException, stage: Stage) -> Failure:
+    """The record of an error that ended a chain."""
+    if isinstance(error, SoftTimeLimitExceeded) or type(error).__name__ == "TimeLimitExceeded":
+        return Failure(
+            code="time_limit",
+            cause=f"The stage {stage} took longer than its time limit.",
+            remedy="Raise HARDPOSE_SOFT_TIME_LIMIT and HARDPOSE_HARD_TIME_LIMIT, or shorten the segments.",
+            stage=stage,
+        )
+    if type(error).__name__ == "WorkerLostError":
+        return Failure(
+            code="worker_lost",
+            cause=f"The process of the stage {stage} was killed, each time it tried.",
+            remedy="It probably ran out of memory; look at the worker's log.",
+            stage=stage,
+        )
+    return Failure.of(error, stage)
+
+
+@shared_task(name="hardpose.record_segment_failure", pydantic=True)
+def record_segment_failure(segment: Segment, failure: Failure) -> None:
+    """Writes a segment's failure to the catalog."""
+    if not runtime().control.superseded(segment):
+        runtime().catalog.fail_segment(segment, failure)
+
+
+def _own_stages() -> tuple[Stage, ...]:
+    queues = current_app.amqp.queues.consume_from
+    return tuple(Stage(name) for queue in queues for name in queue.split("+"))
+
+
+@worker_process_init.connect
+def preload(**_: Any) -> None:
+    """Loads the models in the process that will use them, before the first segment arrives."""
+    runtime.cache_clear()  # whatever the parent made before the fork is not to be shared
+    stages = _own_stages()
+    try:
+        runtime().preload(stages)
+    except HardposeError as error:
+        # The same error meets the first segment and is recorded there; here it would end the process,
+        # and its successor, for ever.
+        log.error("cannot load the models for %s: %s", ", ".join(stages), error)
+    runtime().control.announce(f"{socket.gethostname()}:{os.getppid()}")
+
+
+@worker_ready.connect
+def announce_threads(sender: Any, **_: Any) -> None:
+    """A worker without pool processes is ready when its consumer is."""
+    if type(sender.pool).__module__ != "celery.concurrency.prefork":
+        runtime().control.announce(process_name())
+
+
+@worker_shutdown.connect
+def withdraw(**_: Any) -> None:
+    """The worker is about to end."""
+    Control.of(load_settings()).withdraw(process_name())
+
+
+__all__ = ["GROUP_TASKS", "download_link", "preload", "record_segment_failure", "segment_failed"]

@@ -1,0 +1,97 @@
+"""How a video becomes segments, and a segment passes the stages: in a plain loop, or as a chain of tasks."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from celery import Celery, chain, signature
+from pydantic import ValidationError
+
+from broker.errors import ArtifactMissing
+from broker.messages import CHAIN, Recipe, Segment, SegmentResult, Stage, Video
+from tasks.frames import Frames
+from tasks.placement import Placement, queue_name
+from tasks.runtime import Runtime
+from workers.video import plan_segments
+
+log = logging.getLogger(__name__)
+
+
+def segments_of(job_id: str, video: Video, recipe: Recipe) -> list[Segment]:
+    """The segments of ``video``: they partition its duration."""
+    spans = plan_segments(video.duration_ms, recipe.sampling.segment_seconds)
+    return [
+        Segment(job_id=job_id, video=video, recipe=recipe, index=index, start_ms=start, end_ms=end)
+        for index, (start, end) in enumerate(spans)
+    ]
+
+
+def run_stages(runtime: Runtime, stages: Iterable[Stage], result: SegmentResult) -> SegmentResult:
+    """Runs ``stages`` one after the other on one segment; frames stay in memory between them.
+
+    A stage whose result is already stored is not run again. That makes a repeated delivery cheap, lets a
+    job resume, and lets a new device reuse the poses and the teacher's masks of an earlier recipe.
+    """
+    frames = Frames(runtime.artifacts)
+    for stage in stages:
+        result = stored_result(runtime, stage, result.segment) or _run(runtime, stage, result, frames)
+    return result
+
+
+def _run(runtime: Runtime, stage: Stage, result: SegmentResult, frames: Frames) -> SegmentResult:
+    result = runtime.runner(stage, result.segment.recipe).run(result, frames).check_open()
+    # Written last: whoever sees the result also finds the pictures it names.
+    runtime.artifacts.put(result.segment.result_key(stage), result.model_dump_json().encode())
+    return result
+
+
+def stored_result(runtime: Runtime, stage: Stage, segment: Segment) -> SegmentResult | None:
+    """The result of an earlier run of ``stage`` on the same stretch under the same part of the recipe."""
+    key = segment.result_key(stage)
+    try:
+        earlier = SegmentResult.model_validate_json(runtime.artifacts.get(key))
+    except ArtifactMissing:
+        return None
+    except ValidationError as error:
+        log.warning("stored result %s cannot be read and is made anew: %s", key, error)
+        return None
+    return earlier.model_copy(update={"segment": segment})
+
+
+def run_plainly(runtime: Runtime, segments: Iterable[Segment]) -> list[SegmentResult]:
+    """The whole chain as a ``for`` loop in this process: the yardstick for the distributed run."""
+    return [run_stages(runtime, CHAIN, SegmentResult(segment=segment)) for segment in segments]
+
+
+def segment_chain(app: Celery, segment: Segment, placement: Placement) -> Any:
+    """The Celery canvas of one segment: one task for each group, on the group's queue.
+
+    There is no chord: a revoked or lost member would leave a chord waiting for ever. The catalog counts.
+    """
+    start = SegmentResult(segment=segment).model_dump(mode="json")
+    tasks = []
+    for position, group in enumerate(placement.groups):
+        queue = queue_name(group)
+        args = (start,) if position == 0 else ()
+        tasks.append(signature(f"hardpose.{queue}", args=args, queue=queue, app=app))
+    failed = signature(
+        "hardpose.segment_failed",
+        kwargs={"segment": segment.model_dump(mode="json"), "books_queue": placement.books_queue},
+        app=app,
+    )
+    return chain(*tasks, app=app).on_error(failed)
+
+
+def send_segments(app: Celery, runtime: Runtime, segments: Sequence[Segment]) -> None:
+    """Sends one chain for each segment; messages of earlier sendings become void."""
+    runtime.control.issue_tickets(segments)
+    for segment in segments:
+        segment_chain(app, segment, runtime.placement).apply_async()
+
+
+def send_links(app: Celery, runtime: Runtime, job_id: str) -> int:
+    """Enqueues a download for every link of the job that has not ended; returns how many."""
+    open_links = runtime.catalog.unfinished(job_id)
+    for link in open_links:
+        app.send_task("hardpose.download", args=(job_id, link.position, link.link), queue=Stage.DOWNLOAD)
+    return len(open_links)

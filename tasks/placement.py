@@ -1,0 +1,55 @@
+"""Placement: which stages share a queue, and so a process."""
+
+from dataclasses import dataclass
+from itertools import combinations
+
+from broker.errors import SettingsError
+from broker.messages import CHAIN, Stage
+
+Group = tuple[Stage, ...]
+"""Neighbouring stages of the chain that run one after the other in one task."""
+
+
+def queue_name(group: Group) -> str:
+    """The queue of a group: its stages joined by ``+``."""
+    return "+".join(group)
+
+
+def all_groups() -> list[Group]:
+    """Every run of neighbouring stages: ten, from single stages to the whole chain."""
+    ends = combinations(range(len(CHAIN) + 1), 2)
+    return [CHAIN[start:end] for start, end in ends]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How the chain is cut into groups; every group is one queue."""
+
+    groups: tuple[Group, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> "Placement":
+        """Reads ``"pose+mask | me | compare"``.
+
+        Raises:
+            SettingsError: when a stage is unknown, missing, doubled or out of order.
+        """
+        named = tuple(tuple(name.strip() for name in part.split("+")) for part in text.split("|"))
+        flat = tuple(name for group in named for name in group)
+        if flat != CHAIN:
+            raise SettingsError(
+                f"The placement {text!r} does not name each stage once and in order.",
+                'Name pose, mask, me and compare in this order, parted by "|" (own queue) or "+" (same '
+                'process), for example HARDPOSE_PLACEMENT="pose+mask | me | compare".',
+            )
+        return cls(tuple(tuple(Stage(name) for name in group) for group in named))
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """The queues of the groups, in the order of the chain."""
+        return tuple(queue_name(group) for group in self.groups)
+
+    @property
+    def books_queue(self) -> str:
+        """The queue whose workers reach the catalog: the one that compares."""
+        return self.queues[-1]

@@ -1,0 +1,105 @@
+"""What a process needs to do its stages: settings, stores, and models, each made when first asked for."""
+
+from functools import cached_property
+
+from broker.artifacts import Artifacts
+from broker.catalog import Catalog
+from broker.control import Control
+from broker.messages import CHAIN, ModelSpec, Recipe, Stage
+from broker.settings import Settings
+from tasks.placement import Placement
+from tasks.stage import StageRunner
+from workers.weights import WeightsStore
+
+
+class Runtime:
+    """One per process. Models stay loaded from one segment to the next."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._runners: dict[tuple[Stage, str], StageRunner] = {}
+
+    @cached_property
+    def artifacts(self) -> Artifacts:
+        """The artifact store."""
+        return Artifacts(self.settings.artifacts)
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """The catalog, migrated to this release."""
+        catalog = Catalog(self.settings.catalog)
+        catalog.migrate()
+        return catalog
+
+    @cached_property
+    def control(self) -> Control:
+        """The shared state in Redis."""
+        return Control.of(self.settings)
+
+    @cached_property
+    def weights(self) -> WeightsStore:
+        """The store of weights on this machine."""
+        return WeightsStore(self.settings.weights_dir, self.settings.allow_networks)
+
+    @cached_property
+    def placement(self) -> Placement:
+        """Which stages share a queue."""
+        return Placement.parse(self.settings.placement)
+
+    def recipe(self) -> Recipe:
+        """The recipe that the settings describe."""
+        from workers.models import device_spec, mask_spec, pose_spec
+
+        chosen = self.settings
+        return Recipe(
+            sampling=chosen.sampling,
+            rule=chosen.rule,
+            duplicates=chosen.duplicates,
+            teacher=chosen.teacher,
+            comparison=chosen.comparison,
+            pose_model=pose_spec(chosen),
+            mask_model=mask_spec(chosen),
+            device_model=device_spec(chosen),
+        )
+
+    def runner(self, stage: Stage, recipe: Recipe) -> StageRunner:
+        """The loaded stage for ``recipe``; the same model is loaded once."""
+        key = (stage, _model_of(stage, recipe).model_dump_json() if stage != Stage.COMPARE else "")
+        if key not in self._runners:
+            runner = self._build(stage, recipe)
+            runner.load()
+            self._runners[key] = runner
+        return self._runners[key]
+
+    def _build(self, stage: Stage, recipe: Recipe) -> StageRunner:
+        # Imported here, so that a process loads the libraries of its own stages and no others.
+        from workers import models
+
+        threads = self.settings.threads
+        if stage == Stage.POSE:
+            from tasks.pose_filter import PoseFilter
+
+            return PoseFilter(models.open_pose(recipe.pose_model, self.weights, threads), threads)
+        if stage == Stage.MASK:
+            from tasks.mask_generation import MaskGeneration
+
+            return MaskGeneration(models.open_mask(recipe.mask_model, self.weights, threads))
+        if stage == Stage.ME:
+            from tasks.device_masks import DeviceMasks
+
+            return DeviceMasks(models.open_device(recipe.device_model, self.weights, threads))
+        from tasks.compare import Compare
+
+        return Compare()
+
+    def preload(self, stages: tuple[Stage, ...]) -> None:
+        """Loads what the configured recipe needs for ``stages``."""
+        recipe = self.recipe()
+        for stage in CHAIN:
+            if stage in stages:
+                self.runner(stage, recipe)
+
+
+def _model_of(stage: Stage, recipe: Recipe) -> ModelSpec:
+    models = {Stage.POSE: recipe.pose_model, Stage.MASK: recipe.mask_model, Stage.ME: recipe.device_model}
+    return models[stage]

@@ -1,0 +1,73 @@
+"""Starts a worker: one process that serves one or more queues with the pool that suits them."""
+
+import logging
+import os
+import socket
+from collections.abc import Sequence
+
+import billiard.pool
+from celery import Celery
+
+from broker.app import create_app
+from broker.errors import SettingsError
+from broker.messages import CHAIN, Stage
+from broker.settings import Settings
+
+log = logging.getLogger(__name__)
+
+DOWNLOAD_THREADS = 4
+"""Transfers wait for the network: threads of one process do, and no model is near them."""
+
+STOP_RETRIES = 20
+"""billiard may wait 300 x 0.1 s for a message that is long read when a prefork pool stops; 2 s will do."""
+
+
+def process_name() -> str:
+    """Name under which this worker announces itself: host and process id."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def parse_queues(names: Sequence[str]) -> tuple[str, ...]:
+    """Checks queue names: ``download``, or neighbouring stages joined by ``+``.
+
+    Raises:
+        SettingsError: for a queue that no placement can have.
+    """
+    stages = [stage.value for stage in CHAIN]
+    known = ["+".join(stages[i:j]) for i in range(4) for j in range(i + 1, 5)]
+    for name in names:
+        if name != Stage.DOWNLOAD and name not in known:
+            raise SettingsError(
+                f"There is no queue {name!r}.",
+                f"Queues are download, {', '.join(stages)}, and neighbours joined by + such as pose+mask.",
+            )
+    return tuple(dict.fromkeys(names))
+
+
+def pool_arguments(queues: Sequence[str]) -> list[str]:
+    """Threads for downloads; one forked process for models, where time limits and revokes work."""
+    if set(queues) == {Stage.DOWNLOAD.value}:
+        return ["--pool=threads", f"--concurrency={DOWNLOAD_THREADS}"]
+    return ["--pool=prefork", "--concurrency=1"]
+
+
+def worker_app(settings: Settings, queues: Sequence[str]) -> Celery:
+    """The app of a worker that serves ``queues``."""
+    return create_app(settings, tuple(queues))
+
+
+def serve(settings: Settings, queues: Sequence[str], name: str | None = None) -> None:
+    """Serves ``queues`` until the process is told to stop (SIGTERM: finish the task; twice: at once)."""
+    billiard.pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = STOP_RETRIES
+    names = parse_queues(queues)
+    arguments = [
+        "worker",
+        f"--queues={','.join(names)}",
+        f"--hostname={name or f'{names[0]}-{os.getpid()}'}@%h",
+        f"--loglevel={settings.log_level}",
+        "--without-gossip",
+        "--without-mingle",
+        *pool_arguments(names),
+    ]
+    log.info("serving %s", ", ".join(names))
+    worker_app(settings, names).worker_main(arguments)

@@ -1,0 +1,151 @@
+"""Starts worker processes on this machine, starts again those that die, and ends what it started."""
+
+import ctypes
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from broker.errors import Action, HardposeError
+from broker.settings import Settings
+
+log = logging.getLogger(__name__)
+
+RESTARTS = 5
+"""Deaths of one worker that are mended; one more and the run is ended with the reason."""
+
+PR_SET_PDEATHSIG = 1
+
+
+class WorkerDied(HardposeError):
+    """A worker process ends again and again."""
+
+    code = "worker_died"
+    action = Action.PERMANENT
+
+
+@dataclass
+class WorkerProcess:
+    """A worker that serves some queues, and the log that it writes."""
+
+    arguments: list[str]
+    name: str
+    log_file: Path
+    process: "subprocess.Popen[bytes]"
+    restarts: int = 0
+
+    @property
+    def announced_as(self) -> str:
+        """The name under which the worker tells that it is ready."""
+        return f"{socket.gethostname()}:{self.process.pid}"
+
+    def log_tail(self, lines: int = 8) -> str:
+        """The last lines of its log."""
+        return "\n".join(self.log_file.read_text(errors="replace").splitlines()[-lines:])
+
+
+@dataclass
+class Supervisor:
+    """The worker processes of one ``hardpose run`` or ``hardpose up``.
+
+    Every child gets a session of its own, so that Ctrl-C in the terminal reaches the supervisor alone and
+    it can end them in the right order; on Linux they also end when the supervisor is killed.
+    """
+
+    settings: Settings
+    workers: list[WorkerProcess] = field(default_factory=list)
+
+    @property
+    def logs(self) -> Path:
+        """The folder of the workers' logs."""
+        return self.settings.home / "logs"
+
+    def start_worker(self, queues: Sequence[str]) -> WorkerProcess:
+        """Starts one worker process for ``queues``."""
+        number = sum(w.name.startswith("+".join(queues)) for w in self.workers)
+        name = "+".join(queues) + (f"-{number + 1}" if number else "")
+        return self.start_program([*hardpose_command(), "worker", *queues, "--name", name], name)
+
+    def start_program(self, arguments: list[str], name: str) -> WorkerProcess:
+        """Starts any program of ours (Flower, for one) under the same care."""
+        self.logs.mkdir(parents=True, exist_ok=True)
+        log_file = self.logs / f"{name}.log"
+        worker = WorkerProcess(arguments, name, log_file, self._spawn(arguments, log_file))
+        self.workers.append(worker)
+        return worker
+
+    def _spawn(self, arguments: list[str], log_file: Path) -> "subprocess.Popen[bytes]":
+        environment = {**os.environ, **self.settings.environment()}
+        with log_file.open("ab") as output:
+            return subprocess.Popen(
+                arguments,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=environment,
+                start_new_session=True,
+                preexec_fn=_end_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509
+            )
+
+    def mend(self) -> list[str]:
+        """Starts again what has died; returns their names.
+
+        Raises:
+            WorkerDied: when one dies too often, with the end of its log.
+        """
+        mended = []
+        for worker in self.workers:
+            code = worker.process.poll()
+            if code is None:
+                continue
+            if worker.restarts >= RESTARTS:
+                raise WorkerDied(
+                    f"The worker {worker.name} ended {RESTARTS + 1} times (exit status {code}).",
+                    f"Its log {worker.log_file} ends with:\n{worker.log_tail()}",
+                )
+            log.warning("worker %s ended with status %s, starting it again", worker.name, code)
+            worker.process = self._spawn(worker.arguments, worker.log_file)
+            worker.restarts += 1
+            mended.append(worker.name)
+        return mended
+
+    def stop(self, patience: float = 5.0) -> None:
+        """Ends every worker: asks, then insists (SIGQUIT gives messages back), then kills the session."""
+        for chosen, wait in ((signal.SIGTERM, patience), (signal.SIGQUIT, 3.0), (signal.SIGKILL, 5.0)):
+            alive = [w for w in self.workers if w.process.poll() is None]
+            for worker in alive:
+                _signal_session(worker.process.pid, chosen)
+            deadline = time.monotonic() + wait
+            for worker in alive:
+                try:
+                    worker.process.wait(max(0.0, deadline - time.monotonic()))
+                except subprocess.TimeoutExpired:
+                    log.info("worker %s still runs after %s", worker.name, chosen.name)
+        self.workers.clear()
+
+
+def hardpose_command() -> list[str]:
+    """The command line of this very installation, whatever is on PATH."""
+    return [sys.executable, "-m", "api.cli"]
+
+
+def _signal_session(pid: int, chosen: signal.Signals) -> None:
+    """TERM and QUIT go to the worker alone, which ends its pool in order; KILL goes to all of its session."""
+    try:
+        if chosen == signal.SIGKILL:
+            os.killpg(pid, chosen)
+        else:
+            os.kill(pid, chosen)
+    except ProcessLookupError:
+        log.debug("process %s is gone already", pid)
+
+
+def _end_with_parent() -> None:
+    """Runs in the child before exec: SIGTERM when the thread that started it ends (Linux prctl(2))."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
