@@ -121,7 +121,7 @@ class Lines:
 
     def say(self, text: str) -> None:
         """Prints a line of news."""
-        print(text, file=self._out, flush=True)  # noqa: T201 - this is the program's own output
+        print(text, file=self._out, flush=True)
 
     def show(self, snapshot: Snapshot) -> None:
         """Prints the state if it moved, or every half minute with its age."""
@@ -150,7 +150,7 @@ class JsonLines(Lines):
 
     def event(self, event: str, **values: object) -> None:
         """Any event."""
-        print(json.dumps({"event": event, **values}), file=self._out, flush=True)  # noqa: T201 - output
+        print(json.dumps({"event": event, **values}), file=self._out, flush=True)
 
     def show(self, snapshot: Snapshot) -> None:
         """A progress event for each change."""

@@ -298,7 +298,7 @@ class Keeper(Frozen):
     """The number that decided the verdict."""
 
     def decide(self, verdict: Verdict, value: float) -> "Keeper":
-        """This keeper with its final verdict."""
+        """A copy with its final verdict."""
         return self.model_copy(update={"verdict": verdict, "value": value})
 
 
@@ -384,7 +384,7 @@ class SegmentResult(Frozen):
         times = [k.time_ms for k in self.keepers] + [d.time_ms for d in self.drops]
         if len(times) != self.examined or len(set(times)) != len(times):
             raise FunnelMismatch(
-                f"{self.examined} frames were examined, {len(set(times))} of {len(times)} records are distinct.",
+                f"{self.examined} frames were examined, {len(set(times))} of {len(times)} records differ.",
                 "This is a defect of hardpose: the segment is marked failed; please report it with its log.",
             )
         return self

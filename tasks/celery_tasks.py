@@ -110,7 +110,11 @@ GROUP_TASKS = {queue_name(group): _register_group(group) for group in all_groups
 
 @shared_task(name="hardpose.segment_failed")
 def segment_failed(
-    request: Any, error: BaseException, traceback: Any, segment: dict[str, Any], books_queue: str
+    request: Any,
+    error: BaseException,
+    traceback: Any,  # noqa: ARG001 - Celery tells this kind of callback by its arity
+    segment: dict[str, Any],
+    books_queue: str,
 ) -> None:
     """Called by Celery in the worker in which a stage failed; that worker may have no catalog.
 

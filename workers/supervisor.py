@@ -83,14 +83,14 @@ class Supervisor:
     def _spawn(self, arguments: list[str], log_file: Path) -> "subprocess.Popen[bytes]":
         environment = {**os.environ, **self.settings.environment()}
         with log_file.open("ab") as output:
-            return subprocess.Popen(
+            return subprocess.Popen(  # noqa: S603 - our own program, a list of arguments, no shell
                 arguments,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 env=environment,
                 start_new_session=True,
-                preexec_fn=_end_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509
+                preexec_fn=_end_with_parent if sys.platform == "linux" else None,
             )
 
     def mend(self) -> list[str]:
