@@ -1,0 +1,454 @@
+import csv
+import json
+import os
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from dataset_jobs import (
+    HEIGHT,
+    RECIPE,
+    WIDTH,
+    job_view,
+    jpeg,
+    keeper,
+    keypoints,
+    link_view,
+    mask,
+    png,
+    segment_view,
+    video,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pycocotools.coco import COCO
+
+from broker.artifacts import Artifacts
+from broker.errors import ArtifactMissing, DiskFull, FunnelMismatch
+from broker.messages import Drop, Failure, Funnel, Keeper, Verdict
+from broker.views import JobView, LinkView, State
+from tasks.dataset.coco import BODY_25_INDEX, KEYPOINT_NAMES, coco_keypoints
+from tasks.dataset.folder import ForeignFolder, OutputUnusable, replaced
+from tasks.dataset.pictures import PictureUnusable
+from tasks.dataset.selection import select
+from tasks.dataset.text import public_source, safe_cell
+from tasks.publish import publish
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Artifacts:
+    return Artifacts((tmp_path / "artifacts").as_uri())
+
+
+def two_videos(store: Artifacts) -> JobView:
+    """Two videos: four hard frames, one easy, one doubtful, and five drops."""
+    a, b = video("aaa"), video("bbb", licence="CC BY-SA 3.0")
+    first = segment_view(
+        [
+            keeper(store, a, 500, Verdict.HARD, 1),
+            keeper(store, a, 1500, Verdict.EASY, 2),
+            keeper(store, a, 2500, Verdict.HARD, 3),
+        ],
+        [Drop(time_ms=t, verdict=Verdict.NO_FEET, value=0.1) for t in (125, 250, 375)],
+    )
+    second = segment_view(
+        [
+            keeper(store, b, 1000, Verdict.HARD, 4),
+            keeper(store, b, 2000, Verdict.TEACHER_DOUBT, 5, device_key=None),
+            keeper(store, b, 3000, Verdict.HARD, 6),
+        ],
+        [
+            Drop(time_ms=125, verdict=Verdict.NO_PERSON, value=0),
+            Drop(time_ms=250, verdict=Verdict.FAILED, value=-1),
+        ],
+    )
+    return job_view(link_view(0, a, first), link_view(1, b, second))
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_the_pictures_are_the_stored_bytes(store: Artifacts, tmp_path: Path) -> None:
+    done = publish(two_videos(store), store, tmp_path / "out")
+    assert (done.images, done.left_out, done.folder) == (4, 0, tmp_path / "out" / "dataset")
+    names = ["youtube-aaa_2500", "youtube-aaa_500", "youtube-bbb_1000", "youtube-bbb_3000"]
+    assert sorted(p.stem for p in (done.folder / "images").iterdir()) == names
+    assert (done.folder / "images" / "youtube-aaa_500.jpg").read_bytes() == jpeg(1)
+    assert (done.folder / "masks" / "youtube-aaa_500.png").read_bytes() == png(mask(1))
+    assert (done.folder / "device" / "youtube-aaa_500.png").read_bytes() == png(mask(1001))
+    assert sorted(p.name for p in done.folder.iterdir()) == [
+        "annotations.json", "device", "frames.csv", "funnel.json", "images", "masks", "report.html",
+        "verdicts.csv",
+    ]  # fmt: skip
+
+
+def test_pycocotools_gives_back_the_very_masks(store: Artifacts, tmp_path: Path) -> None:
+    folder = publish(two_videos(store), store, tmp_path).folder
+    coco = COCO(str(folder / "annotations.json"))
+    assert len(coco.imgs) == len(coco.anns) == 4
+    assert coco.cats[1]["name"] == "person"
+    licences = {each["id"]: each["name"] for each in coco.dataset["licenses"]}
+    for annotation in coco.anns.values():
+        image = coco.imgs[annotation["image_id"]]
+        stored = cv2.imread(str(folder / image["mask_file"]), cv2.IMREAD_UNCHANGED)
+        assert np.array_equal(coco.annToMask(annotation) * 255, stored)
+        assert annotation["area"] == np.count_nonzero(stored)
+        ys, xs = np.nonzero(stored)
+        box = [xs.min(), ys.min(), xs.max() - xs.min() + 1, ys.max() - ys.min() + 1]
+        assert annotation["bbox"] == box
+        assert (folder / "images" / image["file_name"]).is_file()
+        assert (image["height"], image["width"]) == (HEIGHT, WIDTH)
+    assert {(i["video"], licences[i["license"]]) for i in coco.imgs.values()} == {
+        ("youtube:aaa", "CC BY 4.0"),
+        ("youtube:bbb", "CC BY-SA 3.0"),
+    }
+
+
+BODY_25_NAMES = (
+    "nose", "neck", "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow",
+    "left_wrist", "mid_hip", "right_hip", "right_knee", "right_ankle", "left_hip", "left_knee",
+    "left_ankle", "right_eye", "left_eye", "right_ear", "left_ear", "left_big_toe", "left_small_toe",
+    "left_heel", "right_big_toe", "right_small_toe", "right_heel",
+)  # fmt: skip
+
+
+def test_keypoints_are_matched_by_name() -> None:
+    assert tuple(BODY_25_NAMES[i] for i in BODY_25_INDEX) == KEYPOINT_NAMES
+
+
+@pytest.mark.parametrize(
+    ("point", "expected"),
+    [
+        ((10.0, 20.0, 0.3), [10.0, 20.0, 2]),  # exactly confident enough: labelled
+        ((10.0, 20.0, 0.29), [0, 0, 0]),  # a guess: not labelled
+        ((-0.5, 20.0, 0.9), [0, 0, 0]),  # left of the frame
+        ((10.0, float(HEIGHT), 0.9), [0, 0, 0]),  # just below the last row
+        ((0.0, 0.0, 0.0), [0, 0, 0]),  # absent
+    ],
+)
+def test_visibility(point: tuple[float, float, float], expected: list[float]) -> None:
+    assert coco_keypoints((point,) * 25, (HEIGHT, WIDTH), 0.3)[:3] == expected
+
+
+def test_an_absent_point_is_not_labelled_even_without_a_threshold() -> None:
+    assert coco_keypoints(((0.0, 0.0, 0.0),) * 25, (HEIGHT, WIDTH), 0.0) == [0] * 51
+
+
+def test_frames_csv_holds_the_provenance_of_each_frame(store: Artifacts, tmp_path: Path) -> None:
+    rows = read_csv(publish(two_videos(store), store, tmp_path).folder / "frames.csv")
+    assert [r["image"] for r in rows] == [
+        "images/youtube-aaa_500.jpg",
+        "images/youtube-aaa_2500.jpg",
+        "images/youtube-bbb_1000.jpg",
+        "images/youtube-bbb_3000.jpg",
+    ]
+    row = rows[0]
+    assert row["mask_model"] == "teacher"
+    assert (row["pose_sha256"], row["device_sha256"]) == ("a" * 64, "c" * 64)
+    assert (row["source_licence"], row["mask_licence"]) == ("CC BY 4.0", "Apache-2.0")
+    assert (row["recipe"], row["verdict"]) == (RECIPE.id, "hard")
+    assert (float(row["iou"]), float(row["sharpness"])) == (0.11, 13.5)
+
+
+def test_verdicts_csv_holds_every_examined_frame(store: Artifacts, tmp_path: Path) -> None:
+    job = two_videos(store)
+    rows = read_csv(publish(job, store, tmp_path).folder / "verdicts.csv")
+    assert len(rows) == job.funnel().examined == 11
+    assert [int(r["time_ms"]) for r in rows[:6]] == [125, 250, 375, 500, 1500, 2500]
+    by_place = {(r["video"], r["time_ms"]): r for r in rows}
+    doubt = by_place["youtube:bbb", "2000"]
+    assert (doubt["verdict"], doubt["measure"], doubt["value"]) == (
+        "teacher_doubt",
+        "keypoints_outside",
+        "0.3",
+    )
+    feet = by_place["youtube:aaa", "125"]
+    assert (feet["verdict"], feet["measure"], feet["value"]) == ("no_feet", "feet_confidence", "0.1")
+
+
+def test_a_repeated_frame_of_another_video_is_left_out_with_its_partner(
+    store: Artifacts, tmp_path: Path
+) -> None:
+    a, b = video("aaa"), video("bbb")
+    kept = keeper(store, a, 500, Verdict.HARD, 1)
+    moved = tuple((x + 0.5, y, c) for x, y, c in kept.keypoints)
+    same_picture = f"{int(kept.phash, 16) ^ 0b111:016x}"
+    other_picture = f"{int(kept.phash, 16) ^ 0b1111111:016x}"
+    repeats = keeper(store, b, 700, Verdict.HARD, 2, keypoints=moved, phash=same_picture)
+    other_scene = keeper(store, b, 900, Verdict.HARD, 3, keypoints=moved, phash=other_picture)
+    other_pose = keeper(store, b, 1100, Verdict.HARD, 4, phash=same_picture)
+    job = job_view(
+        link_view(0, a, segment_view([kept])),
+        link_view(1, b, segment_view([repeats, other_scene, other_pose])),
+    )
+    done = publish(job, store, tmp_path)
+    assert (done.images, done.left_out) == (3, 1)
+    book = json.loads((done.folder / "funnel.json").read_text())
+    assert book["verdicts"] == {"hard": 4}
+    assert (book["written"], len(book["left_out"])) == (3, 1)
+    left = book["left_out"][0]
+    assert (left["video"], left["time_ms"], left["partner"]) == ("youtube:bbb", 700, "youtube-aaa_500")
+    assert left["hash_distance"] == 3
+    assert 0 < left["pose_distance"] <= RECIPE.duplicates.pose_distance
+    assert not (done.folder / "images" / "youtube-bbb_700.jpg").exists()
+
+
+def test_a_video_asked_for_twice_counts_once(store: Artifacts, tmp_path: Path) -> None:
+    clip = video("aaa")
+    segment = segment_view([keeper(store, clip, 500, Verdict.HARD, 1)])
+    job = job_view(link_view(0, clip, segment), link_view(1, clip, segment))
+    done = publish(job, store, tmp_path)
+    book = json.loads((done.folder / "funnel.json").read_text())
+    assert (done.images, done.left_out, book["examined"], len(book["videos"])) == (1, 0, 1, 1)
+    assert len(read_csv(done.folder / "verdicts.csv")) == 1
+
+
+@given(st.data())
+@settings(max_examples=12, deadline=None)
+def test_counts_add_up_and_bytes_repeat(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    place = tmp_path_factory.mktemp("law")
+    store = Artifacts((place / "artifacts").as_uri())
+    job = data.draw(jobs(store))
+    first = publish(job, store, place / "one")
+    shuffled = job.model_copy(update={"links": tuple(reversed(job.links))})
+    publish(shuffled, store, place / "two")
+    assert contents(place / "one") == contents(place / "two")
+    book = json.loads((first.folder / "funnel.json").read_text())
+    assert book["examined"] == sum(book["verdicts"].values()) == job.funnel().examined
+    assert book["examined"] == sum(v["examined"] for v in book["videos"])
+    assert book["verdicts"].get("hard", 0) == first.images + first.left_out
+    assert book["examined"] == len(read_csv(first.folder / "verdicts.csv"))
+    assert first.images == len(list((first.folder / "images").iterdir()))
+
+
+@st.composite
+def jobs(draw: st.DrawFn, store: Artifacts) -> JobView:
+    dropped = [v for v in Verdict if v not in (Verdict.HARD, Verdict.EASY, Verdict.TEACHER_DOUBT)]
+    links: list[LinkView] = []
+    for position in range(draw(st.integers(0, 3))):
+        clip = video(f"v{position}")
+        times = draw(st.lists(st.integers(0, 19_999), max_size=6, unique=True))
+        keepers: list[Keeper] = []
+        drops: list[Drop] = []
+        for time_ms in times:
+            verdict = draw(st.sampled_from([Verdict.HARD, Verdict.EASY, *dropped]))
+            if verdict in dropped:
+                drops.append(Drop(time_ms=time_ms, verdict=verdict, value=draw(st.floats(0, 9))))
+            else:
+                keepers.append(keeper(store, clip, time_ms, verdict, draw(st.integers(1, 5))))
+        links.append(link_view(position, clip, segment_view(keepers, drops)))
+    return job_view(*links)
+
+
+def test_selection_of_two_thousand_frames_is_quick(store: Artifacts) -> None:
+    clip = video("long")
+    one = keeper(store, clip, 0, Verdict.HARD, 1)
+    draw = np.random.default_rng(0)
+    keepers = [
+        one.model_copy(
+            update={"time_ms": t, "phash": f"{int(draw.integers(0, 2**63)):016x}", "keypoints": keypoints(t)}
+        )
+        for t in range(2000)
+    ]
+    start = time.perf_counter()
+    assert len(select(job_view(link_view(0, clip, segment_view(keepers)))).written) == 2000
+    assert time.perf_counter() - start < 5  # 2 million pairs; one by one they take a minute
+
+
+def test_an_empty_job(store: Artifacts, tmp_path: Path) -> None:
+    done = publish(job_view(), store, tmp_path)
+    book = json.loads((done.folder / "funnel.json").read_text())
+    assert (done.images, book["examined"], book["videos"], book["failed_links"]) == (0, 0, [], [])
+    assert json.loads((done.folder / "annotations.json").read_text())["images"] == []
+    assert read_csv(done.folder / "frames.csv") == []
+
+
+def test_a_job_with_failed_links_only(store: Artifacts, tmp_path: Path) -> None:
+    failure = Failure(code="video_private", cause="The video is private.", remedy="Ask its owner.")
+    link = LinkView(position=0, link="https://me:secret@example.org/v", state=State.FAILED, failure=failure)
+    folder = publish(job_view(link), store, tmp_path).folder
+    failed = json.loads((folder / "funnel.json").read_text())["failed_links"]
+    assert failed == [
+        {
+            "position": 0,
+            "link": "https://example.org/v",
+            "code": "video_private",
+            "cause": "The video is private.",
+            "remedy": "Ask its owner.",
+            "action": "permanent",
+        }
+    ]
+    assert not any(b"secret" in data for data in contents(folder).values())
+
+
+@pytest.mark.parametrize(
+    "segment",
+    [
+        segment_view(funnel=Funnel(examined=2, verdicts={Verdict.EASY: 1})),  # a frame without a verdict
+        segment_view(funnel=Funnel(examined=1, verdicts={Verdict.EASY: 1})),  # a verdict without its record
+    ],
+)
+def test_counts_that_do_not_add_up_are_refused(segment: object, store: Artifacts, tmp_path: Path) -> None:
+    with pytest.raises(FunnelMismatch):
+        publish(job_view(link_view(0, video("a"), segment)), store, tmp_path)  # type: ignore[arg-type]
+    assert not (tmp_path / "dataset").exists()
+
+
+def one_frame(store: Artifacts, **changes: object) -> JobView:
+    clip = video("aaa")
+    return job_view(link_view(0, clip, segment_view([keeper(store, clip, 500, Verdict.HARD, 1, **changes)])))
+
+
+def key_of(job: JobView, name: str) -> str:
+    return str(getattr(job.links[0].segments[0].keepers[0], name))
+
+
+@pytest.mark.parametrize("name", ["frame_key", "mask_key", "device_key"])
+def test_a_missing_picture_names_its_frame_and_leaves_the_old_data_set(
+    name: str, store: Artifacts, tmp_path: Path
+) -> None:
+    job = one_frame(store)
+    before = contents(publish(job, store, tmp_path).folder)
+    store.delete(key_of(job, name))
+    with pytest.raises(ArtifactMissing, match="500 ms of youtube:aaa"):
+        publish(job, store, tmp_path)
+    assert contents(tmp_path / "dataset") == before
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize(
+    ("data", "fault"),
+    [
+        (b"", "cannot be decoded"),  # an empty file
+        (b"no png", "cannot be decoded"),  # not a picture
+        (png(np.ones((HEIGHT, WIDTH - 1))), "the frame 96x128"),  # one column short
+        (
+            cv2.imencode(".png", np.full((HEIGHT, WIDTH), 7, np.uint8))[1].tobytes(),
+            "other than 0 and 255",
+        ),  # grey
+        (cv2.imencode(".png", np.zeros((HEIGHT, WIDTH, 3), np.uint8))[1].tobytes(), "96x128x3"),  # coloured
+    ],
+)
+def test_a_mask_that_does_not_fit_is_refused(
+    data: bytes, fault: str, store: Artifacts, tmp_path: Path
+) -> None:
+    job = one_frame(store)
+    store.put(key_of(job, "mask_key"), data)
+    with pytest.raises(PictureUnusable, match=fault):
+        publish(job, store, tmp_path)
+
+
+def test_a_hard_frame_without_a_device_mask_is_refused(store: Artifacts, tmp_path: Path) -> None:
+    with pytest.raises(ArtifactMissing, match="no device's mask"):
+        publish(one_frame(store, device_key=None), store, tmp_path)
+
+
+def test_a_new_data_set_replaces_the_old_one_whole(store: Artifacts, tmp_path: Path) -> None:
+    publish(two_videos(store), store, tmp_path)
+    publish(one_frame(store), store, tmp_path)
+    assert [p.name for p in (tmp_path / "dataset" / "images").iterdir()] == ["youtube-aaa_500.jpg"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["artifacts", "dataset"]
+
+
+def test_a_strangers_folder_is_left_alone(store: Artifacts, tmp_path: Path) -> None:
+    (tmp_path / "dataset").mkdir()
+    (tmp_path / "dataset" / "thesis.txt").write_text("mine")
+    with pytest.raises(ForeignFolder, match="dataset"):
+        publish(one_frame(store), store, tmp_path)
+    assert (tmp_path / "dataset" / "thesis.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_a_file_or_a_link_in_its_place_is_refused(kind: str, store: Artifacts, tmp_path: Path) -> None:
+    place = tmp_path / "dataset"
+    (tmp_path / "elsewhere").mkdir()
+    place.write_text("x") if kind == "file" else place.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ForeignFolder):
+        publish(one_frame(store), store, tmp_path)
+
+
+def test_an_empty_folder_is_taken(store: Artifacts, tmp_path: Path) -> None:
+    (tmp_path / "dataset").mkdir()
+    assert publish(one_frame(store), store, tmp_path).images == 1
+
+
+def test_an_output_that_is_a_file_is_explained(store: Artifacts, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("x")
+    with pytest.raises(OutputUnusable, match="out"):
+        publish(one_frame(store), store, tmp_path / "out")
+
+
+def test_a_full_disk_is_named_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(DiskFull, match="dataset"), replaced(tmp_path / "dataset", "funnel.json"):
+        Path("/dev/full").write_bytes(b"x")  # the kernel's own ENOSPC
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_published_meanwhile_is_replaced_too(tmp_path: Path) -> None:
+    target = tmp_path / "dataset"
+    with replaced(target, "mark") as late:
+        (late / "mark").write_text("late")
+        with replaced(target, "mark") as early:
+            (early / "mark").write_text("early")
+    assert (target / "mark").read_text() == "late"
+    assert [p.name for p in tmp_path.iterdir()] == ["dataset"]
+
+
+def test_leftovers_of_a_dead_process_go_after_a_day(tmp_path: Path) -> None:
+    old, young = tmp_path / ".dataset.tmp-1-a", tmp_path / ".dataset.tmp-2-b"
+    for path, hours in ((old, 25), (young, 1)):
+        path.mkdir()
+        os.utime(path, (time.time() - hours * 3600,) * 2)
+    with replaced(tmp_path / "dataset", "mark"):
+        pass
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".dataset.tmp-2-b", "dataset"]
+
+
+@pytest.mark.parametrize(
+    ("text", "safe"),
+    [
+        ("=HYPERLINK(1)", "'=HYPERLINK(1)"),  # the classic
+        ("+1", "'+1"),  # starts a formula in a spreadsheet
+        ("-1", "'-1"),  # the same
+        ("@SUM(A1)", "'@SUM(A1)"),  # an old spreadsheet's formula
+        ("\t=1", "'\t=1"),  # a tab is skipped before the formula is read
+        ("a=1", "a=1"),  # harmless inside
+        (-0.5, -0.5),  # a number is no text
+        (None, None),  # an empty cell
+    ],
+)
+def test_no_cell_is_a_formula(text: str | float | None, safe: str | float | None) -> None:
+    assert safe_cell(text) == safe
+
+
+def test_a_hostile_title_stays_text_in_every_table(store: Artifacts, tmp_path: Path) -> None:
+    clip = video("aaa", title="=cmd|' /C calc'!A0", uploader='@me,\n"x"')
+    job = job_view(link_view(0, clip, segment_view([keeper(store, clip, 500, Verdict.HARD, 1)])))
+    row = read_csv(publish(job, store, tmp_path).folder / "frames.csv")[0]
+    assert row["title"] == "'=cmd|' /C calc'!A0"
+    assert row["uploader"] == '\'@me,\n"x"'
+
+
+@pytest.mark.parametrize(
+    ("source", "public"),
+    [
+        ("https://example.org/watch?v=1", "https://example.org/watch?v=1"),  # a link as it is
+        ("https://me:pass@example.org:8443/v", "https://example.org:8443/v"),  # without the password
+        ("/home/ann/films/jump.mp4", "jump.mp4"),  # a path says whose machine it was
+        (r"C:\Users\ann\jump.mp4", "jump.mp4"),  # on any system
+        ("file:///home/ann/my%20jump.mp4", "my jump.mp4"),  # the same as an address
+        ("jump.mp4", "jump.mp4"),  # a bare name
+    ],
+)
+def test_what_of_a_source_is_made_public(source: str, public: str) -> None:
+    assert public_source(source) == public
