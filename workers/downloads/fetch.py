@@ -1,0 +1,204 @@
+"""Fetching one file over http(s): resumed after a cut, within limits, every hop checked."""
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from workers.downloads.errors import (
+    DownloadError,
+    DownloadTimeout,
+    NotAVideo,
+    NotFoundOnServer,
+    RefusedByServer,
+    ServerBusy,
+    TooManyRedirects,
+    TooManyRequests,
+    TransferCut,
+    VideoTooLarge,
+)
+from workers.downloads.files import room_needed
+from workers.downloads.netguard import GuardedTransport, NetGuard
+
+log = logging.getLogger(__name__)
+
+MAX_REDIRECTS = 5
+MAX_TRIES = 4
+"""Connections in a row that may bring no new byte before the fetch is given up."""
+BACKOFF_SECONDS = 0.5
+"""Pause after the first fruitless connection; doubles with each further one."""
+TIMEOUT = httpx.Timeout(30.0, connect=10.0)
+TRANSIENT_STATUS = frozenset({408, 425, 500, 502, 503, 504})
+PAGE_TYPES = ("text/html", "application/xhtml+xml")
+
+
+@dataclass(frozen=True)
+class HttpLimits:
+    """Bounds of one fetch.
+
+    Attributes:
+        max_bytes: of the whole file.
+        timeout_seconds: from the first connection to the last byte.
+    """
+
+    max_bytes: int
+    timeout_seconds: float
+
+
+def fetch_url(url: str, part: Path, limits: HttpLimits, guard: NetGuard) -> None:
+    """Fetches ``url`` into the file ``part``.
+
+    A connection that breaks is taken up again where it broke, if the server can (Range with If-Range) and
+    the file there is still the same; else from the start. What an earlier, broken call left in ``part`` is
+    used in the same way: the server's tag for it lies beside it in ``<part>.tag``.
+
+    Raises:
+        UnsupportedScheme, BadLink, PrivateAddress, NameNotResolved: see ``NetGuard``.
+        NotFoundOnServer, RefusedByServer, TooManyRedirects, TooManyRequests, ServerBusy: the server's answer.
+        NotAVideo: the server sends an HTML page.
+        TransferCut, DownloadTimeout: it did not come through.
+        VideoTooLarge: more than ``limits.max_bytes`` announced or sent.
+        DiskFull: no room for it.
+    """
+    fetch = _Fetch(part, limits, time.monotonic() + limits.timeout_seconds)
+    failure: DownloadError | None = None
+    fruitless = 0
+    with httpx.Client(transport=GuardedTransport(guard), trust_env=False, timeout=TIMEOUT) as client:
+        while fruitless < MAX_TRIES:
+            before = fetch.offset()
+            try:
+                with _answer(client, guard, url, fetch.headers()) as response:
+                    fetch.take(response)
+                fetch.tag_file.unlink(missing_ok=True)
+                return
+            except (ServerBusy, TransferCut) as error:
+                failure = error
+            except httpx.TransportError as error:
+                failure = _broken(error, fetch.offset())
+            fruitless = 0 if fetch.offset() > before else fruitless + 1
+            log.info("fetch interrupted at byte %d: %s", fetch.offset(), failure.cause)
+            fetch.check_time()
+            time.sleep(BACKOFF_SECONDS * 2 ** max(fruitless - 1, 0))
+    assert failure is not None
+    raise failure
+
+
+def _broken(error: httpx.TransportError, offset: int) -> DownloadError:
+    text = f"{type(error).__name__}: {error}".rstrip(": ")
+    if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)):
+        return ServerBusy(f"The server cannot be reached ({text}).", "Check the link and the network.")
+    return TransferCut(f"The connection broke at byte {offset} ({text}).", "It will be tried again later.")
+
+
+@contextmanager
+def _answer(
+    client: httpx.Client, guard: NetGuard, url: str, headers: dict[str, str]
+) -> Iterator[httpx.Response]:
+    """The answer at the end of the redirects; each hop's scheme, host and addresses are checked."""
+    target = guard.check_url(url)
+    for _ in range(MAX_REDIRECTS + 1):
+        with client.stream("GET", target, headers=headers, follow_redirects=False) as response:
+            if not response.has_redirect_location:
+                _check_status(response)
+                yield response
+                return
+            target = guard.check_url(str(target.join(response.headers["location"])))
+    raise TooManyRedirects(
+        f"The link was redirected more than {MAX_REDIRECTS} times.", "Give the direct link of the file."
+    )
+
+
+def _check_status(response: httpx.Response) -> None:
+    status, host = response.status_code, response.request.url.host
+    if status in (200, 206, 416):
+        return
+    says = f"{host} answers HTTP {status}"
+    if status in (404, 410):
+        raise NotFoundOnServer(f"{says}: there is no such file.", "Check the link.")
+    if status == 429:
+        raise TooManyRequests(f"{says}: too many requests.", "Wait, and lower the download rate.")
+    if status in TRANSIENT_STATUS or status >= 500:
+        raise ServerBusy(f"{says}.", "It will be tried again later.")
+    raise RefusedByServer(f"{says}.", "Check that the link opens without logging in.")
+
+
+class _Fetch:
+    """The state of one fetch: the file so far, and what may be asked for next."""
+
+    def __init__(self, part: Path, limits: HttpLimits, deadline: float) -> None:
+        self.part = part
+        self.tag_file = part.with_name(part.name + ".tag")
+        self._limits = limits
+        self._deadline = deadline
+
+    def offset(self) -> int:
+        """Bytes that are there and may be built upon."""
+        return self.part.stat().st_size if self.part.exists() and self.tag_file.exists() else 0
+
+    def headers(self) -> dict[str, str]:
+        headers = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "hardpose"}
+        if offset := self.offset():
+            headers |= {"Range": f"bytes={offset}-", "If-Range": self.tag_file.read_text()}
+        return headers
+
+    def take(self, response: httpx.Response) -> None:
+        """Writes the body to the end, or raises."""
+        if response.headers.get("content-type", "").partition(";")[0].strip().lower() in PAGE_TYPES:
+            raise NotAVideo(
+                f"{response.request.url.host} sends an HTML page instead of a video.",
+                "Give the direct link of the file.",
+            )
+        start = self._start(response)
+        length = response.headers.get("content-length", "")
+        total = start + int(length) if length.isdigit() else None
+        self._check_size(total or 0)
+        with room_needed(self.part.parent), self.part.open("r+b" if start else "wb") as file:
+            file.seek(start)
+            self._remember_tag(response)
+            for chunk in response.iter_raw():  # as they come: a chunk size would hold bytes back at a cut
+                self._check_size(file.tell() + len(chunk))
+                self.check_time()
+                file.write(chunk)
+            file.truncate()
+            end = file.tell()
+        if total is not None and end != total:
+            raise TransferCut(f"{end} of {total} bytes arrived.", "It will be tried again later.")
+
+    def _start(self, response: httpx.Response) -> int:
+        """Where the body begins; 0 unless the server continues exactly where the file ends."""
+        if response.status_code == 200:
+            return 0
+        offset = self.offset()
+        if response.status_code == 206 and response.headers.get("content-range", "").startswith(
+            f"bytes {offset}-"
+        ):
+            return offset
+        self.tag_file.unlink(missing_ok=True)  # the next try starts over
+        raise TransferCut("The server cannot continue the file.", "It will be tried again later.")
+
+    def _remember_tag(self, response: httpx.Response) -> None:
+        tag = response.headers.get("etag", "")
+        if not tag or tag.startswith("W/"):  # If-Range needs a strong validator (RFC 9110, 13.1.5)
+            tag = response.headers.get("last-modified", "")
+        if tag and tag.isascii():
+            self.tag_file.write_text(tag)
+        else:
+            self.tag_file.unlink(missing_ok=True)
+
+    def _check_size(self, size: int) -> None:
+        if size > self._limits.max_bytes:
+            raise VideoTooLarge(
+                f"The file has {size} bytes or more, the limit is {self._limits.max_bytes}.",
+                "Give a smaller file, or raise HARDPOSE_MAX_VIDEO_BYTES.",
+            )
+
+    def check_time(self) -> None:
+        if time.monotonic() > self._deadline:
+            raise DownloadTimeout(
+                f"The file did not arrive within {self._limits.timeout_seconds:g} s.",
+                "It will be tried again later; HARDPOSE_DOWNLOAD_TIMEOUT_SECONDS sets the time.",
+            )

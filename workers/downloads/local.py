@@ -1,0 +1,90 @@
+"""The first downloader: files on this machine, and direct http(s) links to media files."""
+
+from importlib.metadata import version
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from workers.downloads.contracts import Fetched, FetchLimits
+from workers.downloads.errors import EmptyFile, FileMissing, FileUnreadable, UnsupportedScheme, VideoTooLarge
+from workers.downloads.fetch import HttpLimits, fetch_url
+from workers.downloads.files import file_sha256
+from workers.downloads.links import expand_links as expand_links  # one door for "what did they give us"
+from workers.downloads.links import file_url_path, has_scheme, is_remote
+from workers.downloads.netguard import NetGuard
+
+TOOL = "local"
+
+
+def fetch(link: str, folder: Path, limits: FetchLimits) -> Fetched:
+    """Gets the bytes of ``link``. A local file stays where it is; a remote one goes into ``folder``.
+
+    Args:
+        link: a path, a ``file:`` URL, or the http(s) address of a media file.
+        folder: of this fetch alone, on a disk with room; made when needed.
+        limits: see ``FetchLimits``.
+
+    Raises:
+        FileMissing, FileUnreadable, EmptyFile: a local file cannot be used.
+        VideoTooLarge: more than ``limits.max_bytes``.
+        UnsupportedScheme, BadLink, PrivateAddress, NameNotResolved: the link may not be followed.
+        NotFoundOnServer, RefusedByServer, TooManyRedirects, TooManyRequests, ServerBusy, TransferCut,
+        DownloadTimeout, NotAVideo: see ``fetch_url``.
+        DiskFull: no room in ``folder``.
+    """
+    if is_remote(link):
+        return _fetch_remote(link, folder, limits)
+    if link.lower().startswith("file:"):
+        return _take_local(link, file_url_path(link), limits)
+    if has_scheme(link):
+        raise UnsupportedScheme(
+            f"The link's scheme {link.partition(':')[0]!r} is not supported.",
+            "Give an http(s) link or a path.",
+        )
+    return _take_local(link, Path(link), limits)
+
+
+def _take_local(link: str, path: Path, limits: FetchLimits) -> Fetched:
+    path = path.absolute()
+    if not path.exists():
+        raise FileMissing(f"There is no file {path}.", "Check the path.")
+    if not path.is_file():  # a pipe or a device never ends
+        raise FileUnreadable(f"{path} is not a regular file.", "Give a video file.")
+    size = path.stat().st_size
+    if size == 0:
+        raise EmptyFile(f"{path} has 0 bytes.", "Copy or download it again.")
+    if size > limits.max_bytes:
+        raise VideoTooLarge(
+            f"{path} has {size} bytes, the limit is {limits.max_bytes}.",
+            "Give a smaller file, or raise HARDPOSE_MAX_VIDEO_BYTES.",
+        )
+    try:
+        digest = file_sha256(path)
+    except OSError as error:
+        raise FileUnreadable(f"{path} cannot be read: {error.strerror}.", "Check its permissions.") from error
+    return _fetched(link, path, path.stem, digest, temporary=False)
+
+
+def _fetch_remote(link: str, folder: Path, limits: FetchLimits) -> Fetched:
+    folder.mkdir(parents=True, exist_ok=True)
+    guard = NetGuard(limits.allow_networks)
+    name = Path(unquote(urlsplit(link).path)).name
+    # The server's name for it is text from outside: only its suffix is used, and only a known form of it.
+    suffix = Path(name).suffix.lower() if Path(name).suffix[1:].isalnum() else ".video"
+    path = folder / f"download{suffix}"
+    fetch_url(link, path, HttpLimits(limits.max_bytes, limits.timeout_seconds), guard)
+    if path.stat().st_size == 0:
+        raise EmptyFile("The server sends 0 bytes.", "Check that the link plays in a browser.")
+    return _fetched(link, path, Path(name).stem or "video", file_sha256(path), temporary=True)
+
+
+def _fetched(link: str, path: Path, title: str, digest: str, temporary: bool) -> Fetched:
+    return Fetched(
+        path=path,
+        source=link,
+        video_id=f"sha256:{digest}",
+        title=title,
+        tool=TOOL,
+        tool_version=version("hardpose"),
+        sha256=digest,
+        temporary=temporary,
+    )
