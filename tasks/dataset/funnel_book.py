@@ -33,9 +33,15 @@ def stage_seconds(job: JobView) -> dict[Stage, float]:
 
 def failed_links(job: JobView) -> list[tuple[LinkView, Failure]]:
     """The links that failed as a whole, with the reason, by position."""
-    unknown = Failure(code="unknown", cause="No reason was recorded.", remedy="See the worker's log.")
     failed = [link for link in job.links if link.state == State.FAILED]
-    return [(link, link.failure or unknown) for link in sorted(failed, key=lambda each: each.position)]
+    return [(link, _reason(link)) for link in sorted(failed, key=lambda each: each.position)]
+
+
+def _reason(link: LinkView) -> Failure:
+    """The link's own failure, else that of its first failed segment."""
+    failures = [link.failure, *(segment.failure for segment in link.segments)]
+    unknown = Failure(code="unknown", cause="No reason was recorded.", remedy="See the worker's log.")
+    return next((failure for failure in failures if failure is not None), unknown)
 
 
 def funnel_document(job: JobView, selection: Selection) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -9,7 +10,7 @@ from urllib.parse import urlsplit
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from broker.messages import Recipe, Stage, Verdict
+from broker.messages import Failure, Recipe, Stage, Verdict
 from broker.views import JobView, LinkView
 from tasks.dataset.contact_sheet import ContactSheet
 from tasks.dataset.funnel_book import failed_links, stage_seconds, total_funnel
@@ -86,6 +87,7 @@ def render_report(job: JobView, selection: Selection, sheet: ContactSheet) -> by
             recipe=job.recipe,
             models=_models(job.recipe),
             settings=_settings(job.recipe),
+            videos=len(distinct_videos(job)),
             links=_links(job, selection),
             funnel=funnel,
             steps=_steps(job, selection),
@@ -95,6 +97,7 @@ def render_report(job: JobView, selection: Selection, sheet: ContactSheet) -> by
             written=len(selection.written),
             left_out=selection.left_out,
             sheet_cards=[_hard_card(shot, sheet) for shot in sheet.hard_shots],
+            shape=_shape(selection.written or selection.doubtful),
             doubtful=[_doubtful_card(shot, sheet) for shot in sheet.doubtful_shots],
             doubtful_total=len(selection.doubtful),
             failed=[
@@ -237,19 +240,28 @@ def _doubtful_card(shot: Shot, sheet: ContactSheet) -> Card:
     return _card(shot, sheet, alt, label)
 
 
+def _shape(shots: Sequence[Shot]) -> str:
+    """``tall`` when most frames are, so that portrait videos are not shown as stamps."""
+    tall = sum(1 for shot in shots if shot.video.height > shot.video.width)
+    return "tall" if 2 * tall > len(shots) else "wide"
+
+
 def _card(shot: Shot, sheet: ContactSheet, alt: str, label: str) -> Card:
     source = shot.video.title or public_source(shot.video.source)
     return Card(shot.name, sheet.thumb(shot), alt, label, clock(shot.keeper.time_ms), source)
 
 
-def _lost_segments(job: JobView) -> list[tuple[str, str, str, object]]:
-    """Segments that failed while the rest of their video went on: title, from, to, failure."""
-    return [
-        (video.title, clock(segment.start_ms), clock(segment.end_ms), segment.failure)
-        for video, link in distinct_videos(job)
-        for segment in link.segments
-        if segment.failure is not None
-    ]
+def _lost_segments(job: JobView) -> list[tuple[str, list[str], Failure]]:
+    """Segments that failed while the rest of their video went on, those with one reason together."""
+    found: dict[tuple[str, str, str], tuple[str, list[str], Failure]] = {}
+    for video, link in distinct_videos(job):
+        for segment in link.segments:
+            if segment.failure is None:
+                continue
+            key = (video.id, segment.failure.code, segment.failure.cause)
+            stretches = found.setdefault(key, (video.title, [], segment.failure))[1]
+            stretches.append(f"{clock(segment.start_ms)} to {clock(segment.end_ms)}")
+    return list(found.values())
 
 
 def _seconds(job: JobView) -> list[tuple[Stage, float, float]]:
