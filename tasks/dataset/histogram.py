@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 BINS = 20
 WIDTH, HEIGHT = 640, 240
-LEFT, RIGHT, TOP, BOTTOM = 66, 12, 28, 52
+LEFT, RIGHT, TOP, BOTTOM = 66, 24, 28, 52
 """Room for the axes, in the units of the drawing."""
 
 

@@ -225,7 +225,7 @@ def _ious(job: JobView) -> list[float]:
 
 
 def _hard_card(shot: Shot, sheet: ContactSheet) -> Card:
-    iou = f"IoU {shot.keeper.iou or 0.0:.2f}"
+    iou = f"IoU {shot.keeper.iou or 0.0:.3f}"
     alt = (
         f"Frame at {clock(shot.keeper.time_ms)} of {shot.video.title}, {iou}."
         " Bottom left the teacher's mask, bottom right the device's."

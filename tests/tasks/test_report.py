@@ -71,7 +71,7 @@ def test_every_frame_has_its_picture_and_words(store: Artifacts, tmp_path: Path)
         np.frombuffer(base64.b64decode(images[0]["src"].partition(",")[2]), np.uint8), cv2.IMREAD_COLOR
     )
     assert pixels.shape == (HEIGHT, WIDTH, 3)
-    assert "IoU 0.11" in page.words
+    assert "IoU 0.110" in page.words
     assert "keypoints outside 0.30" in page.words
     assert "All 2 are shown" in page.words
     assert "No person has drawn or checked them" in page.words
@@ -162,8 +162,8 @@ def test_only_so_many_pictures_are_shown_and_the_page_says_so(
     page = page_of(one_video(store, [Verdict.HARD] * 8), store, tmp_path)
     assert len(page.all("img")) == 3
     assert "3 of 8 are shown" in page.words
-    shown = re.findall(r"IoU (\d\.\d\d) 0:", page.words)
-    assert shown == ["0.11", "0.15", "0.18"]  # the worst, one between, the least bad
+    shown = re.findall(r"IoU (\d\.\d{3}) 0:", page.words)
+    assert shown == ["0.110", "0.150", "0.180"]  # the worst, one between, the least bad
 
 
 @given(st.integers(0, 500), st.integers(2, 200))
