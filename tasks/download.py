@@ -1,6 +1,5 @@
 """The download stage: a link becomes a video in the artifact store, and its segments in the catalog."""
 
-import hashlib
 import logging
 import tempfile
 from pathlib import Path
@@ -9,7 +8,8 @@ from broker.errors import Action
 from broker.messages import Failure, Recipe, Segment, Stage, Video
 from tasks.pipeline import segments_of
 from tasks.runtime import Runtime
-from workers.downloads.local import Fetched, FetchLimits, fetch
+from workers.downloads.contracts import Fetched, FetchLimits
+from workers.downloads.local import fetch
 from workers.video import probe
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ def download(runtime: Runtime, job_id: str, position: int, link: str) -> list[Se
     with tempfile.TemporaryDirectory(prefix="hardpose-download-", dir=settings.temp_dir) as folder:
         limits = FetchLimits(
             max_bytes=settings.max_video_bytes,
-            max_seconds=settings.download_timeout_seconds,
+            timeout_seconds=settings.download_timeout_seconds,
             allow_networks=settings.allow_networks,
         )
         fetched = fetch(link, Path(folder), limits)
@@ -39,13 +39,15 @@ def download(runtime: Runtime, job_id: str, position: int, link: str) -> list[Se
 
 
 def describe(runtime: Runtime, fetched: Fetched) -> Video:
-    """Probes a fetched file and names it by the sha256 of its bytes."""
+    """Looks into a fetched file: what kind of video it is, and under which name it is kept.
+
+    Raises:
+        DownloadError: by kind, when it is no video that can be used.
+    """
     settings = runtime.settings
     facts = probe(fetched.path, settings.max_frame_pixels, settings.max_duration_seconds)
-    with fetched.path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     return Video(
-        id=f"sha256:{digest}",
+        id=fetched.video_id,
         source=fetched.source,
         title=fetched.title,
         uploader=fetched.uploader,
@@ -54,8 +56,8 @@ def describe(runtime: Runtime, fetched: Fetched) -> Video:
         width=facts.width,
         height=facts.height,
         duration_ms=facts.duration_ms,
-        size_bytes=fetched.path.stat().st_size,
-        artifact=f"videos/sha256-{digest}{fetched.path.suffix.lower()}",
+        size_bytes=facts.size_bytes,
+        artifact=f"videos/sha256-{fetched.sha256}{fetched.path.suffix.lower()}",
         tool=fetched.tool,
         tool_version=fetched.tool_version,
     )

@@ -1,0 +1,34 @@
+"""The clips that benchmarks run on."""
+
+from pathlib import Path
+
+import av
+
+from broker.settings import load_settings
+from workers.downloads.samples import demo_clips
+from workers.weights import WeightsStore
+
+SECONDS = 120
+
+
+def two_minutes(folder: Path, seconds: int = SECONDS) -> Path:
+    """A clip of two minutes: the sample ``SinglePerson_cam03`` again and again, its packets copied as they are."""
+    clips = {clip.stem: clip for clip in demo_clips(WeightsStore(load_settings().weights_dir))}
+    target = folder / "two_minutes.mp4"
+    with av.open(str(clips["SinglePerson_cam03"])) as source, av.open(str(target), "w") as sink:
+        stream = source.streams.video[0]
+        copy = sink.add_stream_from_template(stream)
+        packets = [
+            packet for packet in source.demux(stream) if packet.dts is not None and packet.pts is not None
+        ]
+        length = stream.frames * int(1 / (stream.average_rate * stream.time_base))
+        repeats = int(seconds / float(length * stream.time_base)) + 1
+        data = [(bytes(p), p.pts, p.dts, p.is_keyframe) for p in packets]
+        for repeat in range(repeats):
+            for content, pts, dts, is_keyframe in data:
+                packet = av.Packet(content)
+                packet.stream, packet.time_base = copy, stream.time_base
+                packet.pts, packet.dts = pts + repeat * length, dts + repeat * length
+                packet.is_keyframe = is_keyframe
+                sink.mux(packet)
+    return target

@@ -1,0 +1,41 @@
+"""What several rooms' tests share: real weights and clips, the shared trial data, and a home folder."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from broker.settings import Settings, load_settings
+from workers.downloads.samples import demo_clips
+from workers.weights import WeightsStore
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def weights() -> WeightsStore:
+    """The store that the program itself uses; what is missing is fetched from the package index."""
+    return WeightsStore(load_settings().weights_dir)
+
+
+@pytest.fixture(scope="session")
+def clips(weights: WeightsStore) -> dict[str, Path]:
+    """The eight sample clips by name, such as ``SinglePerson_cam03``."""
+    found = {path.stem: path for path in demo_clips(weights)}
+    assert len(found) == 8
+    return found
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of trial data, which is no part of the project; without it the test is skipped."""
+    folder = Path(os.environ.get("HARDPOSE_SHARED_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no trial data at {folder}; name it with HARDPOSE_SHARED_DATA")
+    return folder
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Settings whose home is a fresh folder."""
+    return load_settings(home=tmp_path / "state")

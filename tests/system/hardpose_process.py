@@ -1,0 +1,82 @@
+"""Runs the real ``hardpose`` command in a process of its own, as a user does."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from broker.catalog import Catalog
+from broker.views import JobView
+
+
+def command(*arguments: str | Path) -> list[str]:
+    return [sys.executable, "-m", "api.cli", *map(str, arguments)]
+
+
+def environment(extra: dict[str, str] | None = None) -> dict[str, str]:
+    """This environment without the user's own settings of hardpose, but with his weights folder."""
+    kept = {
+        k: v for k, v in os.environ.items() if not k.startswith("HARDPOSE_") or k == "HARDPOSE_WEIGHTS_DIR"
+    }
+    return {**kept, **(extra or {})}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A command that ended."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    def events(self, kind: str) -> list[dict[str, object]]:
+        """The JSON lines of one kind."""
+        lines = [json.loads(line) for line in self.stdout.splitlines() if line.startswith("{")]
+        return [line for line in lines if line.get("event") == kind]
+
+
+def hardpose(*arguments: str | Path, env: dict[str, str] | None = None, timeout: float = 240) -> Ended:
+    """Runs ``hardpose`` to its end."""
+    done = subprocess.run(
+        command(*arguments),
+        capture_output=True,
+        text=True,
+        env=environment(env),
+        timeout=timeout,
+        check=False,
+    )
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def start(*arguments: str | Path, env: dict[str, str] | None = None) -> "subprocess.Popen[str]":
+    """Starts ``hardpose`` and goes on."""
+    return subprocess.Popen(
+        command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment(env)
+    )
+
+
+def only_job(home: Path) -> JobView:
+    """The one job of a home folder."""
+    catalog = Catalog(f"sqlite:///{home / 'catalog.sqlite'}")
+    (light,) = catalog.jobs()
+    return catalog.job(light.id)
+
+
+def outcome(job: JobView) -> dict[str, object]:
+    """All that must be the same however the work was spread: verdicts, values, IoUs, measures, keys."""
+    return {
+        link.link: [
+            (s.index, s.state, s.funnel, s.drops, [k.model_dump() for k in s.keepers]) for s in link.segments
+        ]
+        for link in job.links
+    }
+
+
+def family(pid: int) -> list[psutil.Process]:
+    """The process and all its descendants."""
+    parent = psutil.Process(pid)
+    return [parent, *parent.children(recursive=True)]

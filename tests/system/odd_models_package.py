@@ -1,0 +1,86 @@
+"""A stranger's package: models found by entry point, that are slow, deadly or plainly wrong on purpose."""
+
+import os
+from pathlib import Path
+
+MODULE = '''
+import os, signal, time
+import numpy as np
+from pathlib import Path
+from broker.messages import ModelSpec
+from workers.contracts import Instance, Person
+from workers.pose.blazepose import BlazePose
+
+NOTES = Path(os.environ["ODD_NOTES"])
+
+
+def note(text):
+    with NOTES.open("a") as file:
+        file.write(text + "\\n")
+
+
+class Base:
+    @classmethod
+    def default_spec(cls):
+        return ModelSpec(name=cls.__name__.lower(), version="1")
+
+    def __init__(self, spec, weights, threads=1):
+        pass
+
+    def load(self):
+        pass
+
+
+class Nobody(Base):
+    """Finds nobody, at once."""
+
+    def find_people(self, images):
+        return [[] for _ in images]
+
+
+class Slow(Base):
+    """Takes its time over the first image of each segment."""
+
+    def find_people(self, images):
+        note(f"slow {os.getpid()}")
+        time.sleep(0.5)
+        return [[] for _ in images]
+
+
+class Deadly(Base):
+    """Ends its process on a dark image, as a crash in native code would."""
+
+    def find_people(self, images):
+        for image in images:
+            if image.mean() < 40:
+                note(f"deadly {os.getpid()}")
+                os.kill(os.getpid(), signal.SIGKILL)
+        return [[] for _ in images]
+
+
+class Broken(Base):
+    """Raises an error that nobody planned for."""
+
+    def find_people(self, images):
+        raise RuntimeError("tensor has the wrong shape")
+'''
+
+ENTRY_POINTS = """[hardpose.pose]
+nobody = odd_models:Nobody
+slow = odd_models:Slow
+deadly = odd_models:Deadly
+broken = odd_models:Broken
+"""
+
+
+def install(folder: Path) -> dict[str, str]:
+    """Lays the package out in ``folder``; returns the environment that makes Python see it."""
+    info = folder / "odd_models-1.0.dist-info"
+    info.mkdir(parents=True)
+    (folder / "odd_models.py").write_text(MODULE)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: odd-models\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(ENTRY_POINTS)
+    path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
+    notes = folder / "notes"
+    notes.touch()
+    return {"PYTHONPATH": path, "ODD_NOTES": str(notes)}

@@ -1,0 +1,170 @@
+"""Deaths, stops and strangers: what happens to a job when processes end, and when a model misbehaves."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+import psutil
+import pytest
+from hardpose_process import family, hardpose, only_job, outcome, start
+from odd_models_package import install
+
+from api.exit_codes import ExitCode
+from broker.views import State
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture
+def odd_models(tmp_path: Path) -> dict[str, str]:
+    return install(tmp_path / "stranger")
+
+
+def grey_video(path: Path, brightness: int, seconds: float) -> Path:
+    """A grey picture that changes a little, 10 fps."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
+        for number in range(int(seconds * 10)):
+            picture = np.full((120, 160, 3), brightness + number % 5, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def wait_for(condition: "object", seconds: float = 60) -> None:
+    """Waits until ``condition()`` holds; a time-out fails the test."""
+    deadline = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.1)
+
+
+def slow_run(tmp_path: Path, odd_models: dict[str, str]) -> tuple[list[str], dict[str, str]]:
+    """A run of about ten seconds: the stranger's slow model over five segments."""
+    video = grey_video(tmp_path / "grey.mp4", 128, 10)
+    env = {
+        **odd_models,
+        "HARDPOSE_POSE_MODEL": "slow",
+        "HARDPOSE_SAMPLING__SEGMENT_SECONDS": "2",
+        "HARDPOSE_SAMPLING__CANDIDATES_PER_SECOND": "2",
+        "HARDPOSE_VISIBILITY_TIMEOUT": "4",
+    }
+    return ["run", str(video), "--out", str(tmp_path / "out")], env
+
+
+def notes(odd_models: dict[str, str]) -> list[str]:
+    return Path(odd_models["ODD_NOTES"]).read_text().splitlines()
+
+
+def worker_of(pid: int, queue: str) -> psutil.Process:
+    """The main process of the worker that serves ``queue``."""
+    (found,) = [p for p in psutil.Process(pid).children() if p.cmdline()[-3:-2] == [queue]]
+    return found
+
+
+def test_ctrl_c_ends_everything_and_the_same_command_resumes(
+    tmp_path: Path, odd_models: dict[str, str]
+) -> None:
+    arguments, env = slow_run(tmp_path, odd_models)
+    process = start(*arguments, env=env)
+    wait_for(lambda: len(notes(odd_models)) >= 6)  # at least one of the five segments is through
+    started = family(process.pid)
+    assert len(started) >= 6  # itself, the broker, five workers (and their pools)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == ExitCode.INTERRUPTED, output
+    assert "the same command goes on" in output
+    wait_for(lambda: not [p for p in started if p.is_running() and p.status() != psutil.STATUS_ZOMBIE], 5)
+
+    job = only_job(tmp_path / "out" / "state")
+    done_before = sum(s.state == State.DONE for s in job.links[0].segments)
+    seen_before = len(notes(odd_models))
+    ended = hardpose(*arguments, env=env)
+    assert ended.code == ExitCode.OK, ended.stderr
+    job = only_job(tmp_path / "out" / "state")
+    assert [s.state for s in job.links[0].segments] == [State.DONE] * 5
+    assert job.funnel().check().examined == 20
+    # What was done is not done again: the second run looks only at segments that were not through.
+    assert len(notes(odd_models)) - seen_before <= 20 - 4 * done_before
+
+
+def test_a_killed_worker_costs_nothing(tmp_path: Path, odd_models: dict[str, str]) -> None:
+    arguments, env = slow_run(tmp_path, odd_models)
+    process = start(*arguments, env=env)
+    wait_for(lambda: len(notes(odd_models)) >= 2)
+    worker = worker_of(process.pid, "pose")
+    for victim in [*worker.children(recursive=True), worker]:
+        victim.kill()  # as the kernel does when memory runs out
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == ExitCode.OK, output
+    job = only_job(tmp_path / "out" / "state")
+    assert job.funnel().check().examined == 20
+    assert "started again" in output
+
+
+def test_a_killed_supervisor_leaves_no_orphans(tmp_path: Path, odd_models: dict[str, str]) -> None:
+    arguments, env = slow_run(tmp_path, odd_models)
+    process = start(*arguments, env=env)
+    wait_for(lambda: len(notes(odd_models)) >= 1)
+    started = family(process.pid)
+    process.kill()
+    process.communicate()
+    # Workers finish the running segment within their soft shutdown; then nothing is left.
+    wait_for(lambda: not [p for p in started if p.is_running() and p.status() != psutil.STATUS_ZOMBIE], 40)
+    ended = hardpose(*arguments, env=env)
+    assert ended.code == ExitCode.OK, ended.stderr
+    assert only_job(tmp_path / "out" / "state").funnel().check().examined == 20
+
+
+def test_a_second_run_on_the_same_folder_is_refused(tmp_path: Path, odd_models: dict[str, str]) -> None:
+    arguments, env = slow_run(tmp_path, odd_models)
+    process = start(*arguments, env=env)
+    wait_for(lambda: len(notes(odd_models)) >= 1)
+    second = hardpose(*arguments, env=env)
+    assert second.code == ExitCode.ENVIRONMENT
+    assert "already_running" in second.stderr
+    process.communicate(timeout=120)
+    assert process.returncode == ExitCode.OK  # the first did not notice
+
+
+def test_a_poison_segment_fails_alone(tmp_path: Path, odd_models: dict[str, str]) -> None:
+    dark = grey_video(tmp_path / "dark.mp4", 5, 2)
+    light = grey_video(tmp_path / "light.mp4", 128, 2)
+    env = {**odd_models, "HARDPOSE_POSE_MODEL": "deadly"}
+    ended = hardpose("run", light, dark, "--out", tmp_path / "out", env=env)
+    assert ended.code == ExitCode.SOME_FAILED, ended.stderr
+    job = only_job(tmp_path / "out" / "state")
+    states = {Path(link.link).stem: link.state for link in job.links}
+    assert states == {"light": State.DONE, "dark": State.FAILED}
+    (failure,) = [s.failure for link in job.links for s in link.segments if s.failure]
+    assert failure.code in ("worker_lost", "poison_segment")
+    assert 1 <= sum(note.startswith("deadly") for note in notes(odd_models)) <= 4  # and not for ever
+
+
+def test_an_unplanned_error_is_recorded_on_its_segments(tmp_path: Path, odd_models: dict[str, str]) -> None:
+    video = grey_video(tmp_path / "light.mp4", 128, 2)
+    env = {**odd_models, "HARDPOSE_POSE_MODEL": "broken"}
+    ended = hardpose("run", video, "--out", tmp_path / "out", env=env)
+    assert ended.code == ExitCode.ALL_FAILED, ended.stderr
+    (link,) = only_job(tmp_path / "out" / "state").links
+    assert [s.failure.code for s in link.segments if s.failure] == ["unexpected"]
+    assert "tensor has the wrong shape" in ended.stdout
+
+
+def test_leases_are_renewed_so_long_segments_run_once(tmp_path: Path, odd_models: dict[str, str]) -> None:
+    video = grey_video(tmp_path / "grey.mp4", 128, 10)
+    env = {
+        **odd_models,
+        "HARDPOSE_POSE_MODEL": "slow",
+        "HARDPOSE_SAMPLING__CANDIDATES_PER_SECOND": "2",
+        "HARDPOSE_VISIBILITY_TIMEOUT": "2",  # five times shorter than the one segment of ten seconds
+    }
+    ended = hardpose("run", video, "--out", tmp_path / "out", env=env)
+    assert ended.code == ExitCode.OK, ended.stderr
+    assert len(notes(odd_models)) == 20  # every candidate was looked at once
+    assert len({os.fspath(n) for n in notes(odd_models)}) == 1  # by one process
+    assert outcome(only_job(tmp_path / "out" / "state"))

@@ -1,0 +1,144 @@
+"""``hardpose run`` as a user starts it: real processes, a real broker, real weights, real clips."""
+
+import json
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hardpose_process import family, hardpose, only_job, outcome, start
+from pycocotools.coco import COCO
+
+from api.exit_codes import ExitCode
+from broker.embedded import EmbeddedBroker
+from broker.messages import Verdict
+from broker.settings import load_settings
+from broker.views import State
+from tasks.download import describe
+from tasks.pipeline import run_plainly, segments_of
+from tasks.runtime import Runtime
+from workers.downloads.contracts import FetchLimits
+from workers.downloads.local import fetch
+
+pytestmark = pytest.mark.system
+
+CLIPS = ("SinglePerson_cam04", "MultiPerson_cam01")
+
+
+@pytest.fixture(scope="module")
+def plain(clips: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[object]]:
+    """What the plain loop makes of the clips: the yardstick."""
+    runtime = Runtime(load_settings(home=tmp_path_factory.mktemp("plain")))
+    recipe = runtime.recipe()
+    limits = FetchLimits()
+    found: dict[str, list[object]] = {}
+    for name in CLIPS:
+        fetched = fetch(str(clips[name]), tmp_path_factory.mktemp("fetch"), limits)
+        video = describe(runtime, fetched)
+        runtime.artifacts.put_file(video.artifact, fetched.path)
+        results = run_plainly(runtime, segments_of("plain", video, recipe))
+        found[str(clips[name])] = [
+            (r.segment.index, State.DONE, r.funnel(), r.drops, [k.model_dump() for k in r.keepers])
+            for r in results
+        ]
+    return found
+
+
+@pytest.mark.parametrize(
+    "placement",
+    [
+        "pose | mask | me | compare",  # the default: every stage on a queue of its own
+        "pose+mask | me | compare",  # one GPU big enough for both networks
+        "pose+mask+me+compare",  # one process does it all, frames stay in its memory
+    ],
+)
+def test_every_placement_gives_what_the_plain_loop_gives(
+    placement: str, plain: dict[str, list[object]], clips: dict[str, Path], tmp_path: Path
+) -> None:
+    paths = [clips[name] for name in CLIPS]
+    ended = hardpose("run", *paths, "--out", tmp_path, "--placement", placement, "--json")
+    assert ended.code == ExitCode.OK, ended.stderr
+    job = only_job(tmp_path / "state")
+    assert outcome(job) == plain
+    assert job.funnel().of(Verdict.EASY, Verdict.HARD) >= 2
+    (summary,) = ended.events("finished")
+    assert summary["funnel"] == job.funnel().check().model_dump(mode="json")
+
+
+def test_the_data_set_opens_and_its_masks_are_the_teachers(clips: dict[str, Path], tmp_path: Path) -> None:
+    # At a threshold of 1 every kept frame is hard, so the folder has something to look at.
+    ended = hardpose("run", clips["SinglePerson_cam03"], "--out", tmp_path, "--threshold", "1.0")
+    assert ended.code == ExitCode.OK, ended.stderr
+    folder = tmp_path / "dataset"
+    coco = COCO(str(folder / "annotations.json"))
+    assert len(coco.imgs) >= 2
+    for image in coco.imgs.values():
+        stem = Path(image["file_name"]).stem
+        mask = cv2.imread(str(folder / "masks" / f"{stem}.png"), cv2.IMREAD_GRAYSCALE)
+        (annotation,) = coco.imgToAnns[image["id"]]
+        np.testing.assert_array_equal(coco.annToMask(annotation) * 255, mask)
+        assert (folder / "device" / f"{stem}.png").exists()
+    funnel = json.loads((folder / "funnel.json").read_text())
+    assert funnel
+    assert "<script" not in (folder / "report.html").read_text()
+
+
+def test_bad_links_fail_alone_each_with_its_reason(clips: dict[str, Path], tmp_path: Path) -> None:
+    empty, text = tmp_path / "empty.mp4", tmp_path / "text.mp4"
+    empty.touch()
+    text.write_text("this is not a video\n" * 100)
+    cut = tmp_path / "cut.mp4"
+    whole = clips["MultiPerson_cam02"].read_bytes()
+    cut.write_bytes(whole[: len(whole) // 2])
+    links = [clips["MultiPerson_cam02"], tmp_path / "missing.mp4", empty, text, cut, "http://127.0.0.1/v.mp4"]
+    ended = hardpose("run", *links, "--out", tmp_path / "out", "--json")
+    assert ended.code == ExitCode.SOME_FAILED, ended.stderr
+    job = only_job(tmp_path / "out" / "state")
+    states = {Path(link.link).name: link.state for link in job.links}
+    assert states["MultiPerson_cam02.mp4"] == State.DONE
+    failures = {Path(link.link).name: link.failure for link in job.links if link.failure}
+    assert set(failures) == {"missing.mp4", "empty.mp4", "text.mp4", "cut.mp4", "v.mp4"}
+    assert len({failure.code for failure in failures.values()}) == 5  # every cause has a name of its own
+    assert all(failure.cause and failure.remedy for failure in failures.values())
+    (summary,) = ended.events("finished")
+    assert len(summary["failures"]) == 5
+
+
+def test_a_job_that_keeps_nothing_says_why(clips: dict[str, Path], tmp_path: Path) -> None:
+    ended = hardpose("run", clips["MultiPerson_cam01"], "--out", tmp_path)
+    assert ended.code == ExitCode.OK, ended.stderr
+    assert "Nothing was kept, because:" in ended.stdout
+    assert "more than one person" in ended.stdout
+
+
+def test_the_first_line_comes_within_five_seconds(clips: dict[str, Path], tmp_path: Path) -> None:
+    began = time.monotonic()
+    process = start("run", clips["MultiPerson_cam01"], "--out", tmp_path)
+    assert process.stdout is not None
+    assert process.stdout.readline()
+    assert time.monotonic() - began < 5
+    process.communicate(timeout=120)
+    assert process.returncode == ExitCode.OK
+
+
+def test_a_given_broker_is_used_and_none_is_started(clips: dict[str, Path], tmp_path: Path) -> None:
+    with EmbeddedBroker(tmp_path / "given") as broker:
+        process = start(
+            "run", clips["MultiPerson_cam01"], "--out", tmp_path, env={"HARDPOSE_BROKER_URL": broker.url}
+        )
+        names: set[str] = set()
+        while process.poll() is None:
+            names |= {name for p in family(process.pid) for name in [p.name()] if p.is_running()}
+            time.sleep(0.2)
+        assert process.returncode == ExitCode.OK, process.communicate()[0]
+    assert any("python" in name for name in names)
+    assert not any("valkey" in name for name in names)
+    assert not (tmp_path / "state" / "broker").exists()
+
+
+def test_wrong_usage_starts_nothing(clips: dict[str, Path], tmp_path: Path) -> None:
+    ended = hardpose("run", clips["MultiPerson_cam01"], "--out", tmp_path, "--placement", "mask | pose")
+    assert ended.code == ExitCode.USAGE
+    assert "HARDPOSE_PLACEMENT" in ended.stderr
+    assert not (tmp_path / "state").exists()
