@@ -73,7 +73,7 @@ def read_mask(shot: Shot, store: Store, key: str | None, what: str, size: tuple[
         shape = "x".join(str(n) for n in pixels.shape)
         raise _unusable(shot, f"{what} is {shape} (height x width), the frame {size[0]}x{size[1]}")
     mask = pixels > 127
-    if np.any(pixels != np.where(mask, 255, 0)):
+    if np.any(pixels != mask.view(np.uint8) * np.uint8(255)):
         raise _unusable(shot, f"{what} has values other than 0 and 255")
     return MaskPicture(data, mask)
 
