@@ -6,18 +6,18 @@ from broker.views import JobView, State
 
 
 class ExitCode(IntEnum):
-    """Programs may rely on these."""
+    """Programs may rely on these. 1 is left to Python: a defect of hardpose, with a traceback."""
 
     OK = 0
     """Everything that was asked for is done."""
-    SOME_FAILED = 1
-    """The job ended, some videos or segments failed; their reasons are in the summary."""
     USAGE = 2
     """A wrong option or setting; nothing was started."""
     ALL_FAILED = 3
     """The job ended and not one video could be used."""
     ENVIRONMENT = 4
     """Something is missing or does not answer: a package, weights, the broker, a folder."""
+    SOME_FAILED = 5
+    """The job ended, some videos or segments failed; their reasons are in the summary."""
     INTERRUPTED = 130
     """Ctrl-C or SIGTERM; the same command goes on where this one stopped."""
 

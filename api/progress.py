@@ -13,6 +13,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from broker.messages import CHAIN, Stage, Verdict
 from broker.views import JobView, State
 
+HEARTBEAT_SECONDS = 30
+"""A line at least this often: silence looks like a hang."""
+
 KEPT = (Verdict.EASY, Verdict.HARD)
 
 
@@ -110,6 +113,7 @@ class Lines:
         self._out = out or sys.stderr
         self._every = every
         self._eta = Eta()
+        self._shown: Snapshot | None = None
         self._last_text = ""
         self._last_time = -1e9
 
@@ -117,7 +121,9 @@ class Lines:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._out.flush()
+        if self._shown is not None and describe(self._shown) != self._last_text:
+            self._last_time = -1e9  # the last state is always shown, however short the run
+            self.show(self._shown)
 
     def say(self, text: str) -> None:
         """Prints a line of news."""
@@ -125,11 +131,12 @@ class Lines:
 
     def show(self, snapshot: Snapshot) -> None:
         """Prints the state if it moved, or every half minute with its age."""
+        self._shown = snapshot
         self._eta.note(snapshot)
         text = describe(snapshot)
         now = time.monotonic()
         moved = text != self._last_text and now - self._last_time >= self._every
-        if moved or now - self._last_time >= 30:
+        if moved or now - self._last_time >= HEARTBEAT_SECONDS:
             left = self._eta.left()
             eta = f"  ETA {left:.0f} s" if left is not None else ""
             quiet = f"  (no progress for {self._eta.quiet:.0f} s)" if self._eta.quiet > 30 else ""

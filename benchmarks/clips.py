@@ -18,9 +18,7 @@ def two_minutes(folder: Path, seconds: int = SECONDS) -> Path:
     with av.open(str(clips["SinglePerson_cam03"])) as source, av.open(str(target), "w") as sink:
         stream = source.streams.video[0]
         copy = sink.add_stream_from_template(stream)
-        packets = [
-            packet for packet in source.demux(stream) if packet.dts is not None and packet.pts is not None
-        ]
+        packets = [p for p in source.demux(stream) if p.dts is not None and p.pts is not None]
         length = stream.frames * int(1 / (stream.average_rate * stream.time_base))
         repeats = int(seconds / float(length * stream.time_base)) + 1
         data = [(bytes(p), p.pts, p.dts, p.is_keyframe) for p in packets]

