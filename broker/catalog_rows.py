@@ -1,0 +1,203 @@
+"""The statements behind ``broker.catalog``. Each works inside the transaction of the connection it gets."""
+
+import secrets
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from broker.errors import NotFound
+from broker.messages import Keeper, Segment, SegmentResult, Video
+from broker.tables import AnalysisRow, Base, FrameRow, JobRow, LinkRow, SegmentRow, VideoRow
+from broker.views import State
+
+
+def now() -> str:
+    """The time, UTC, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _text(value: str) -> str:
+    """``value`` as PostgreSQL takes it: no U+0000, no half of a surrogate pair."""
+    return value.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
+
+
+def _insert(connection: Connection, table: type[Base]) -> Any:
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    return dialect.insert(table)
+
+
+def add(connection: Connection, table: type[Base], **values: Any) -> None:
+    """Inserts the row unless its key is there."""
+    connection.execute(_insert(connection, table).values(values).on_conflict_do_nothing())
+
+
+def link(connection: Connection, job_id: str, position: int) -> ColumnElement[bool]:
+    """Where the link is.
+
+    Raises:
+        NotFound: if it is nowhere.
+    """
+    where = and_(LinkRow.job_id == job_id, LinkRow.position == position)
+    if connection.execute(select(LinkRow.position).where(where)).first() is None:
+        raise NotFound(f"The job {job_id} has no link {position}.", "List the jobs that there are.")
+    return where
+
+
+def requeue_links(connection: Connection, job_id: str) -> None:
+    """Queues what has failed or ended partial."""
+    again = update(LinkRow).where(LinkRow.job_id == job_id, LinkRow.state.in_((State.FAILED, State.PARTIAL)))
+    connection.execute(again.values(state=State.QUEUED.value, failure=None, updated_at=now()))
+
+
+def append_links(connection: Connection, job_id: str, links: Sequence[str]) -> None:
+    """Adds the links that the job does not have yet; a link that is given twice is there twice."""
+    has = Counter(connection.scalars(select(LinkRow.link).where(LinkRow.job_id == job_id)))
+    position = sum(has.values())
+    rows: list[dict[str, Any]] = []
+    for link in links:
+        if has[link]:
+            has[link] -= 1
+            continue
+        row = {"job_id": job_id, "position": position + len(rows), "link": link}
+        rows.append(row | {"state": State.QUEUED.value, "updated_at": now()})
+    if rows:
+        connection.execute(_insert(connection, LinkRow), rows)
+
+
+def put_video(connection: Connection, video: Video) -> None:
+    """Books the video, or brings it up to date."""
+    columns = {name: _text(getattr(video, name)) for name in ("source", "title", "uploader", "licence")}
+    row = {**columns, "duration_ms": video.duration_ms, "json": video.model_dump(mode="json")}
+    statement = _insert(connection, VideoRow).values(id=video.id, **row)
+    connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=row))
+
+
+def lock(connection: Connection, video_id: str, recipe_id: str) -> None:
+    """Makes all who change this analysis wait in line (on SQLite they already do)."""
+    row = and_(AnalysisRow.video_id == video_id, AnalysisRow.recipe_id == recipe_id)
+    connection.execute(select(AnalysisRow.video_id).where(row).with_for_update())
+
+
+def _segments_of(video_id: str, recipe_id: str) -> ColumnElement[bool]:
+    return and_(SegmentRow.video_id == video_id, SegmentRow.recipe_id == recipe_id)
+
+
+def row_of(segment: Segment) -> ColumnElement[bool]:
+    """Where the segment is."""
+    return and_(_segments_of(segment.video.id, segment.recipe.id), SegmentRow.index == segment.index)
+
+
+def put_segments(
+    connection: Connection, video_id: str, recipe_id: str, segments: Sequence[Segment]
+) -> list[Segment]:
+    """Plans anew what is not done, and returns it with new tickets.
+
+    Rows that are not in the new plan go: an older plan of a file that has changed leaves nothing open.
+    """
+    mine = _segments_of(video_id, recipe_id)
+    connection.execute(delete(SegmentRow).where(mine, SegmentRow.state != State.DONE))
+    done = set(connection.scalars(select(SegmentRow.index).where(mine)))
+    todo = [
+        segment.model_copy(update={"ticket": secrets.token_hex(8)})
+        for segment in segments
+        if segment.index not in done
+    ]
+    rows = [
+        {
+            "video_id": video_id,
+            "recipe_id": recipe_id,
+            "index": segment.index,
+            "start_ms": segment.start_ms,
+            "end_ms": segment.end_ms,
+            "state": State.QUEUED.value,
+            "ticket": segment.ticket,
+            "updated_at": now(),
+        }
+        for segment in todo
+    ]
+    if rows:
+        connection.execute(_insert(connection, SegmentRow), rows)
+    return todo
+
+
+def standing(connection: Connection, segment: Segment) -> tuple[State, str]:
+    """The segment's state and ticket, read under the lock of its analysis."""
+    lock(connection, segment.video.id, segment.recipe.id)
+    row = connection.execute(
+        select(SegmentRow.state, SegmentRow.ticket).where(
+            row_of(segment), SegmentRow.start_ms == segment.start_ms, SegmentRow.end_ms == segment.end_ms
+        )
+    ).first()
+    if row is None:
+        raise NotFound(
+            f"The segment {segment.key} from {segment.start_ms} to {segment.end_ms} ms is not planned.",
+            "Check that all workers use the same catalog (HARDPOSE_CATALOG_URL); then run the job again.",
+        )
+    return State(row.state), row.ticket
+
+
+def done(result: SegmentResult) -> dict[str, Any]:
+    """The columns of a segment that is done.
+
+    Raises:
+        FunnelMismatch: if the frames do not add up.
+    """
+    funnel = result.check_open().funnel()
+    return {
+        "state": State.DONE.value,
+        "funnel": funnel.model_dump(mode="json"),
+        "drops": [drop.model_dump(mode="json") for drop in result.drops],
+        "seconds": {stage.value: seconds for stage, seconds in result.seconds.items()},
+        "failure": None,
+        "updated_at": now(),
+    }
+
+
+def put_frames(connection: Connection, segment: Segment, keepers: Sequence[Keeper]) -> None:
+    """Books the frames that passed the full-body filter, with what was measured on them."""
+    rows = [
+        {
+            "video_id": segment.video.id,
+            "recipe_id": segment.recipe.id,
+            "time_ms": keeper.time_ms,
+            "segment": segment.index,
+            "verdict": keeper.verdict,
+            "value": keeper.value,
+            "iou": keeper.iou,
+            "phash": keeper.phash,
+            "keeper": keeper.model_dump(mode="json"),
+        }
+        for keeper in keepers
+    ]
+    if rows:
+        statement = _insert(connection, FrameRow)
+        taken = {name: statement.excluded[name] for name in rows[0]}
+        keys = ["video_id", "recipe_id", "time_ms"]
+        connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=taken), rows)
+
+
+def settle_links(connection: Connection, video_id: str, recipe_id: str) -> bool:
+    """If no segment is open, ends every link that points to this analysis.
+
+    Returns:
+        Whether no segment is open.
+    """
+    count = select(SegmentRow.state, func.count()).where(_segments_of(video_id, recipe_id))
+    counted = connection.execute(count.group_by(SegmentRow.state))
+    states = {State(row[0]): int(row[1]) for row in counted}
+    if any(not state.final for state in states):
+        return False
+    failed = states.get(State.FAILED, 0)
+    state = State.DONE if not failed else State.PARTIAL if states.get(State.DONE) else State.FAILED
+    first = select(SegmentRow.failure).where(
+        _segments_of(video_id, recipe_id), SegmentRow.state == State.FAILED
+    )
+    failure = connection.scalars(first.order_by(SegmentRow.index).limit(1)).first()
+    jobs = select(JobRow.id).where(JobRow.recipe_id == recipe_id)
+    links = update(LinkRow).where(LinkRow.video_id == video_id, LinkRow.job_id.in_(jobs))
+    connection.execute(links.values(state=state.value, failure=failure, updated_at=now()))
+    return True
