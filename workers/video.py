@@ -57,7 +57,7 @@ class VideoFacts:
     """What is known of a video file.
 
     Attributes:
-        fps: average frames per second; 0.0 when unknown (one frame).
+        fps: average frames per second, measured; 0.0 when there is one frame.
         width: pixels as displayed, after the file's rotation flag.
         height: pixels as displayed.
         duration_ms: greater than the time of every frame, so segments up to it miss none.
@@ -122,12 +122,11 @@ def probe(path: Path, max_pixels: int, max_seconds: float) -> VideoFacts:
     size = _check_file(path)
     with _opened(path) as (_, stream):
         codec = stream.codec_context.name
-        rate = stream.average_rate or stream.guessed_rate
         _check_pixels(path, stream.codec_context.width, stream.codec_context.height, max_pixels)
-    frames, duration_ms = _measure(path, max_seconds)
+    frames, last_ms, end_ms = _measure(path, max_seconds)
     width, height = _displayed_size(path, max_pixels)
-    fps = float(rate) if rate and frames > 1 else 0.0
-    return VideoFacts(fps, width, height, duration_ms, codec, size, frames)
+    fps = (frames - 1) * 1000 / last_ms if last_ms else 0.0
+    return VideoFacts(fps, width, height, end_ms, codec, size, frames)
 
 
 def read_candidates(
@@ -156,8 +155,8 @@ def read_candidates(
     _check_file(path)
     origin = _origin(path)
     previous = -1
-    with _from_key_frame(path, origin, start_ms, threads) as (stream, packets):
-        for frame in _frames(stream, packets, origin, end_ms):
+    with _from_key_frame(path, origin, start_ms, threads) as source:
+        for frame in _frames(source, end_ms):
             # Also drops a second frame within the same millisecond: time_ms is a frame's name.
             if frame.time_ms <= previous:
                 continue
@@ -268,9 +267,12 @@ def _origin(path: Path) -> int:
     return min(shown)
 
 
-def _measure(path: Path, max_seconds: float) -> tuple[int, int]:
-    """Number of frames, and duration in ms, from every packet: headers may be wrong or silent."""
-    origin, frames, end_ms = _origin(path), 0, 0
+def _measure(path: Path, max_seconds: float) -> tuple[int, int, int]:
+    """Number of frames, time of the last, and duration, in ms.
+
+    From every packet, because headers may be wrong or silent.
+    """
+    origin, frames, last_ms, end_ms = _origin(path), 0, 0, 0
     with _opened(path) as (container, stream):
         base = _base(stream)
         for packet in _demux(container, stream):
@@ -279,13 +281,14 @@ def _measure(path: Path, max_seconds: float) -> tuple[int, int]:
                 continue
             frames += 1
             time_ms = _ms(stamp, origin, base)
+            last_ms = max(last_ms, time_ms)
             end_ms = max(end_ms, time_ms + 1, _ms(stamp + (packet.duration or 0), origin, base))
             if time_ms > max_seconds * 1000:
                 raise VideoTooLong(
                     f"{path} is longer than {max_seconds:g} s.",
                     "Cut it into shorter pieces, or raise HARDPOSE_MAX_DURATION_SECONDS.",
                 )
-    return frames, end_ms
+    return frames, last_ms, end_ms
 
 
 # --- pictures ----------------------------------------------------------------------------------------
@@ -318,10 +321,22 @@ def _decode(stream: VideoStream, packet: "VideoPacket | None") -> list[VideoFram
         return None
 
 
+@dataclass(frozen=True)
+class _Opened:
+    """A file positioned for decoding; times are relative to ``origin``, the first frame's time stamp."""
+
+    stream: VideoStream
+    packets: Iterator[VideoPacket]
+    origin: int
+    one_to_one: bool
+    """Whether every packet must give a frame with the packet's own time stamp."""
+
+    def ms(self, stamp: int) -> int:
+        return _ms(stamp, self.origin, _base(self.stream))
+
+
 @contextmanager
-def _from_key_frame(
-    path: Path, origin: int, start_ms: int, threads: int
-) -> Iterator[tuple[VideoStream, Iterator[VideoPacket]]]:
+def _from_key_frame(path: Path, origin: int, start_ms: int, threads: int) -> Iterator[_Opened]:
     """The file, positioned on a key frame at or before ``start_ms``.
 
     A container finds key frames by decoding time or by a sparse index, so a seek can land too late; it is
@@ -329,53 +344,54 @@ def _from_key_frame(
     """
     for target_ms in (start_ms - back for back in LOOK_BACK_MS if start_ms > back):
         with _opened(path, threads) as (container, stream):
-            base = _base(stream)
             try:
-                container.seek(origin + int(target_ms / (base * 1000)), stream=stream)
+                container.seek(origin + int(target_ms / (_base(stream) * 1000)), stream=stream)
             except av.error.FFmpegError as error:
                 log.info("cannot seek in %s (%s), reading from its start", path, error)
                 break
             packets = _demux(container, stream)
             first = next(packets, None)
             stamp = None if first is None else _stamp(first)
-            if first is not None and stamp is not None and _ms(stamp, origin, base) <= start_ms:
-                yield stream, chain([first], packets)
+            if first is not None and stamp is not None and _ms(stamp, origin, _base(stream)) <= start_ms:
+                yield _Opened(stream, chain([first], packets), origin, _one_to_one(container, stream))
                 return
     with _opened(path, threads) as (container, stream):
-        yield stream, _demux(container, stream)
+        yield _Opened(stream, _demux(container, stream), origin, _one_to_one(container, stream))
 
 
-def _frames(
-    stream: VideoStream, packets: Iterator[VideoPacket], origin: int, end_ms: int
-) -> Iterator[Candidate]:
+def _one_to_one(container: av.container.InputContainer, stream: VideoStream) -> bool:
+    # AVI keeps no presentation times; FFmpeg's guesses at a packet's and at its frame's can differ.
+    return stream.codec_context.name in ONE_FRAME_A_PACKET and container.format.name != "avi"
+
+
+def _frames(source: _Opened, end_ms: int) -> Iterator[Candidate]:
     """Every frame up to ``end_ms`` in the order of time; those that did not come out of the decoder too."""
-    base, first_key, beyond = _base(stream), None, 0
-    one_to_one = stream.codec_context.name in ONE_FRAME_A_PACKET
+    first_key, beyond = None, 0
     waiting: list[int] = []
-    for packet in chain(packets, [None]):
+    for packet in chain(source.packets, [None]):
         stamp = None if packet is None else _stamp(packet)
         first_key = stamp if first_key is None else first_key
-        frames = _decode(stream, packet)
-        if stamp is not None and packet is not None and first_key is not None and stamp >= first_key:
-            if frames is None or (one_to_one and packet.pts is not None and not packet.is_discard):
+        frames = _decode(source.stream, packet)
+        if packet is not None and stamp is not None and first_key is not None and stamp >= first_key:
+            if frames is None or (source.one_to_one and packet.pts is not None and not packet.is_discard):
                 heappush(waiting, stamp)
-            beyond += _ms(stamp, origin, base) >= end_ms
+            beyond += source.ms(stamp) >= end_ms
         for frame in frames or ():
             shown = _stamp(frame)
             if shown is None or first_key is None or shown < first_key:
                 continue
-            yield from _lost(waiting, shown, origin, base)
-            if (time_ms := _ms(shown, origin, base)) >= end_ms:
+            yield from _lost(source, waiting, shown)
+            if (time_ms := source.ms(shown)) >= end_ms:
                 return
             yield Candidate(time_ms, None if frame.is_corrupt else frame, "its data is damaged")
-        if beyond > REORDER_LIMIT:
+        if beyond > REORDER_LIMIT:  # the decoder gives nothing more: do not read on to the file's end
             break
-    yield from _lost(waiting, origin + int(end_ms / (base * 1000)) + 1, origin, base)
+    yield from _lost(source, waiting)
 
 
-def _lost(waiting: list[int], shown: int, origin: int, base: Fraction) -> Iterator[Candidate]:
-    """Frames that should have come before the one at ``shown``, and did not."""
-    while waiting and waiting[0] <= shown:
+def _lost(source: _Opened, waiting: list[int], shown: int | None = None) -> Iterator[Candidate]:
+    """Frames that should have come before the one at ``shown`` (None: before the end), and did not."""
+    while waiting and (shown is None or waiting[0] <= shown):
         stamp = heappop(waiting)
-        if stamp < shown:
-            yield Candidate(_ms(stamp, origin, base), None, "its data is damaged")
+        if stamp != shown:
+            yield Candidate(source.ms(stamp), None, "its data is damaged")
