@@ -3,8 +3,9 @@
     python benchmarks/accuracy.py --out accuracy.json
 
 Runs the four stages in a plain loop, with the real models and the default recipe. The demo clips come from
-a package index; clips with ground truth are found through HARDPOSE_SHARED_DATA or in ``../shared/data`` and
-are left out, and said to be, when they are not there. Ends with 1 when an expectation does not hold.
+a package index. Clips and photos with ground truth are found through HARDPOSE_SHARED_DATA or in
+``../shared/data``; they are left out, and said to be, when they are not there. Ends with 1 when an
+expectation does not hold.
 """
 
 import argparse
@@ -14,30 +15,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
 
-import cv2
-import numpy as np
+from accuracy_bench import Bench, Row, Truth, davis_truth, photo_groups, photo_truth
 
-from broker.artifacts import Artifacts
-from broker.messages import Funnel, Keeper, Recipe, Segment, SegmentResult, Verdict, Video
-from broker.settings import Settings, load_settings
-from tasks.compare import Compare
-from tasks.device_masks import DeviceMasks
-from tasks.frames import Frames
-from tasks.iou import mask_iou
-from tasks.mask_generation import MaskGeneration
-from tasks.pose_filter import PoseFilter
-from tasks.stage import StageRunner
-from workers import models
-from workers.contracts import Image, Mask
-from workers.video import plan_segments, probe
-
-KEPT = (Verdict.EASY, Verdict.HARD)
-DAVIS_FPS = 24
-"""DAVIS 2016 at 480p, as the clips here were made: frame i of the clip has mask i."""
+from broker.settings import load_settings
+from workers.downloads.samples import demo_clips
+from workers.weights import WeightsStore
 
 
 @dataclass(frozen=True)
@@ -69,136 +55,10 @@ EXPECTATIONS = (
         )
     ),
     Expectation(("rollerblade", "tennis", "swing"), "teacher_iou", least=0.85),
+    Expectation(("photos_one_whole",), "kept", least=3),
+    Expectation(("photos_several",), "kept", most=3),
+    Expectation(("photos_none",), "kept", most=0),
 )
-
-
-@dataclass
-class Row:
-    """What became of one clip."""
-
-    clip: str
-    examined: int
-    kept: int
-    hard: int
-    verdicts: dict[str, int]
-    seconds: dict[str, float]
-    ious: list[float] = field(default_factory=list)
-    teacher_ious: list[float] = field(default_factory=list)
-    """IoU of the teacher's mask with the truth, on kept frames of clips with ground truth."""
-    device_ious: list[float] = field(default_factory=list)
-
-
-class Bench:
-    """The four stages with the models of ``settings``, loaded once."""
-
-    def __init__(self, settings: Settings, weights: models.Weights, folder: Path) -> None:
-        self.folder = folder
-        self.artifacts = Artifacts(folder.as_uri())
-        self.recipe = Recipe(
-            sampling=settings.sampling,
-            rule=settings.rule,
-            duplicates=settings.duplicates,
-            teacher=settings.teacher,
-            comparison=settings.comparison,
-            pose_model=models.pose_spec(settings),
-            mask_model=models.mask_spec(settings),
-            device_model=models.device_spec(settings),
-        )
-        self._settings = settings
-        self.stages: tuple[StageRunner, ...] = (
-            PoseFilter(models.open_pose(self.recipe.pose_model, weights, settings.threads), settings.threads),
-            MaskGeneration(models.open_mask(self.recipe.mask_model, weights, settings.threads)),
-            DeviceMasks(models.open_device(self.recipe.device_model, weights, settings.threads)),
-            Compare(),
-        )
-        for stage in self.stages:
-            stage.load()
-
-    def run(self, path: Path) -> list[SegmentResult]:
-        """Every segment of the clip through every stage."""
-        facts = probe(path, self._settings.max_frame_pixels, self._settings.max_duration_seconds)
-        video = Video(
-            id=f"clip:{path.stem}",
-            source=path.name,
-            title=path.stem,
-            width=facts.width,
-            height=facts.height,
-            duration_ms=facts.duration_ms,
-            size_bytes=path.stat().st_size,
-            artifact=f"videos/{path.name}",
-        )
-        self.artifacts.put(video.artifact, path.read_bytes())
-        spans = plan_segments(facts.duration_ms, self.recipe.sampling.segment_seconds)
-        return [self._run_segment(video, i, start, end) for i, (start, end) in enumerate(spans)]
-
-    def _run_segment(self, video: Video, index: int, start: int, end: int) -> SegmentResult:
-        segment = Segment(
-            job_id="accuracy", video=video, recipe=self.recipe, index=index, start_ms=start, end_ms=end
-        )
-        result, frames = SegmentResult(segment=segment), Frames(self.artifacts)
-        for stage in self.stages:
-            result = stage.run(result, frames)
-        return result
-
-    def row(self, path: Path, results: list[SegmentResult], truth: Path | None) -> Row:
-        """The numbers of one clip; ``truth`` is the folder of its masks."""
-        funnel = sum((r.funnel() for r in results), Funnel())
-        kept = [k for r in results for k in r.keepers if k.verdict in KEPT]
-        row = Row(
-            clip=path.stem,
-            examined=funnel.examined,
-            kept=funnel.of(*KEPT),
-            hard=funnel.of(Verdict.HARD),
-            verdicts={str(v): n for v, n in funnel.verdicts.items()},
-            seconds={str(s): round(sum(r.seconds[s] for r in results), 3) for s in results[0].seconds},
-            ious=[round(k.iou, 4) for k in kept if k.iou is not None],
-        )
-        if truth is not None:
-            for keeper in kept:
-                self._against(truth, keeper, row)
-        return row
-
-    def _against(self, truth: Path, keeper: Keeper, row: Row) -> None:
-        mask = read_truth(truth, keeper.time_ms)
-        frames = Frames(self.artifacts)
-        assert keeper.mask_key is not None
-        assert keeper.device_key is not None
-        row.teacher_ious.append(round(mask_iou(frames.mask(keeper.mask_key), mask), 4))
-        row.device_ious.append(round(mask_iou(frames.mask(keeper.device_key), mask), 4))
-
-    def pictures(self, results: list[SegmentResult], folder: Path) -> None:
-        """Writes each frame with a mask: the teacher's outline green, the device's red, joints yellow."""
-        folder.mkdir(parents=True, exist_ok=True)
-        frames = Frames(self.artifacts)
-        for result in results:
-            for keeper in (k for k in result.keepers if k.mask_key is not None):
-                image = draw(frames, keeper)
-                name = f"{result.segment.video.title}_{keeper.time_ms:06d}_{keeper.verdict}.jpg"
-                cv2.imwrite(str(folder / name), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-
-
-def read_truth(folder: Path, time_ms: int) -> Mask:
-    """The ground truth of the frame at ``time_ms``, H x W bool."""
-    path = folder / f"{round(time_ms * DAVIS_FPS / 1000):05d}.png"
-    pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if pixels is None:
-        raise FileNotFoundError(path)
-    return pixels.reshape(*pixels.shape[:2], -1).max(axis=2) > 0
-
-
-def draw(frames: Frames, keeper: Keeper) -> Image:
-    """The frame, H x W x 3 uint8 RGB, with what was found in it."""
-    image = frames.image(keeper.frame_key).copy()
-    thick = max(1, max(image.shape) // 400)
-    for key, colour in ((keeper.device_key, (255, 0, 0)), (keeper.mask_key, (0, 255, 0))):
-        if key is not None:
-            mask = frames.mask(key).astype(np.uint8)
-            outlines, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-            cv2.drawContours(image, outlines, -1, colour, thick)
-    for x, y, confidence in keeper.keypoints:
-        if confidence >= 0.3:
-            cv2.circle(image, (int(x), int(y)), 2 * thick, (255, 255, 0), -1)
-    return image
 
 
 def shared_data() -> Path | None:
@@ -208,14 +68,13 @@ def shared_data() -> Path | None:
     return folder if folder.is_dir() else None
 
 
-def clips_with_truth(demo: list[Path], shared: Path | None) -> Iterator[tuple[Path, Path | None]]:
-    """Every clip with the folder of its true masks, if there is one."""
+def clips_with_truth(demo: list[Path], shared: Path | None) -> Iterator[tuple[Path, Truth | None]]:
+    """Every clip with its true masks, if there are any."""
     yield from ((path, None) for path in demo)
     if shared is not None:
-        yield from (
-            (p, shared / "davis" / "masks" / p.stem) for p in sorted((shared / "davis").glob("*.mp4"))
-        )
-        yield from ((p, None) for p in sorted((shared / "clips").glob("*.mp4")))
+        for path in sorted((shared / "davis").glob("*.mp4")):
+            yield path, davis_truth(shared / "davis" / "masks" / path.stem)
+        yield from ((path, None) for path in sorted((shared / "clips").glob("*.mp4")))
 
 
 def measured(rows: dict[str, Row], wanted: Expectation) -> float | None:
@@ -253,20 +112,31 @@ def print_table(rows: dict[str, Row], checks: list[dict[str, object]]) -> None:
         print(
             f"{row.clip[:36]:36} {row.examined:5} {row.kept:5} {row.hard:5} {truth:>6} {cost:8.1f}  {reasons}"
         )
-    for entry in checks:
-        word = {True: "ok", False: "FAILED", None: "left out"}[entry["ok"]]  # type: ignore[index]
+    for entry in (c for c in checks if c["ok"] is not None):
+        word = "ok" if entry["ok"] else "FAILED"
         names = ", ".join(entry["clips"])  # type: ignore[arg-type]
         bounds = f"{entry['least']}..{'' if entry['most'] is None else entry['most']}"
-        print(f"{word:9} {entry['number']} of {names}: {entry['measured']} (wanted {bounds})")
+        print(f"{word:6} {entry['number']} of {names}: {entry['measured']} (wanted {bounds})")
+    left_out = sum(c["ok"] is None for c in checks)
+    if left_out:
+        print(f"{left_out} expectations were left out with their clips")
 
 
 def measure(bench: Bench, demo: list[Path], only: str, look: Path | None) -> dict[str, Row]:
-    """Runs every clip whose name contains ``only``."""
+    """Runs every clip and every group of photos whose name contains ``only``."""
     rows: dict[str, Row] = {}
-    for path, truth in clips_with_truth(demo, shared_data()):
+    shared = shared_data()
+    for path, truth in clips_with_truth(demo, shared):
         if only in path.stem:
             results = bench.run(path)
-            rows[path.stem] = bench.row(path, results, truth)
+            rows[path.stem] = bench.row(path.stem, results, truth)
+            if look is not None:
+                bench.pictures(results, look)
+    for name, paths in photo_groups(shared / "coco").items() if shared is not None else ():
+        if only in name:
+            results = [bench.photos(name, paths)]
+            true = photo_truth(shared / "coco" / "person_masks", paths) if shared is not None else None
+            rows[name] = bench.row(name, results, true if name == "photos_one_whole" else None)
             if look is not None:
                 bench.pictures(results, look)
     return rows
@@ -274,9 +144,6 @@ def measure(bench: Bench, demo: list[Path], only: str, look: Path | None) -> dic
 
 def main() -> int:
     """Measures, prints, writes; 1 when an expectation does not hold."""
-    from workers.downloads.samples import demo_clips
-    from workers.weights import WeightsStore
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--out", type=Path, help="write the numbers here as JSON")
     parser.add_argument("--only", default="", help="only clips whose name contains this")
@@ -293,8 +160,8 @@ def main() -> int:
     checks = check(rows)
     print_table(rows, checks)
     if args.out:
-        report = {"rows": [asdict(row) for row in rows.values()], "expectations": checks}
-        report["seconds"] = round(time.perf_counter() - started, 1)  # type: ignore[assignment]
+        report: dict[str, object] = {"rows": [asdict(row) for row in rows.values()], "expectations": checks}
+        report["seconds"] = round(time.perf_counter() - started, 1)
         args.out.write_text(json.dumps(report, indent=1) + "\n")
     return 1 if any(entry["ok"] is False for entry in checks) else 0
 
