@@ -1,6 +1,5 @@
 import csv
 import json
-import os
 import time
 from pathlib import Path
 
@@ -26,14 +25,13 @@ from hypothesis import strategies as st
 from pycocotools.coco import COCO
 
 from broker.artifacts import Artifacts
-from broker.errors import ArtifactMissing, DiskFull, FunnelMismatch
+from broker.errors import ArtifactMissing, FunnelMismatch
 from broker.messages import Drop, Failure, Funnel, Keeper, Verdict
 from broker.views import JobView, LinkView, State
 from tasks.dataset.coco import BODY_25_INDEX, KEYPOINT_NAMES, coco_keypoints
-from tasks.dataset.folder import ForeignFolder, OutputUnusable, replaced
+from tasks.dataset.folder import ForeignFolder, OutputUnusable
 from tasks.dataset.pictures import PictureUnusable
 from tasks.dataset.selection import select
-from tasks.dataset.text import public_source, safe_cell
 from tasks.publish import publish
 
 
@@ -385,67 +383,9 @@ def test_an_output_that_is_a_file_is_explained(store: Artifacts, tmp_path: Path)
         publish(one_frame(store), store, tmp_path / "out")
 
 
-def test_a_full_disk_is_named_and_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(DiskFull, match="dataset"), replaced(tmp_path / "dataset", "funnel.json"):
-        Path("/dev/full").write_bytes(b"x")  # the kernel's own ENOSPC
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_folder_published_meanwhile_is_replaced_too(tmp_path: Path) -> None:
-    target = tmp_path / "dataset"
-    with replaced(target, "mark") as late:
-        (late / "mark").write_text("late")
-        with replaced(target, "mark") as early:
-            (early / "mark").write_text("early")
-    assert (target / "mark").read_text() == "late"
-    assert [p.name for p in tmp_path.iterdir()] == ["dataset"]
-
-
-def test_leftovers_of_a_dead_process_go_after_a_day(tmp_path: Path) -> None:
-    old, young = tmp_path / ".dataset.tmp-1-a", tmp_path / ".dataset.tmp-2-b"
-    for path, hours in ((old, 25), (young, 1)):
-        path.mkdir()
-        os.utime(path, (time.time() - hours * 3600,) * 2)
-    with replaced(tmp_path / "dataset", "mark"):
-        pass
-    assert sorted(p.name for p in tmp_path.iterdir()) == [".dataset.tmp-2-b", "dataset"]
-
-
-@pytest.mark.parametrize(
-    ("text", "safe"),
-    [
-        ("=HYPERLINK(1)", "'=HYPERLINK(1)"),  # the classic
-        ("+1", "'+1"),  # starts a formula in a spreadsheet
-        ("-1", "'-1"),  # the same
-        ("@SUM(A1)", "'@SUM(A1)"),  # an old spreadsheet's formula
-        ("\t=1", "'\t=1"),  # a tab is skipped before the formula is read
-        ("a=1", "a=1"),  # harmless inside
-        (-0.5, -0.5),  # a number is no text
-        (None, None),  # an empty cell
-    ],
-)
-def test_no_cell_is_a_formula(text: str | float | None, safe: str | float | None) -> None:
-    assert safe_cell(text) == safe
-
-
 def test_a_hostile_title_stays_text_in_every_table(store: Artifacts, tmp_path: Path) -> None:
     clip = video("aaa", title="=cmd|' /C calc'!A0", uploader='@me,\n"x"')
     job = job_view(link_view(0, clip, segment_view([keeper(store, clip, 500, Verdict.HARD, 1)])))
     row = read_csv(publish(job, store, tmp_path).folder / "frames.csv")[0]
     assert row["title"] == "'=cmd|' /C calc'!A0"
     assert row["uploader"] == '\'@me,\n"x"'
-
-
-@pytest.mark.parametrize(
-    ("source", "public"),
-    [
-        ("https://example.org/watch?v=1", "https://example.org/watch?v=1"),  # a link as it is
-        ("https://me:pass@example.org:8443/v", "https://example.org:8443/v"),  # without the password
-        ("/home/ann/films/jump.mp4", "jump.mp4"),  # a path says whose machine it was
-        (r"C:\Users\ann\jump.mp4", "jump.mp4"),  # on any system
-        ("file:///home/ann/my%20jump.mp4", "my jump.mp4"),  # the same as an address
-        ("jump.mp4", "jump.mp4"),  # a bare name
-    ],
-)
-def test_what_of_a_source_is_made_public(source: str, public: str) -> None:
-    assert public_source(source) == public
