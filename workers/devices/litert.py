@@ -9,11 +9,11 @@ import numpy as np
 from broker.errors import SettingsError
 from broker.messages import ModelSpec
 from workers.contracts import Image, Mask
+from workers.embedded_weights import SELFIE, VERSION
 from workers.litert import LiteRT, ModelMismatch, Tensor
+from workers.models import Weights
 from workers.options import option_values, read_options
-from workers.pose.blazepose_weights import SELFIE, VERSION
 from workers.pose.geometry import Floats, sigmoid
-from workers.pose.people import Weights
 
 CHOICES = {
     "colours": ("rgb", "bgr"),

@@ -6,12 +6,13 @@ import numpy as np
 
 from broker.messages import ModelSpec
 from workers.contracts import Image, Instance
+from workers.embedded_weights import DETECTOR, LANDMARKER, VERSION
 from workers.masks.tile_veto import VetoOptions, other_people
+from workers.models import Weights
 from workers.options import option_values, read_options
 from workers.pose.blazepose_landmarks import Landmarks, pose_agreement
-from workers.pose.blazepose_weights import DETECTOR, LANDMARKER, VERSION
 from workers.pose.geometry import mask_iou
-from workers.pose.people import PeopleFinder, Weights
+from workers.pose.people import PeopleFinder
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,9 @@ class BlazePoseTeacher:
         Args:
             image: H x W x 3 uint8 RGB.
             second_look: also search tiles of the image for people that one look misses; they follow
-                the others, with ``measures`` detection, presence (pose presence), overlap (share of their
-                mask in the main one) and area_share (their area outside it over the main area).
+                the others, with ``measures`` detection, presence (pose presence), agreement (of their
+                pose with the main one), overlap (share of their mask in the main one) and area_share
+                (their area outside it over the main area).
         """
         self.load()
         assert self._finder is not None
@@ -85,7 +87,7 @@ class BlazePoseTeacher:
         instances = [look_again(finder, image, person) for person in people]
         instances.sort(key=lambda instance: -int(np.count_nonzero(instance.mask)))
         if second_look and len(instances) == 1:
-            instances += other_people(finder, image, instances[0].mask, o)
+            instances += other_people(finder, image, people[0], instances[0].mask, o)
         return instances
 
 

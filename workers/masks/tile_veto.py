@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from workers.contracts import Image, Instance, Mask
-from workers.pose.blazepose_landmarks import Landmarks
+from workers.pose.blazepose_landmarks import Landmarks, pose_agreement
 from workers.pose.geometry import Floats, overlap
 from workers.pose.people import PeopleFinder, canvas_of, same_person
 
@@ -31,6 +31,9 @@ class VetoOptions:
         veto_overlap: largest share of its mask inside the main mask.
         veto_apart: share of its mask inside the main mask from which its torso must be outside as well.
         veto_area: least area outside the main mask, over the area of the main mask.
+        veto_twin_evidence: least product from which a candidate with another pose counts wherever it
+            is: one mask may cover two people who stand close.
+        veto_twin_agreement: pose agreement with the main person below which it is another pose.
         veto_dilation: growth of the main mask, as a share of the frame's longer side, inside which a
             torso belongs to the main person.
         tile_overlap: overlap of neighbouring tiles.
@@ -41,6 +44,8 @@ class VetoOptions:
     veto_evidence: float = 0.25
     veto_overlap: float = 0.5
     veto_apart: float = 0.3
+    veto_twin_evidence: float = 0.85
+    veto_twin_agreement: float = 0.5
     veto_area: float = 0.05
     veto_dilation: float = 0.02
     tile_overlap: float = 0.2
@@ -74,13 +79,16 @@ def spans(length: int, count: int, shared: float) -> list[tuple[int, int]]:
     ]
 
 
-def other_people(finder: PeopleFinder, image: Image, main: Mask, options: VetoOptions) -> list[Instance]:
-    """Verified people other than the one under ``main``, each once, highest presence first.
+def other_people(
+    finder: PeopleFinder, image: Image, pose: Landmarks, main: Mask, options: VetoOptions
+) -> list[Instance]:
+    """Verified people other than the main person, each once, highest presence first.
 
     Args:
         finder: loaded networks.
         image: H x W x 3 uint8 RGB.
-        main: H x W bool, the main person.
+        pose: the main person's.
+        main: H x W bool, the main person's final mask.
         options: the thresholds.
     """
     height, width, zoom = canvas_of(image)
@@ -89,7 +97,12 @@ def other_people(finder: PeopleFinder, image: Image, main: Mask, options: VetoOp
     known: list[Mask] = []
     for detection, look in sorted(_candidates(finder, image, options), key=lambda c: -c[1].score):
         mask = look.frame_mask(height, width, zoom)
-        measures = {"detection": detection, "presence": look.score, **compare_masks(mask, small)}
+        measures = {
+            "detection": detection,
+            "presence": look.score,
+            "agreement": pose_agreement(pose, look),
+            **compare_masks(mask, small),
+        }
         torso = look.xy[list(TORSO)].mean(axis=0) * zoom
         is_new = not any(same_person(mask, other, options.veto_overlap) for other in known)
         if is_new and is_other_person(measures, torso, small, options):
@@ -119,7 +132,7 @@ def is_other_person(measures: Mapping[str, float], torso: Floats, main: Mask, op
     """Whether a candidate is a person in the frame, and another one than the main person.
 
     Args:
-        measures: detection, presence, overlap and area_share of the candidate.
+        measures: detection, presence, agreement, overlap and area_share of the candidate.
         torso: x, y of the middle of its torso, in pixels of ``main``.
         main: H x W bool, the main person.
         options: the thresholds.
@@ -128,13 +141,14 @@ def is_other_person(measures: Mapping[str, float], torso: Floats, main: Mask, op
     if not (0 <= row < main.shape[0] and 0 <= column < main.shape[1]):
         # A tile's edge makes the detector dream up large people whose body would lie outside the frame.
         return False
-    return (
-        measures["presence"] >= options.veto_presence
-        and measures["detection"] * measures["presence"] >= options.veto_evidence
-        and measures["area_share"] > options.veto_area
-        and measures["overlap"] < options.veto_overlap
-        and (measures["overlap"] < options.veto_apart or not _grown(main, options.veto_dilation)[row, column])
-    )
+    evidence = measures["detection"] * measures["presence"]
+    if measures["presence"] < options.veto_presence or measures["area_share"] <= options.veto_area:
+        return False
+    if evidence >= options.veto_twin_evidence and measures["agreement"] < options.veto_twin_agreement:
+        return True
+    if evidence < options.veto_evidence or measures["overlap"] >= options.veto_overlap:
+        return False
+    return measures["overlap"] < options.veto_apart or not _grown(main, options.veto_dilation)[row, column]
 
 
 def _grown(mask: Mask, dilation: float) -> Mask:

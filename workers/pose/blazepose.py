@@ -7,12 +7,13 @@ import numpy as np
 
 from broker.messages import ModelSpec
 from workers.contracts import Image, Person
+from workers.embedded_weights import DETECTOR, LANDMARKER, VERSION
+from workers.models import Weights
 from workers.options import option_values, read_options
 from workers.pose.blazepose_landmarks import Landmarks
-from workers.pose.blazepose_weights import DETECTOR, LANDMARKER, VERSION
 from workers.pose.body25 import from_blazepose
 from workers.pose.geometry import Floats
-from workers.pose.people import PeopleFinder, Weights
+from workers.pose.people import PeopleFinder
 
 BOX_MARGIN = 0.05
 """Landmarks lie inside the body: the box is their hull, enlarged by this share of its longer side."""

@@ -1,28 +1,19 @@
 """From an image to the verified people in it; shared by the pose model and the teacher."""
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import Protocol
 
 import cv2
 
-from broker.messages import ModelSpec, WeightsRef
+from broker.messages import ModelSpec
 from workers.contracts import Image, Mask
 from workers.litert import ModelMismatch
+from workers.models import Weights
 from workers.pose.blazepose_detector import Detector
 from workers.pose.blazepose_landmarks import Landmarker, Landmarks
 from workers.pose.geometry import overlap
 
 CANVAS = 160
 """Longer side, in pixels, of the shrunk frame on which masks of different squares are compared."""
-
-
-class Weights(Protocol):
-    """What a model needs of the weights store."""
-
-    def path(self, ref: WeightsRef) -> Path:
-        """A verified local file, fetched first if need be."""
-        ...
 
 
 def canvas_of(image: Image) -> tuple[int, int, float]:
