@@ -2,20 +2,15 @@
 
 from collections.abc import Iterable
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from broker.messages import DuplicateRule, Keeper, Keypoints
 from tasks.full_body import body_extent
-from workers.contracts import Image
 
 CONFIDENT = 0.3
 """Points below this are guesses (MediaPipe Pose visibility; see FullBodyRule.min_confidence)."""
 NOTHING_IN_COMMON = 1.0
 """Pose distance, in body extents, of two poses without a common confident point."""
-CROP_MARGIN = 0.05
-"""Share of the box's longer side by which the person crop is wider than the keypoints."""
 
 
 def pose_distance(a: Keypoints, b: Keypoints, min_confidence: float = CONFIDENT) -> float:
@@ -35,36 +30,6 @@ def pose_distance(a: Keypoints, b: Keypoints, min_confidence: float = CONFIDENT)
         return NOTHING_IN_COMMON
     moved = np.linalg.norm(left[common, :2] - right[common, :2], axis=1).mean()
     return float(moved) / max(body_extent(left, min_confidence), body_extent(right, min_confidence))
-
-
-def person_crop(image: Image, points: NDArray[np.float32], min_confidence: float) -> Image:
-    """The part of ``image`` around the confident points (25 x 3), a little wider, inside the frame.
-
-    At least one pixel in each direction, also when every point lies outside.
-    """
-    seen = points[(points[:, 2] >= min_confidence) & (points[:, 2] > 0), :2]
-    if not len(seen):
-        return image
-    low, high = seen.min(axis=0), seen.max(axis=0)
-    pad = CROP_MARGIN * float((high - low).max())
-    height, width = image.shape[:2]
-    x0, y0 = (int(np.clip(v - pad, 0, n - 1)) for v, n in zip(low, (width, height), strict=True))
-    x1, y1 = (int(np.clip(v + pad + 1, 1, n)) for v, n in zip(high, (width, height), strict=True))
-    return image[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)]
-
-
-def perceptual_hash(crop: Image) -> str:
-    """64-bit DCT hash of ``crop`` (H x W x 3 uint8 RGB), 16 hex digits.
-
-    Grey 32 x 32 picture, its cosine transform's 8 x 8 lowest frequencies, each bit above their median
-    (Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions", 2010). The constant
-    term is left out of the median: it is brightness, and would shift it.
-    """
-    grey = cv2.cvtColor(np.ascontiguousarray(crop), cv2.COLOR_RGB2GRAY)
-    small = cv2.resize(grey, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32)
-    low = cv2.dct(small)[:8, :8].ravel()
-    bits = low > np.median(low[1:])
-    return np.packbits(bits).tobytes().hex()
 
 
 def hash_distance(a: str, b: str) -> int:

@@ -42,20 +42,25 @@ def decide_open(result: SegmentResult, stage: str, judge: Callable[[Keeper], Kee
     """Runs ``judge`` on every open keeper, by time; decided ones stay as they are.
 
     Raises:
-        HardposeError: what ``judge`` raises and no single frame can have caused.
+        ArtifactMissing: not one open frame's pictures are there: this process looks into another store
+            than the one that wrote them. The verdict would be kept for good; an error is tried again.
+        HardposeError: what else ``judge`` raises and no single frame can have caused.
     """
-    keepers = tuple(_judge_one(result, stage, judge, k) if k.verdict is None else k for k in result.keepers)
+    missing: list[ArtifactMissing] = []
+
+    def decide(keeper: Keeper) -> Keeper:
+        try:
+            return judge(keeper)
+        except FRAME_FAULTS as error:
+            if isinstance(error, ArtifactMissing):
+                missing.append(error)
+            log_fault(result.segment.key, keeper.time_ms, stage, error)
+            return keeper.decide(Verdict.FAILED, FAILED_VALUE)
+
+    keepers = tuple(decide(k) if k.verdict is None else k for k in result.keepers)
+    if missing and len(missing) == len(result.open):
+        raise missing[-1]
     return result.model_copy(update={"keepers": keepers})
-
-
-def _judge_one(
-    result: SegmentResult, stage: str, judge: Callable[[Keeper], Keeper], keeper: Keeper
-) -> Keeper:
-    try:
-        return judge(keeper)
-    except FRAME_FAULTS as error:
-        log_fault(result.segment.key, keeper.time_ms, stage, error)
-        return keeper.decide(Verdict.FAILED, FAILED_VALUE)
 
 
 def require_frame_size(mask: Mask, image: Image, who: str) -> Mask:

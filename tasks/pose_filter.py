@@ -3,11 +3,9 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import cv2
-import numpy as np
-
 from broker.messages import Drop, Keeper, Keypoints, Segment, SegmentResult, Stage, Verdict
-from tasks.duplicates import find_repeated, nearest, perceptual_hash, person_crop
+from tasks.crops import perceptual_hash, person_crop, sharpness
+from tasks.duplicates import find_repeated, nearest
 from tasks.faults import FAILED_VALUE, FRAME_FAULTS, BadModelOutput, log_fault
 from tasks.frames import Frames
 from tasks.full_body import BodyReading, Points, clean_points, judge_body, read_body
@@ -17,9 +15,6 @@ from workers.video import Candidate, read_candidates
 
 CandidateReader = Callable[[Path, int, int, float, int], Iterator[Candidate]]
 """(path, start_ms, end_ms, per_second, threads) -> the candidate frames by time."""
-
-SHARPNESS_HEIGHT = 256
-"""Height in pixels at which sharpness is measured, so that it means the same at every resolution."""
 
 
 class PoseFilter:
@@ -132,17 +127,6 @@ class Scan:
             time_ms=time_ms, keypoints=keypoints, box=_box(person), frame_key=key, phash=phash,
             measures=measures,
         )  # fmt: skip
-
-
-def sharpness(crop: Image) -> float:
-    """Variance of the Laplacian of ``crop`` (H x W x 3 uint8 RGB) at 256 pixels height.
-
-    Pech-Pacheco et al., "Diatom autofocusing in brightfield microscopy", ICPR 2000.
-    """
-    grey = cv2.cvtColor(np.ascontiguousarray(crop), cv2.COLOR_RGB2GRAY)
-    width = max(1, round(grey.shape[1] * SHARPNESS_HEIGHT / grey.shape[0]))
-    small = cv2.resize(grey, (width, SHARPNESS_HEIGHT), interpolation=cv2.INTER_AREA)
-    return float(cv2.Laplacian(small, cv2.CV_32F).var())
 
 
 def _points(person: Person) -> Points:

@@ -129,6 +129,7 @@ def make_segment(duration_ms=20_000, **recipe):
 
 
 def make_frames(folder):
+    folder.mkdir(exist_ok=True)
     artifacts = Artifacts(folder.as_uri())
     artifacts.put("videos/clip.mp4", b"video")
     return Frames(artifacts)

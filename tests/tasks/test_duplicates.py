@@ -7,13 +7,12 @@ from hypothesis.extra.numpy import arrays
 from stage_fakes import picture, standing
 
 from broker.messages import DuplicateRule, Keeper
+from tasks.crops import perceptual_hash, person_crop
 from tasks.duplicates import (
     NOTHING_IN_COMMON,
     find_repeated,
     hash_distance,
     nearest,
-    perceptual_hash,
-    person_crop,
     pose_distance,
 )
 

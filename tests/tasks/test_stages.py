@@ -26,10 +26,11 @@ from stage_fakes import (
 
 from broker.errors import ArtifactMissing, DiskFull, WeightsError
 from broker.messages import Sampling, SegmentResult, Stage, TeacherGates, Verdict
+from tasks.crops import sharpness
 from tasks.device_masks import DeviceMasks
 from tasks.faults import BadModelOutput
 from tasks.mask_generation import MaskGeneration, edge_contact, keypoints_outside, mask_side
-from tasks.pose_filter import PoseFilter, sharpness
+from tasks.pose_filter import PoseFilter
 from workers.downloads.errors import FrameUndecodable
 
 UNDECODABLE = FrameUndecodable("The frame at 0 ms cannot be decoded.", "Nothing to do.")
@@ -299,6 +300,13 @@ def test_a_stored_frame_that_is_broken_fails_alone(tmp_path, caplog):
     assert [k.verdict for k in masked.keepers] == [None, Verdict.FAILED, None]
     assert masked.keepers[1].value == -1
     assert "500 ms" in caplog.text
+
+
+def test_when_no_picture_is_there_the_segment_fails_and_not_its_frames(tmp_path):
+    kept = run_pose(make_frames(tmp_path / "a"), candidates(3), [[person()]])
+    assert len(kept.keepers) == 3
+    with pytest.raises(ArtifactMissing):
+        MaskGeneration(Scripted([[instance()]])).run(kept, make_frames(tmp_path / "b"))
 
 
 def test_a_result_survives_the_wire_between_all_stages(frames):
