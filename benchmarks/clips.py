@@ -12,7 +12,7 @@ SECONDS = 120
 
 
 def two_minutes(folder: Path, seconds: int = SECONDS) -> Path:
-    """A clip of two minutes: the sample ``SinglePerson_cam03`` again and again, its packets copied as they are."""
+    """The sample ``SinglePerson_cam03`` again and again for two minutes, its packets copied as they are."""
     clips = {clip.stem: clip for clip in demo_clips(WeightsStore(load_settings().weights_dir))}
     target = folder / "two_minutes.mp4"
     with av.open(str(clips["SinglePerson_cam03"])) as source, av.open(str(target), "w") as sink:

@@ -2,6 +2,8 @@
 
 from enum import StrEnum
 
+from pydantic import Field
+
 from broker.messages import Drop, Failure, Frozen, Funnel, Keeper, Recipe, Stage, Video
 
 
@@ -32,7 +34,7 @@ class SegmentView(Frozen):
     drops: tuple[Drop, ...] = ()
     keepers: tuple[Keeper, ...] = ()
     """Decided keepers, by time."""
-    seconds: dict[Stage, float] = {}
+    seconds: dict[Stage, float] = Field(default_factory=dict)
     """Wall-clock seconds that each stage took."""
     failure: Failure | None = None
 

@@ -36,7 +36,7 @@ def runtime() -> Runtime:
     return Runtime(load_settings())
 
 
-@shared_task(name="hardpose.download", bind=True, max_retries=RETRIES)
+@shared_task(name="hardpose.download", bind=True, max_retries=RETRIES, default_retry_delay=RETRY_SECONDS)
 def download_link(self: Task, job_id: str, position: int, link: str) -> None:
     """Fetches one link and sends one chain for each of its segments."""
     here = runtime()
@@ -95,6 +95,7 @@ def _register_group(group: Group) -> Any:
         name=f"hardpose.{name}",
         bind=True,
         max_retries=RETRIES,
+        default_retry_delay=RETRY_SECONDS,  # of a segment whose process was killed
         pydantic=True,
         pydantic_dump_kwargs={"mode": "json"},
     )

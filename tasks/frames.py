@@ -1,4 +1,4 @@
-"""The pictures of one segment: written to the artifact store, and kept in memory for the stages that follow."""
+"""The pictures of one segment: written to the artifact store, kept in memory for the stages that follow."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,7 +40,8 @@ class Frames:
 
     def image(self, key: str) -> Image:
         """The stored frame, H x W x 3 uint8 RGB."""
-        return cv2.cvtColor(self._decode(key, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+        bgr = self._decode(key, cv2.IMREAD_COLOR)
+        return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
 
     def put_mask(self, key: str, mask: Mask) -> None:
         """Stores ``mask`` (H x W bool) as a PNG of 0 and 255."""
@@ -63,6 +64,7 @@ class Frames:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
         if pixels is None:
             raise ArtifactMissing(
-                f"The stored picture {key} cannot be decoded.", "Delete it; running the job again writes it anew."
+                f"The stored picture {key} cannot be decoded.",
+                "Delete it; running the job again writes it anew.",
             )
         return pixels

@@ -22,7 +22,7 @@ class Runtime:
     @cached_property
     def artifacts(self) -> Artifacts:
         """The artifact store."""
-        return Artifacts(self.settings.artifacts)
+        return Artifacts(self.settings.artifacts, self.settings.temp_dir)
 
     @cached_property
     def catalog(self) -> Catalog:
