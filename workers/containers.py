@@ -5,6 +5,18 @@ from typing import BinaryIO
 
 MP4_FIRST_BOXES = frozenset({b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot"})
 """Box types that an MP4 or QuickTime file may begin with (ISO/IEC 14496-12 and the QuickTime File Format)."""
+MP4_LATER_BOXES = MP4_FIRST_BOXES | {
+    b"moof",
+    b"mfra",
+    b"sidx",
+    b"ssix",
+    b"prft",
+    b"emsg",
+    b"meta",
+    b"uuid",
+    b"udta",
+}
+"""Box types that may follow the index and the first pictures."""
 EBML_MAGIC = b"\x1a\x45\xdf\xa3"
 """First bytes of Matroska and WebM (RFC 8794)."""
 MATROSKA_SEGMENT = b"\x18\x53\x80\x67"
@@ -49,6 +61,8 @@ def _cut_in_mp4(file: BinaryIO, size: int) -> str | None:
         if length < 8:
             # Bytes after the last box are common (camera padding); before the index they are damage.
             return None if b"moov" in seen else "the index (moov) is missing"
+        if seen >= {b"moov", b"mdat"} and kind not in MP4_LATER_BOXES:
+            return None  # notes of the maker, not a box
         if cut := _missing(position + length, size):
             return cut if kind != b"moov" else f"the index (moov) is cut: {cut}"
         seen.add(kind)

@@ -203,6 +203,8 @@ def _opened(path: Path, threads: int = 1) -> Iterator[tuple[av.container.InputCo
         ]
         if not pictures:
             raise NoVideoStream(f"{path} has no video track.", "Give a file with a picture.")
+        if pictures[0].codec_context is None:  # what the type hints do not know
+            raise VideoDamaged(f"{path} has a codec that is not known here.", "Convert it to H.264.")
         pictures[0].codec_context.thread_count = threads
         pictures[0].codec_context.thread_type = "AUTO" if threads > 1 else "NONE"
         yield container, pictures[0]

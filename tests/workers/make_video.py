@@ -55,6 +55,20 @@ def write_steady(path: Path, count: int, fps: int, **kwargs: object) -> Path:
     return write_video(path, range(count), Fraction(1, fps), **kwargs)  # type: ignore[arg-type]
 
 
+def write_huge(path: Path, width: int, height: int) -> Path:
+    """One frame of any content: drawing a picture of this size would take seconds."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=25)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuvj420p"
+        frame = av.VideoFrame(width, height, "yuvj420p")
+        for plane in frame.planes:
+            plane.update(bytes(plane.buffer_size))
+        frame.pts = 0
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
 def write_sound(path: Path) -> Path:
     """Half a second of silence, no picture."""
     with av.open(str(path), "w") as container:
