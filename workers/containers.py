@@ -49,7 +49,8 @@ def _missing(needed: int, size: int) -> str | None:
 
 
 def _cut_in_mp4(file: BinaryIO, size: int) -> str | None:
-    position, seen = 0, set()
+    position = 0
+    seen: set[bytes] = set()
     while position < size:
         file.seek(position)
         header = file.read(16)
