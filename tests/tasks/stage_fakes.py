@@ -153,3 +153,21 @@ def run_all(frames, candidates, people, instances, devices, **recipe):
         stage.load()
         result = stage.run(result, frames)
     return result
+
+
+def candidates(count, step_ms=500):
+    return [FakeCandidate(i * step_ms, picture(i)) for i in range(count)]
+
+
+def touching():
+    """A body whose mask runs over the lower edge."""
+    mask = body_mask()
+    mask[-1, 30:60] = True
+    return mask
+
+
+def half():
+    """A body without its legs."""
+    mask = body_mask()
+    mask[40:] = False
+    return mask

@@ -54,6 +54,12 @@ def test_pose_distance_is_the_mean_displacement_over_the_extent():
     assert pose_distance(as_keypoints(a), as_keypoints(b)) == pytest.approx(5 / 92, rel=1e-5)
 
 
+def test_the_larger_body_is_the_yardstick():
+    a, b = as_keypoints(standing()), as_keypoints(standing(scale=2.0))
+    moved = np.mean([np.hypot(x, y) for x, y, _ in a])
+    assert pose_distance(a, b) == pytest.approx(moved / 184, rel=1e-5)
+
+
 def test_poses_without_a_common_point_are_far_apart():
     a = standing(**{f"p{i}": 0.0 for i in range(12)})
     b = standing(**{f"p{i}": 0.0 for i in range(12, 25)})
@@ -75,6 +81,12 @@ def test_hash_survives_what_does_not_change_the_picture():
     encoded = cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 60])[1], cv2.IMREAD_COLOR)
     for changed in (smaller, brighter, encoded):
         assert hash_distance(perceptual_hash(image), perceptual_hash(changed)) <= 6
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_half_of_the_frequencies_lie_above_their_median(seed):
+    bits = int(perceptual_hash(picture(seed)), 16).bit_count()
+    assert bits in (31, 32)  # 31 of 63, and brightness
 
 
 def test_hash_tells_different_pictures_apart():

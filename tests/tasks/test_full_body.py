@@ -44,6 +44,14 @@ def test_rule(points, verdict, value):
         assert outcome == (verdict, pytest.approx(value, abs=1e-5))
 
 
+def test_the_thresholds_themselves_pass():
+    # One half and one eighth are exact in binary: equal means equal.
+    points = standing(p0=0.5, p4=0.5, p7=0.5)
+    assert judge(points, rule=FullBodyRule(min_confidence=0.5)) is None
+    margin = read_body(points, WIDTH, HEIGHT, RULE).margin
+    assert judge(points, rule=FullBodyRule(min_confidence=0.5, frame_margin=margin)) is None
+
+
 def test_without_a_threshold_an_absent_point_is_still_absent():
     rule = FullBodyRule(min_confidence=0)
     assert judge(standing(p4=0.0), rule=rule) == (Verdict.NO_HANDS, 0.0)
