@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from workers.pose.blazepose import person_box
+from workers.masks.blazepose import pose_cover
 from workers.pose.blazepose_landmarks import Landmarks, pose_agreement, refine
 from workers.pose.body25 import MIDDLES, NAMES, SOURCES, from_blazepose
-from workers.pose.geometry import Roi
+from workers.pose.geometry import Roi, person_box
 from workers.pose.people import distinct
 
 SHARES = arrays(np.float32, 39, elements=st.floats(0, 1, width=32))
@@ -113,3 +113,15 @@ def test_the_box_lies_in_the_frame_and_holds_the_points_in_it(points):
     assert 0 <= y0 <= y1 <= 480
     inside = points[(points >= 0).all(axis=1) & (points[:, 0] <= 640) & (points[:, 1] <= 480)]
     assert ((inside >= (x0 - 1e-3, y0 - 1e-3)) & (inside <= (x1 + 1e-3, y1 + 1e-3))).all()
+
+
+def test_a_pose_covers_the_share_of_the_mask_in_its_box():
+    xy = np.zeros((39, 2), np.float32)
+    xy[:20] = 20, 20
+    xy[20:33] = 60, 60  # a box of 40 with a margin of 2 on each side
+    mask = np.zeros((100, 100), bool)
+    assert pose_cover(landmarks(xy), mask) == 1
+    mask[30:50, 30:50] = True
+    assert pose_cover(landmarks(xy), mask) == 1
+    mask[80:90, 0:40] = True
+    assert pose_cover(landmarks(xy), mask) == 0.5

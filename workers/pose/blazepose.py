@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from broker.messages import ModelSpec
 from workers.contracts import Image, Person
 from workers.embedded_weights import DETECTOR, LANDMARKER, VERSION
@@ -12,11 +10,8 @@ from workers.models import Weights
 from workers.options import option_values, read_options
 from workers.pose.blazepose_landmarks import Landmarks
 from workers.pose.body25 import from_blazepose
-from workers.pose.geometry import Floats
+from workers.pose.geometry import person_box
 from workers.pose.people import PeopleFinder
-
-BOX_MARGIN = 0.05
-"""Landmarks lie inside the body: the box is their hull, enlarged by this share of its longer side."""
 
 
 @dataclass(frozen=True)
@@ -92,12 +87,3 @@ class BlazePose:
         inside = found.xy[:33][found.presence[:33] >= self._options.min_presence]
         box = person_box(inside if len(inside) else found.xy[:33], height, width)
         return Person(keypoints=keypoints, box=box, score=min(1.0, found.score))
-
-
-def person_box(points: Floats, height: int, width: int) -> Floats:
-    """x0, y0, x1, y1 (float32, pixels): the hull of N x 2 ``points`` with a margin, cut at the frame."""
-    low, high = points.min(axis=0), points.max(axis=0)
-    margin = BOX_MARGIN * float((high - low).max())
-    box = np.concatenate([low - margin, high + margin])
-    clipped: Floats = np.clip(box, 0, [width, height, width, height]).astype(np.float32)
-    return clipped

@@ -14,6 +14,9 @@ Floats = NDArray[np.float32]
 ROI_SCALE = 1.25
 """Enlargement of the circle around a body (MediaPipe Pose documentation, ``pose_detection_to_roi``)."""
 
+BOX_MARGIN = 0.05
+"""Landmarks lie inside the body: the box is their hull, enlarged by this share of its longer side."""
+
 
 @dataclass(frozen=True)
 class Roi:
@@ -114,3 +117,12 @@ def overlap(part: Mask, whole: Mask) -> float:
     """Share of ``part`` that lies in ``whole``; 0 when ``part`` is empty."""
     area = int(np.count_nonzero(part))
     return 0.0 if area == 0 else int(np.count_nonzero(part & whole)) / area
+
+
+def person_box(points: Floats, height: int, width: int) -> Floats:
+    """x0, y0, x1, y1 (float32, pixels): the hull of N x 2 ``points`` with a margin, cut at the frame."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    margin = BOX_MARGIN * float((high - low).max())
+    box = np.concatenate([low - margin, high + margin])
+    clipped: Floats = np.clip(box, 0, [width, height, width, height]).astype(np.float32)
+    return clipped
