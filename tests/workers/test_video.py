@@ -131,6 +131,23 @@ def test_segments_share_and_lose_no_frame(tmp_path_factory, gaps, seconds, group
     assert [time for part in parts for time in part] == stamps
 
 
+@pytest.mark.parametrize(
+    ("name", "codec", "options"),
+    [
+        ("v.ts", "libx264", {"bf": "3"}),  # seeks land by file position
+        ("v.mp4", "libx264", {"x264-params": "open-gop=1:bframes=5"}),  # frames shown before their key frame
+        ("v.mp4", "mpeg4", {"bf": "3"}),  # seeks land by decoding time
+        ("v.flv", "libx264", {"bf": "3"}),  # no index
+        ("v.avi", "mpeg4", {}),  # no presentation times
+    ],
+)
+def test_a_seek_that_lands_late_loses_no_frame(tmp_path, name, codec, options):
+    path = write_steady(tmp_path / name, 60, 25, codec=codec, options={"g": "12", **options})
+    parts = [list(read_candidates(path, *s, ALL)) for s in plan_segments(look(path).duration_ms, 0.33)]
+    assert [c.time_ms for part in parts for c in part] == list(range(0, 2400, 40))
+    assert [c.image().shape for part in parts for c in part] == [(48, 64, 3)] * 60
+
+
 def test_a_candidate_shows_the_frame_of_its_time(tmp_path):
     path = write_steady(tmp_path / "v.mp4", 100, 25, options={"g": "30", "crf": "5"})
     candidates = read_candidates(path, 1500, 3000, 5)
@@ -197,11 +214,18 @@ def test_bytes_after_the_last_box_are_no_cut(tmp_path):
     assert times(path) == list(range(0, 400, 40))
 
 
-def test_a_play_list_is_no_video(tmp_path):
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ffconcat version 1.0\nfile private.mkv\n",  # FFmpeg's own list of files
+        "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nprivate.mkv\n#EXT-X-ENDLIST\n",  # HLS
+    ],
+)
+def test_a_play_list_is_no_video(tmp_path, text):
     # FFmpeg would follow it to other files and addresses.
-    secret = write_steady(tmp_path / "private.ts", 10, 25)
+    write_steady(tmp_path / "private.mkv", 10, 25)
     trap = tmp_path / "trap.mp4"
-    trap.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile://{secret}\n#EXT-X-ENDLIST\n")
+    trap.write_text(text)
     with pytest.raises(NotAVideo):
         look(trap)
 
