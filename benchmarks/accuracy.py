@@ -43,7 +43,7 @@ EXPECTATIONS = (
     *(Expectation((f"MultiPerson_cam0{n}",), "kept", most=0) for n in range(1, 5)),
     Expectation(("dance-twirl",), "kept", most=1),
     *(
-        Expectation((name,), "hard", most=0)
+        Expectation((name,), "kept", most=0)
         for name in (
             "cosmos_test_clip_10s",
             "intel_bottle-detection",
