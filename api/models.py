@@ -4,7 +4,7 @@ import json
 
 import typer
 
-from broker.messages import ModelSpec, Stage, WeightsRef
+from broker.recipe import ModelSpec, Stage, WeightsRef
 from tasks.runtime import Runtime
 
 

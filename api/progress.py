@@ -10,7 +10,8 @@ from typing import Protocol, Self, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from broker.messages import CHAIN, Stage, Verdict
+from broker.messages import Verdict
+from broker.recipe import CHAIN, Stage
 from broker.views import JobView, State
 
 HEARTBEAT_SECONDS = 30

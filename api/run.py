@@ -14,7 +14,7 @@ from api.progress import Snapshot, View
 from broker.app import create_app
 from broker.catalog import Catalog
 from broker.control import Control
-from broker.messages import Recipe, Stage, canonical_hash
+from broker.recipe import Recipe, Stage, canonical_hash
 from broker.settings import Settings
 from broker.views import JobView
 from tasks.pipeline import send_links
@@ -69,7 +69,7 @@ def fetch_weights(runtime: Runtime, recipe: Recipe, view: View) -> None:
         for ref in spec.weights:
             if runtime.weights.cached(ref) is None:
                 view.say(f"fetching weights {ref.file} of {spec.name} ({ref.size:,} bytes, {ref.licence})")
-                runtime.weights.path(ref)
+            runtime.weights.path(ref)
 
 
 def run_job(

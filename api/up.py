@@ -12,7 +12,7 @@ import typer
 from api.local import LocalSystem, local_system
 from api.run import StopFlag, stop_on_signals
 from broker.app import create_app
-from broker.messages import Stage
+from broker.recipe import Stage
 from broker.settings import Settings
 from tasks.pipeline import send_links
 

@@ -1,6 +1,6 @@
 """How good the kept frames are: exact counts on clips whose answer is known, and masks against the truth.
 
-    python benchmarks/accuracy.py --out accuracy.json
+    python -m benchmarks.accuracy --out accuracy.json
 
 Runs the four stages in a plain loop, with the real models and the default recipe. The demo clips come from
 a package index. Clips and photos with ground truth are found through HARDPOSE_SHARED_DATA or in
@@ -19,8 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
 
-from accuracy_bench import Bench, Row, Truth, davis_truth, photo_groups, photo_truth
-
+from benchmarks.accuracy_bench import Bench, Row, Truth, davis_truth, photo_groups, photo_truth
 from broker.settings import load_settings
 from workers.downloads.samples import demo_clips
 from workers.weights import WeightsStore

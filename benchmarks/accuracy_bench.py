@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from broker.artifacts import Artifacts
-from broker.messages import Funnel, Keeper, Recipe, Segment, SegmentResult, Verdict, Video
+from broker.messages import Funnel, Keeper, Segment, SegmentResult, Verdict, Video
+from broker.recipe import Recipe
 from broker.settings import Settings
 from tasks.compare import Compare
 from tasks.device_masks import DeviceMasks

@@ -23,7 +23,8 @@ from api.local import LocalSystem, local_system
 from benchmarks.clips import two_minutes
 from broker.app import create_app
 from broker.catalog import Catalog
-from broker.messages import CHAIN, Recipe, SegmentResult, Stage
+from broker.messages import SegmentResult
+from broker.recipe import CHAIN, Recipe, Stage
 from broker.settings import Settings, load_settings
 from broker.views import JobView
 from tasks.download import download
@@ -44,6 +45,7 @@ class Measured:
     """One run: CPU and wall-clock seconds, largest resident memory of a worker process, and its results."""
 
     cpu_seconds: float
+    cpu_by_process: dict[str, float]
     wall_seconds: float
     peak_rss_mb: dict[str, float]
     job: JobView
@@ -54,7 +56,7 @@ def run_plain(home: Path, clip: Path) -> Measured:
     code = [sys.executable, "-m", "benchmarks.overhead", "plain", str(home), str(clip)]
     numbers = json.loads(_printed(code))
     job = Catalog(load_settings(home=home).catalog).job(JOB)
-    return Measured(numbers["cpu"], numbers["wall"], {"plain": numbers["rss"]}, job)
+    return Measured(numbers["cpu"], {}, numbers["wall"], {"plain": numbers["rss"]}, job)
 
 
 def _printed(code: list[str]) -> str:
@@ -89,9 +91,10 @@ def run_distributed(home: Path, clip: Path, placement: str) -> Measured:
         while not system.runtime.catalog.job_light(JOB).final:
             _note_memory(processes, peaks)
             time.sleep(0.3)
-        cpu, wall = _cpu(processes) - before, time.monotonic() - clock
+        after, wall = _cpu(processes), time.monotonic() - clock
         job = system.runtime.catalog.job(JOB)
-    return Measured(cpu, wall, peaks, job)
+    spent = {name: after[name] - before[name] for name in after}
+    return Measured(sum(spent.values()), spent, wall, peaks, job)
 
 
 def _job(runtime: Runtime, clip: Path) -> Recipe:
@@ -115,7 +118,7 @@ def _processes(system: LocalSystem) -> dict[str, psutil.Process]:
     found = {"watcher": me}
     for process in me.children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
-            found[f"{_queue_of(process, system)} {process.pid}"] = process
+            found[_queue_of(process, system)] = process
     return found
 
 
@@ -126,14 +129,14 @@ def _queue_of(process: psutil.Process, system: LocalSystem) -> str:
     return f"{owners[process.ppid()]} (pool)" if process.ppid() in owners else process.name()
 
 
-def _cpu(processes: dict[str, psutil.Process]) -> float:
-    return sum(t.user + t.system for t in (p.cpu_times() for p in processes.values()))
+def _cpu(processes: dict[str, psutil.Process]) -> dict[str, float]:
+    times = {name: process.cpu_times() for name, process in processes.items()}
+    return {name: spent.user + spent.system for name, spent in times.items()}
 
 
 def _note_memory(processes: dict[str, psutil.Process], peaks: dict[str, float]) -> None:
     for name, process in processes.items():
-        kind = name.rsplit(" ", 1)[0]
-        peaks[kind] = max(peaks.get(kind, 0.0), process.memory_info().rss / MEGABYTE)
+        peaks[name] = max(peaks.get(name, 0.0), process.memory_info().rss / MEGABYTE)
 
 
 def results_of(job: JobView) -> Any:
@@ -169,6 +172,7 @@ def measure() -> dict[str, Any]:
             placement: {
                 "same_results": results_of(run.job) == expected,
                 "cpu_ratio": round(run.cpu_seconds / yardstick, 4),
+                "cpu_seconds": {name: round(s, 2) for name, s in sorted(run.cpu_by_process.items())},
                 "wall_ratio": round(run.wall_seconds / plain[0].wall_seconds, 4),
                 "peak_rss_mb": {name: round(mb) for name, mb in sorted(run.peak_rss_mb.items())},
             }

@@ -98,5 +98,7 @@ def _transport_options(settings: Settings) -> dict[str, Any]:
 def __getattr__(name: str) -> Celery:
     """``celery -A broker.app`` and Flower ask for ``app``: it is made when asked for."""
     if name in ("app", "celery"):
-        return create_app(load_settings())
+        settings = load_settings()
+        stages = ("".join(part.split()) for part in settings.placement.split("|"))
+        return create_app(settings, ("download", *stages))  # declared, so that Flower shows their lengths
     raise AttributeError(name)

@@ -8,7 +8,8 @@ from broker import catalog_rows as rows
 from broker import catalog_views
 from broker.database import Database
 from broker.errors import HardposeError
-from broker.messages import Failure, Recipe, Segment, SegmentResult, Video
+from broker.messages import Failure, Segment, SegmentResult, Video
+from broker.recipe import Recipe
 from broker.tables import AnalysisRow, JobRow, LinkRow, RecipeRow, SegmentRow
 from broker.views import JobView, LinkView, State
 

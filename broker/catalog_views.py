@@ -6,7 +6,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, literal, select
 
 from broker.errors import NotFound
-from broker.messages import Drop, Failure, Funnel, Keeper, Recipe, Video
+from broker.messages import Drop, Failure, Funnel, Keeper, Video
+from broker.recipe import Recipe
 from broker.tables import FrameRow, JobRow, LinkRow, RecipeRow, SegmentRow, VideoRow
 from broker.views import JobView, LinkView, SegmentView, State
 

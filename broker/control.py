@@ -8,7 +8,8 @@ from collections.abc import Iterable
 import redis
 
 from broker.errors import BrokerUnavailable
-from broker.messages import CHAIN, Segment, Stage
+from broker.messages import Segment
+from broker.recipe import CHAIN, Stage
 from broker.settings import Settings
 
 EXPIRY_SECONDS = 14 * 24 * 3600

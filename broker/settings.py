@@ -19,7 +19,7 @@ from pydantic_settings import (
 )
 
 from broker.errors import SettingsError
-from broker.messages import Comparison, DuplicateRule, FullBodyRule, Sampling, TeacherGates
+from broker.recipe import Comparison, DuplicateRule, FullBodyRule, Sampling, TeacherGates
 
 
 def _cache_folder() -> Path:

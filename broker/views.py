@@ -4,7 +4,8 @@ from enum import StrEnum
 
 from pydantic import Field
 
-from broker.messages import Drop, Failure, Frozen, Funnel, Keeper, Recipe, Stage, Video
+from broker.messages import Drop, Failure, Funnel, Keeper, Video
+from broker.recipe import Frozen, Recipe, Stage
 
 
 class State(StrEnum):

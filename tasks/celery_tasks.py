@@ -15,9 +15,9 @@ from celery.signals import worker_process_init, worker_ready, worker_shutdown
 
 from broker.control import Control
 from broker.errors import Action, HardposeError, PoisonSegment
-from broker.messages import Failure, Segment, SegmentResult, Stage
+from broker.messages import Failure, Segment, SegmentResult
+from broker.recipe import Stage
 from broker.settings import load_settings
-from tasks.download import download, record_failure, worth_retrying
 from tasks.pipeline import run_stages, send_segments
 from tasks.placement import Group, all_groups, queue_name
 from tasks.runtime import Runtime
@@ -39,6 +39,9 @@ def runtime() -> Runtime:
 @shared_task(name="hardpose.download", bind=True, max_retries=RETRIES, default_retry_delay=RETRY_SECONDS)
 def download_link(self: Task, job_id: str, position: int, link: str) -> None:
     """Fetches one link and sends one chain for each of its segments."""
+    # Imported here: a model or device worker has neither the catalog's packages nor a decoder's.
+    from tasks.download import download, record_failure, worth_retrying
+
     here = runtime()
     try:
         send_segments(self.app, here, download(here, job_id, position, link))

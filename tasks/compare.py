@@ -1,6 +1,7 @@
 """The compare stage: where the teacher and the device disagree, the frame is hard."""
 
-from broker.messages import Keeper, SegmentResult, Stage, Verdict
+from broker.messages import Keeper, SegmentResult, Verdict
+from broker.recipe import Stage
 from tasks.faults import decide_open
 from tasks.frames import Frames
 from tasks.iou import mask_iou

@@ -1,6 +1,7 @@
 """The me stage: what the device cuts out of each kept frame."""
 
-from broker.messages import Keeper, SegmentResult, Stage
+from broker.messages import Keeper, SegmentResult
+from broker.recipe import Stage
 from tasks.faults import decide_open, require_frame_size
 from tasks.frames import Frames
 from tasks.timing import Stopwatch

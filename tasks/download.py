@@ -5,7 +5,8 @@ import tempfile
 from pathlib import Path
 
 from broker.errors import Action
-from broker.messages import Failure, Recipe, Segment, Stage, Video
+from broker.messages import Failure, Segment, Video
+from broker.recipe import Recipe, Stage
 from tasks.pipeline import segments_of
 from tasks.runtime import Runtime
 from workers.downloads.contracts import Fetched, FetchLimits

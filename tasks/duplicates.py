@@ -4,7 +4,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from broker.messages import DuplicateRule, Keeper, Keypoints
+from broker.messages import Keeper, Keypoints
+from broker.recipe import DuplicateRule
 from tasks.full_body import body_extent
 
 CONFIDENT = 0.3

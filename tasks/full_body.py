@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from broker.messages import FullBodyRule, Verdict
+from broker.messages import Verdict
+from broker.recipe import FullBodyRule
 
 Points = NDArray[np.float32]
 """25 x 3: x, y in pixels, confidence in [0, 1]; BODY_25 order."""

@@ -3,7 +3,8 @@
 import cv2
 import numpy as np
 
-from broker.messages import Keeper, SegmentResult, Stage, TeacherGates, Verdict
+from broker.messages import Keeper, SegmentResult, Verdict
+from broker.recipe import Stage, TeacherGates
 from tasks.faults import decide_open, require_frame_size
 from tasks.frames import Frames
 from tasks.full_body import Points, body_extent, confident_points

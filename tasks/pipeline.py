@@ -8,11 +8,12 @@ from celery import Celery, chain, signature
 from pydantic import ValidationError
 
 from broker.errors import ArtifactMissing
-from broker.messages import CHAIN, Recipe, Segment, SegmentResult, Stage, Video
+from broker.messages import Segment, SegmentResult, Video
+from broker.recipe import CHAIN, Recipe, Stage
 from tasks.frames import Frames
 from tasks.placement import Placement, queue_name
 from tasks.runtime import Runtime
-from workers.video import plan_segments
+from workers.sampling import plan_segments
 
 log = logging.getLogger(__name__)
 

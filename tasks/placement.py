@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from broker.errors import SettingsError
-from broker.messages import CHAIN, Stage
+from broker.recipe import CHAIN, Stage
 
 Group = tuple[Stage, ...]
 """Neighbouring stages of the chain that run one after the other in one task."""

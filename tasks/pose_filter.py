@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from broker.messages import Drop, Keeper, Keypoints, Segment, SegmentResult, Stage, Verdict
+from broker.messages import Drop, Keeper, Keypoints, Segment, SegmentResult, Verdict
+from broker.recipe import Stage
 from tasks.crops import perceptual_hash, person_crop, sharpness
 from tasks.duplicates import find_repeated, nearest
 from tasks.faults import FAILED_VALUE, FRAME_FAULTS, BadModelOutput, log_fault

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from broker.messages import Recipe
+from broker.recipe import Recipe
 from broker.views import JobView
 from tasks.dataset import coco
 from tasks.dataset.contact_sheet import ContactSheet

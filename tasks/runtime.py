@@ -1,15 +1,18 @@
 """What a process needs to do its stages: settings, stores, and models, each made when first asked for."""
 
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from broker.artifacts import Artifacts
-from broker.catalog import Catalog
 from broker.control import Control
-from broker.messages import CHAIN, ModelSpec, Recipe, Stage
+from broker.recipe import CHAIN, ModelSpec, Recipe, Stage
 from broker.settings import Settings
 from tasks.placement import Placement
 from tasks.stage import StageRunner
 from workers.weights import WeightsStore
+
+if TYPE_CHECKING:
+    from broker.catalog import Catalog
 
 
 class Runtime:
@@ -25,8 +28,10 @@ class Runtime:
         return Artifacts(self.settings.artifacts, self.settings.temp_dir)
 
     @cached_property
-    def catalog(self) -> Catalog:
-        """The catalog, migrated to this release."""
+    def catalog(self) -> "Catalog":
+        """The catalog, migrated to this release. Only download and compare have the packages for it."""
+        from broker.catalog import Catalog
+
         catalog = Catalog(self.settings.catalog)
         catalog.migrate()
         return catalog

@@ -2,7 +2,8 @@
 
 from typing import Protocol
 
-from broker.messages import SegmentResult, Stage
+from broker.messages import SegmentResult
+from broker.recipe import Stage
 from tasks.frames import Frames
 
 

@@ -2,7 +2,8 @@
 
 import time
 
-from broker.messages import SegmentResult, Stage
+from broker.messages import SegmentResult
+from broker.recipe import Stage
 
 
 class Stopwatch:

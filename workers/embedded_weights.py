@@ -1,6 +1,6 @@
 """Where the embedded networks come from: files inside one pinned wheel, used as a zip of data."""
 
-from broker.messages import WeightsRef
+from broker.recipe import WeightsRef
 
 VERSION = "mediapipe-0.10.21"
 WHEEL = "pypi:mediapipe==0.10.21/05dc4a9e593655a79558d05d6227d31018c2537a4bd3362b51e230cf22aecfe3"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from broker.errors import MissingDependency, NotFound, SettingsError
-from broker.messages import ModelSpec, WeightsRef
+from broker.recipe import ModelSpec, WeightsRef
 from broker.settings import Settings
 from workers.contracts import Device, PoseModel, Teacher
 

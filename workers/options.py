@@ -5,7 +5,7 @@ from dataclasses import asdict, fields
 from typing import Any, TypeVar
 
 from broker.errors import SettingsError
-from broker.messages import ModelSpec
+from broker.recipe import ModelSpec
 
 Options = TypeVar("Options")
 

@@ -10,7 +10,7 @@ from celery import Celery
 
 from broker.app import create_app
 from broker.errors import SettingsError
-from broker.messages import CHAIN, Stage
+from broker.recipe import CHAIN, Stage
 from broker.settings import Settings
 
 log = logging.getLogger(__name__)

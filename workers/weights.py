@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from broker.errors import WeightsError
-from broker.messages import WeightsRef
+from broker.recipe import WeightsRef
 from workers.downloads.errors import NotAVideo, VideoTooLarge
 from workers.downloads.fetch import HttpLimits, fetch_url
 from workers.downloads.files import file_sha256, locked, publish, room_needed
@@ -58,14 +58,15 @@ class WeightsStore:
         return final if final.is_file() and final.stat().st_size == ref.size else None
 
     def path(self, ref: WeightsRef) -> Path:
-        """The file, fetched if need be.
+        """The file, fetched if need be, its hash checked at every call: a process asks once.
 
         Raises:
-            WeightsError: no such source, or its bytes are not the pinned ones; nothing is kept then.
+            WeightsError: no such source, or its bytes are not the pinned ones; what was fetched is not kept.
             DownloadError: the server of an https source does not give it.
             DiskFull: no room for it.
         """
         if found := self.cached(ref):
+            self.verify(ref)
             return found
         with room_needed(self.folder), locked(self.folder / f"{ref.sha256}.lock"):
             if found := self.cached(ref):

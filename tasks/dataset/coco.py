@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from broker.messages import Keypoints, Recipe
+from broker.messages import Keypoints
+from broker.recipe import Recipe
 from broker.views import JobView
 from tasks.dataset.selection import Shot
 from tasks.dataset.text import public_source

@@ -3,7 +3,8 @@
 from typing import Any
 
 from broker.errors import FunnelMismatch
-from broker.messages import Failure, Funnel, Stage, Verdict
+from broker.messages import Failure, Funnel, Verdict
+from broker.recipe import Stage
 from broker.views import JobView, LinkView, SegmentView, State
 from tasks.dataset.selection import LeftOut, Selection, distinct_videos
 from tasks.dataset.text import public_source

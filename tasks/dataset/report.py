@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from broker.messages import Failure, Recipe, Stage, Verdict
+from broker.messages import Failure, Verdict
+from broker.recipe import Recipe, Stage
 from broker.views import JobView, LinkView
 from tasks.dataset.contact_sheet import ContactSheet
 from tasks.dataset.funnel_book import failed_links, stage_seconds, total_funnel

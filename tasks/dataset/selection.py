@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from broker.messages import DuplicateRule, Keeper, Verdict, Video
+from broker.messages import Keeper, Verdict, Video
+from broker.recipe import DuplicateRule
 from broker.views import JobView, LinkView
 from tasks.duplicates import pose_distance
 

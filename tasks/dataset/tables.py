@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from broker.messages import Keeper, ModelSpec, Recipe, Verdict
+from broker.messages import Keeper, Verdict
+from broker.recipe import ModelSpec, Recipe
 from broker.views import JobView
 from tasks.dataset.selection import Shot, distinct_videos
 from tasks.dataset.text import Cell, csv_bytes, public_source

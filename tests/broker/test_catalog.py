@@ -10,14 +10,8 @@ from samples_of_books import FAILURE, RECIPE, a_keeper, a_plan, a_result, a_vide
 
 from broker.catalog import Catalog, JobConflict
 from broker.errors import FunnelMismatch, NotFound
-from broker.messages import (
-    Drop,
-    Funnel,
-    ModelSpec,
-    SegmentResult,
-    Stage,
-    Verdict,
-)
+from broker.messages import Drop, Funnel, SegmentResult, Verdict
+from broker.recipe import ModelSpec, Stage
 from broker.views import State
 
 

@@ -17,10 +17,7 @@ from sqlalchemy import text
 from broker.catalog import Catalog
 from broker.database import CatalogBroken, CatalogNewer, CatalogUnavailable, Database
 from broker.errors import Action, DiskFull, SettingsError
-from broker.messages import (
-    Keeper,
-    Segment,
-)
+from broker.messages import Keeper, Segment
 from broker.tables import Base
 from broker.views import State
 

@@ -84,27 +84,6 @@ def test_the_data_set_opens_and_its_masks_are_the_teachers(clips: dict[str, Path
     assert "<script" not in (folder / "report.html").read_text()
 
 
-def test_bad_links_fail_alone_each_with_its_reason(clips: dict[str, Path], tmp_path: Path) -> None:
-    empty, text = tmp_path / "empty.mp4", tmp_path / "text.mp4"
-    empty.touch()
-    text.write_text("this is not a video\n" * 100)
-    cut = tmp_path / "cut.mp4"
-    whole = clips["MultiPerson_cam02"].read_bytes()
-    cut.write_bytes(whole[: len(whole) // 2])
-    links = [clips["MultiPerson_cam02"], tmp_path / "missing.mp4", empty, text, cut, "http://127.0.0.1/v.mp4"]
-    ended = hardpose("run", *links, "--out", tmp_path / "out", "--json")
-    assert ended.code == ExitCode.SOME_FAILED, ended.stderr
-    job = only_job(tmp_path / "out" / "state")
-    states = {Path(link.link).name: link.state for link in job.links}
-    assert states["MultiPerson_cam02.mp4"] == State.DONE
-    failures = {Path(link.link).name: link.failure for link in job.links if link.failure}
-    assert set(failures) == {"missing.mp4", "empty.mp4", "text.mp4", "cut.mp4", "v.mp4"}
-    assert len({failure.code for failure in failures.values()}) == 5  # every cause has a name of its own
-    assert all(failure.cause and failure.remedy for failure in failures.values())
-    (summary,) = ended.events("finished")
-    assert len(summary["failures"]) == 5
-
-
 def test_a_job_that_keeps_nothing_says_why(clips: dict[str, Path], tmp_path: Path) -> None:
     ended = hardpose("run", clips["MultiPerson_cam01"], "--out", tmp_path)
     assert ended.code == ExitCode.OK, ended.stderr

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-BENCHMARK = Path(__file__).resolve().parents[2] / "benchmarks" / "accuracy.py"
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -17,8 +17,9 @@ def report(tmp_path_factory, weights, clips):
     # No configuration of this machine may change the numbers; the weights fetched already may be used.
     own = {key: value for key, value in os.environ.items() if not key.startswith("HARDPOSE_")}
     own |= {"HARDPOSE_WEIGHTS_DIR": str(weights.folder), "HARDPOSE_CONFIG": str(folder / "none.toml")}
-    command = [sys.executable, str(BENCHMARK), "--only", "Person_cam", "--out", str(folder / "out.json")]
-    done = subprocess.run(command, env=own, cwd=folder, capture_output=True, text=True, timeout=280)
+    benchmark = [sys.executable, "-m", "benchmarks.accuracy"]
+    command = [*benchmark, "--only", "Person_cam", "--out", str(folder / "out.json")]
+    done = subprocess.run(command, env=own, cwd=REPOSITORY, capture_output=True, text=True, timeout=280)
     assert done.returncode in (0, 1), done.stderr
     return json.loads((folder / "out.json").read_text())
 

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from stage_fakes import picture, standing
 
-from broker.messages import DuplicateRule, Keeper
+from broker.messages import Keeper
+from broker.recipe import DuplicateRule
 from tasks.crops import perceptual_hash, person_crop
 from tasks.duplicates import (
     NOTHING_IN_COMMON,

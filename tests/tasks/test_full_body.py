@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from stage_fakes import HEIGHT, WIDTH, mirrored, standing
 
-from broker.messages import FullBodyRule, Verdict
+from broker.messages import Verdict
+from broker.recipe import FullBodyRule
 from tasks.full_body import clean_points, frame_margin, judge_body, read_body
 
 RULE = FullBodyRule()

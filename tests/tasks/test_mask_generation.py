@@ -13,7 +13,8 @@ from stage_fakes import (
     touching,
 )
 
-from broker.messages import TeacherGates, Verdict
+from broker.messages import Verdict
+from broker.recipe import TeacherGates
 from tasks.device_masks import DeviceMasks
 from tasks.faults import BadModelOutput
 from tasks.mask_generation import MaskGeneration, edge_contact, keypoints_outside, mask_side

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.errors import SettingsError
-from broker.messages import CHAIN
+from broker.recipe import CHAIN
 from tasks.placement import Placement, all_groups, queue_name
 
 SEPARATORS = [dict(zip(("a", "b", "c"), choice, strict=True)) for choice in product("|+", repeat=3)]

@@ -22,7 +22,8 @@ from stage_fakes import (
 )
 
 from broker.errors import ArtifactMissing, DiskFull, WeightsError
-from broker.messages import Sampling, SegmentResult, Stage, Verdict
+from broker.messages import SegmentResult, Verdict
+from broker.recipe import Sampling, Stage
 from tasks.crops import sharpness
 from tasks.faults import BadModelOutput
 from tasks.mask_generation import MaskGeneration

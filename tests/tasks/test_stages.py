@@ -25,7 +25,8 @@ from stage_fakes import (
 )
 
 from broker.errors import ArtifactMissing
-from broker.messages import SegmentResult, Stage, Verdict
+from broker.messages import SegmentResult, Verdict
+from broker.recipe import Stage
 from tasks.mask_generation import MaskGeneration
 from workers.downloads.errors import FrameUndecodable
 

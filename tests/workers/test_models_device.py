@@ -8,7 +8,7 @@ import pytest
 from tiny_tflite import Tiny
 
 from broker.errors import HardposeError, NotFound, SettingsError
-from broker.messages import ModelSpec
+from broker.recipe import ModelSpec
 from broker.settings import load_settings
 from workers import models
 from workers.devices.litert import DeviceOptions, LiteRTDevice, person_probability

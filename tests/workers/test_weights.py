@@ -12,7 +12,7 @@ import http_server
 import pytest
 
 from broker.errors import Action, WeightsError
-from broker.messages import WeightsRef
+from broker.recipe import WeightsRef
 from workers import wheels
 from workers.downloads import fetch as fetching
 from workers.downloads.errors import NotFoundOnServer, PrivateAddress, UnsupportedScheme

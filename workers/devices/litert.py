@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from broker.errors import SettingsError
-from broker.messages import ModelSpec
+from broker.recipe import ModelSpec
 from workers.contracts import Image, Mask
 from workers.embedded_weights import SELFIE, VERSION
 from workers.litert import LiteRT, ModelMismatch, Tensor

@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from broker.messages import WeightsRef
+from broker.recipe import WeightsRef
 from workers.downloads.files import file_sha256, locked, publish, room_needed
 from workers.weights import WeightsStore
 

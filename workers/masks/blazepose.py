@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from broker.messages import ModelSpec
+from broker.recipe import ModelSpec
 from workers.contracts import Image, Instance, Mask
 from workers.embedded_weights import DETECTOR, LANDMARKER, VERSION
 from workers.masks.tile_veto import VetoOptions, other_people

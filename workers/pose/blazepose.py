@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from broker.messages import ModelSpec
+from broker.recipe import ModelSpec
 from workers.contracts import Image, Person
 from workers.embedded_weights import DETECTOR, LANDMARKER, VERSION
 from workers.models import Weights

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import cv2
 
-from broker.messages import ModelSpec
+from broker.recipe import ModelSpec
 from workers.contracts import Image, Mask
 from workers.litert import ModelMismatch
 from workers.models import Weights

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from broker.artifacts import Artifacts
-from broker.messages import ModelSpec, Recipe, Segment, SegmentResult, Video
+from broker.messages import Segment, SegmentResult, Video
+from broker.recipe import ModelSpec, Recipe
 from tasks.compare import Compare
 from tasks.device_masks import DeviceMasks
 from tasks.frames import Frames

@@ -4,18 +4,8 @@ from typing import Any
 
 from broker.catalog import Catalog
 from broker.errors import Action
-from broker.messages import (
-    Drop,
-    Failure,
-    Keeper,
-    ModelSpec,
-    Recipe,
-    Segment,
-    SegmentResult,
-    Stage,
-    Verdict,
-    Video,
-)
+from broker.messages import Drop, Failure, Keeper, Segment, SegmentResult, Verdict, Video
+from broker.recipe import ModelSpec, Recipe, Stage
 from broker.views import LinkView
 
 SPEC = ModelSpec(name="m", version="1")

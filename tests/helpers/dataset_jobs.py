@@ -7,18 +7,8 @@ import cv2
 import numpy as np
 
 from broker.artifacts import Artifacts
-from broker.messages import (
-    Drop,
-    Funnel,
-    Keeper,
-    ModelSpec,
-    Recipe,
-    Segment,
-    Stage,
-    Verdict,
-    Video,
-    WeightsRef,
-)
+from broker.messages import Drop, Funnel, Keeper, Segment, Verdict, Video
+from broker.recipe import ModelSpec, Recipe, Stage, WeightsRef
 from broker.views import JobView, LinkView, SegmentView, State
 
 HEIGHT, WIDTH = 96, 128

@@ -7,7 +7,7 @@ MODULE = '''
 import os, signal, time
 import numpy as np
 from pathlib import Path
-from broker.messages import ModelSpec
+from broker.recipe import ModelSpec
 from workers.contracts import Instance, Person
 from workers.pose.blazepose import BlazePose
 

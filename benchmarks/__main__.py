@@ -1,0 +1,94 @@
+"""``make bench``: every number that the documents state, written as data.
+
+    python -m benchmarks [--only accuracy|overhead|demo]
+
+Writes ``benchmarks/results/<name>.json`` and ends with 1 when a number misses its bound. Counts are exact;
+times are ratios against something that ran in the same minutes, because machines differ and are noisy.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks import demo, overhead
+
+RESULTS = Path(__file__).parent / "results"
+CPU_RATIO = 1.05
+"""The queue may cost this much more CPU time than the plain loop."""
+RSS_MB = 450
+DEMO_SECONDS = 240
+FIRST_LINE_SECONDS = 5
+
+
+def accuracy() -> tuple[dict[str, Any], list[str]]:
+    """Exact counts on clips whose answer is known, in a process whose exit status is the verdict."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "accuracy.json"
+        line = [sys.executable, "-m", "benchmarks.accuracy", "--out", str(out)]
+        done = subprocess.run(line, check=False)
+        missed = [] if done.returncode == 0 else ["accuracy: an expectation does not hold, see the table"]
+        return json.loads(out.read_text()), missed
+
+
+def queue_overhead() -> tuple[dict[str, Any], list[str]]:
+    """CPU time, equality of results, and memory of every placement against the plain loop."""
+    numbers = overhead.measure()
+    missed = []
+    for placement, run in numbers["placements"].items():
+        if not run["same_results"]:
+            missed.append(f"overhead: {placement} gives other results than the plain loop")
+        if run["cpu_ratio"] > CPU_RATIO:
+            missed.append(f"overhead: {placement} costs {run['cpu_ratio']:.3f} of the plain loop's CPU time")
+        missed += [
+            f"overhead: {name} of {placement} takes {mb} MB"
+            for name, mb in run["peak_rss_mb"].items()
+            if mb > RSS_MB
+        ]
+    return numbers, missed
+
+
+def demo_run() -> tuple[dict[str, Any], list[str]]:
+    """The demo with its weights and clips at hand."""
+    numbers = demo.measure()
+    missed = []
+    if numbers["exit_status"] != 0:
+        missed.append(f"demo: exit status {numbers['exit_status']}")
+    if numbers["seconds"] > DEMO_SECONDS:
+        missed.append(f"demo: {numbers['seconds']} s")
+    if numbers["first_line_seconds"] > FIRST_LINE_SECONDS:
+        missed.append(f"demo: the first line came after {numbers['first_line_seconds']} s")
+    return numbers, missed
+
+
+BENCHMARKS: dict[str, Callable[[], tuple[dict[str, Any], list[str]]]] = {
+    "accuracy": accuracy,
+    "overhead": queue_overhead,
+    "demo": demo_run,
+}
+
+
+def main() -> int:
+    """Runs the chosen benchmarks and returns the exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", choices=BENCHMARKS, action="append")
+    chosen = parser.parse_args().only or list(BENCHMARKS)
+    RESULTS.mkdir(exist_ok=True)
+    missed: list[str] = []
+    for name in chosen:
+        numbers, faults = BENCHMARKS[name]()
+        (RESULTS / f"{name}.json").write_text(json.dumps(numbers, indent=2) + "\n")
+        print(f"== {name}: {'ok' if not faults else 'missed'}, written to {RESULTS / name}.json")
+        missed += faults
+    print("\n".join(missed) or "every bound holds")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,137 @@
+"""Exit statuses, progress and summaries, from job views made by hand."""
+
+import io
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from samples_of_books import a_video
+
+from api.exit_codes import ExitCode, exit_code
+from api.progress import Eta, JsonLines, Lines, Snapshot, describe
+from api.summary import summary_json, summary_lines
+from broker.messages import Failure, Funnel, Verdict
+from broker.recipe import CHAIN, ModelSpec, Recipe, Stage
+from broker.views import JobView, LinkView, SegmentView, State
+
+SPEC = ModelSpec(name="m", version="1")
+RECIPE = Recipe(pose_model=SPEC, mask_model=SPEC, device_model=SPEC)
+FAILURE = Failure(code="empty_file", cause="clip.mp4 has 0 bytes.", remedy="Copy it again.")
+
+
+def segment(index: int, state: State = State.DONE, **verdicts: int) -> SegmentView:
+    counts = {Verdict(name): number for name, number in verdicts.items()}
+    funnel = Funnel(examined=sum(counts.values()), verdicts=counts)
+    return SegmentView(index=index, start_ms=index * 10, end_ms=index * 10 + 10, state=state, funnel=funnel)
+
+
+def job(*links: LinkView) -> JobView:
+    return JobView(id="job", recipe=RECIPE, created_at="2026-01-01T00:00:00+00:00", links=links)
+
+
+def link(position: int, state: State, failure: Failure | None = None, *segments: SegmentView) -> LinkView:
+    path, video = f"{position}.mp4", a_video(f"{position}") if segments else None
+    return LinkView(
+        position=position, link=path, state=state, failure=failure, video=video, segments=segments
+    )
+
+
+@pytest.mark.parametrize(
+    ("states", "code"),
+    [
+        ([State.DONE, State.DONE], ExitCode.OK),
+        ([], ExitCode.OK),  # nothing was asked for, nothing failed
+        ([State.DONE, State.FAILED], ExitCode.SOME_FAILED),
+        ([State.PARTIAL], ExitCode.SOME_FAILED),  # some of its segments are good
+        ([State.FAILED, State.FAILED], ExitCode.ALL_FAILED),
+    ],
+)
+def test_exit_status(states: list[State], code: ExitCode) -> None:
+    assert exit_code(job(*(link(n, state) for n, state in enumerate(states)))) == code
+
+
+def test_nothing_kept_is_explained_largest_reason_first() -> None:
+    text = "\n".join(summary_lines(job(link(0, State.DONE, None, segment(0, no_person=3, no_feet=9)))))
+    assert "Nothing was kept, because:" in text
+    assert text.index("9") < text.index("a foot is not seen") < text.index("nobody was found")
+
+
+def test_no_hard_frame_is_said_too() -> None:
+    text = "\n".join(summary_lines(job(link(0, State.DONE, None, segment(0, easy=2)))))
+    assert "No frame is hard" in text
+
+
+def test_failures_carry_cause_and_remedy() -> None:
+    view = job(link(0, State.FAILED, FAILURE), link(1, State.DONE, None, segment(0, hard=1)))
+    text = "\n".join(summary_lines(view))
+    assert "failed (empty_file): 0.mp4" in text
+    assert "has 0 bytes. Copy it again." in text
+    answer = json.loads(json.dumps(summary_json(view)))
+    assert answer["failures"] == [{"link": "0.mp4", **FAILURE.model_dump(mode="json")}]
+
+
+SNAPSHOT = Snapshot(
+    videos=4,
+    videos_done=1,
+    videos_failed=1,
+    videos_waiting=1,
+    segments=4,
+    segments_by_stage=dict.fromkeys(CHAIN, 2),
+)
+
+
+def test_the_fraction_counts_failed_and_waiting_videos() -> None:
+    # One of four failed (all of it is over), one waits (nothing is over), two are half done.
+    assert SNAPSHOT.fraction == pytest.approx(0.25 + 0.5 * 0.5)
+
+
+@given(
+    st.integers(0, 5),
+    st.integers(0, 5),
+    st.integers(0, 5),
+    st.lists(st.integers(0, 9), min_size=4, max_size=4),
+)
+def test_the_fraction_is_a_share(failed: int, waiting: int, planned: int, done: list[int]) -> None:
+    by_stage = {stage.value: number for stage, number in zip(CHAIN, done, strict=True)}
+    segments = 9 if planned else 0
+    snapshot = Snapshot(failed + waiting + planned, 0, failed, waiting, segments, by_stage if planned else {})
+    assert 0 <= snapshot.fraction <= 1
+
+
+def test_a_settled_segment_has_left_all_stages() -> None:
+    view = job(link(0, State.RUNNING, None, segment(0, easy=1), segment(1, State.QUEUED)))
+    snapshot = Snapshot.of(view, {Stage.POSE: 2, Stage.MASK: 0})
+    assert snapshot.segments_by_stage == {"pose": 2, "mask": 1, "me": 1, "compare": 1}
+    assert snapshot.kept == 1
+
+
+def test_there_is_no_estimate_before_there_is_a_pace() -> None:
+    eta = Eta()
+    assert eta.left() is None
+    eta.note(replace(SNAPSHOT, videos_failed=0, segments_by_stage={}))
+    assert eta.left() is None
+    eta.note(SNAPSHOT)
+    assert eta.left() is not None
+
+
+def test_lines_are_written_when_something_moves() -> None:
+    out = io.StringIO()
+    with Lines(out, every=0) as lines:
+        for _ in range(3):
+            lines.show(SNAPSHOT)
+        lines.show(replace(SNAPSHOT, hard=1))
+    assert len(out.getvalue().splitlines()) == 2
+    assert describe(SNAPSHOT) in out.getvalue()
+
+
+def test_json_lines_are_json() -> None:
+    out = io.StringIO()
+    with JsonLines(out) as lines:
+        lines.say("hello")
+        lines.show(SNAPSHOT)
+        lines.show(SNAPSHOT)
+    events = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert [event["event"] for event in events] == ["message", "progress"]
+    assert events[1]["videos"] == 4

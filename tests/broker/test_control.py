@@ -1,0 +1,66 @@
+"""Tickets, attempts and progress on a real server."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from samples_of_books import a_plan, a_video
+
+from broker.control import Control
+from broker.embedded import EmbeddedBroker
+from broker.errors import BrokerUnavailable
+from broker.messages import Segment
+from broker.recipe import Stage
+from broker.settings import load_settings
+
+
+@pytest.fixture(scope="module")
+def control(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Control]:
+    folder: Path = tmp_path_factory.mktemp("control")
+    with EmbeddedBroker(folder) as broker:
+        yield Control(broker.url)
+
+
+def segment(index: int, ticket: str = "") -> Segment:
+    return a_plan(a_video(), index + 1)[index].model_copy(update={"ticket": ticket})
+
+
+def test_only_the_newest_message_of_a_segment_is_valid(control: Control) -> None:
+    assert not control.superseded(segment(0, "lost-server"))  # a server without memory stops nobody
+    control.issue_tickets([segment(0, "first"), segment(1, "other")])
+    assert not control.superseded(segment(0, "first"))
+    control.issue_tickets([segment(0, "second")])
+    assert control.superseded(segment(0, "first"))
+    assert not control.superseded(segment(0, "second"))
+    assert not control.superseded(segment(1, "other"))
+
+
+def test_starts_without_an_end_are_counted(control: Control) -> None:
+    assert [control.begin(segment(2), Stage.POSE) for _ in range(3)] == [1, 2, 3]
+    assert control.begin(segment(2), Stage.MASK) == 1  # each stage for itself
+    control.end(segment(2), Stage.POSE)
+    assert control.begin(segment(2), Stage.POSE) == 1
+
+
+def test_progress_counts_a_segment_once(control: Control) -> None:
+    for index in (3, 4, 3):
+        control.advance(segment(index), Stage.POSE)
+    assert control.progress("job")[Stage.POSE] == 2
+    assert control.progress("job")[Stage.COMPARE] == 0
+
+
+def test_workers_come_and_go(control: Control) -> None:
+    control.announce("host:1")
+    assert "host:1" in control.ready()
+    control.withdraw("host:1")
+    assert "host:1" not in control.ready()
+
+
+def test_a_server_that_does_not_answer_is_a_typed_error() -> None:
+    with pytest.raises(BrokerUnavailable, match="HARDPOSE_BROKER_URL"):
+        Control("redis://127.0.0.1:1/0").ping()
+
+
+def test_a_broker_of_another_kind_needs_a_control_url() -> None:
+    with pytest.raises(BrokerUnavailable, match="HARDPOSE_CONTROL_URL"):
+        Control.of(load_settings(broker_url="amqp://guest@127.0.0.1//"))

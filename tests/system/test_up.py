@@ -1,0 +1,90 @@
+"""The system that stays up: enqueue from another terminal, watch, export, Flower behind a password."""
+
+import json
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from hardpose_process import family, hardpose, start
+
+from api.exit_codes import ExitCode
+
+pytestmark = pytest.mark.system
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@pytest.fixture
+def up(tmp_path: Path) -> Iterator[tuple["subprocess.Popen[str]", Path, int]]:
+    home, port = tmp_path / "state", free_port()
+    process = start("up", "--home", home, "--flower-port", str(port))
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "is up" in line:
+            break
+    yield process, home, port
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+
+
+def test_a_job_from_another_terminal(
+    up: tuple["subprocess.Popen[str]", Path, int], clips: dict[str, Path], tmp_path: Path
+) -> None:
+    process, home, port = up
+    sent = hardpose("enqueue", clips["MultiPerson_cam01"], tmp_path / "missing.mp4", "--home", home)
+    assert sent.code == ExitCode.OK, sent.stderr
+    job_id = sent.stdout.strip()
+    watched = hardpose("watch", job_id, "--home", home)
+    assert watched.code == ExitCode.SOME_FAILED, watched.stderr
+    assert "videos 2/2 (1 failed)" in watched.stderr
+    status = hardpose("status", job_id, "--home", home, "--json")
+    answer = json.loads(status.stdout)
+    assert [failure["code"] for failure in answer["failures"]] == ["file_missing"]
+    assert answer["funnel"]["examined"] == 14
+    exported = hardpose("export", job_id, "--home", home, "--out", tmp_path / "export")
+    assert exported.code == ExitCode.OK, exported.stderr
+    assert (tmp_path / "export" / "dataset" / "report.html").exists()
+
+    password = (home / "flower" / "password").read_text()
+    url = f"http://127.0.0.1:{port}/api/workers"
+    _wait_for_flower(url)
+    assert httpx.get(url).status_code == 401
+    assert httpx.get(url, auth=("hardpose", "wrong")).status_code == 401
+    assert httpx.get(url, auth=("hardpose", password)).status_code == 200
+    command_lines = " ".join(" ".join(p.cmdline()) for p in family(process.pid))
+    assert password not in command_lines
+    assert "redis://" not in command_lines
+
+    started = family(process.pid)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == ExitCode.OK
+    assert not [p for p in started if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+
+def _wait_for_flower(url: str) -> None:
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            httpx.get(url)
+            return
+        except httpx.TransportError:
+            assert time.monotonic() < deadline, "Flower did not come up"
+            time.sleep(0.2)
+
+
+def test_without_a_running_system_enqueue_says_what_to_do(tmp_path: Path, clips: dict[str, Path]) -> None:
+    ended = hardpose("enqueue", clips["MultiPerson_cam01"], "--home", tmp_path / "nothing")
+    assert ended.code == ExitCode.ENVIRONMENT
+    assert "hardpose up" in ended.stderr
