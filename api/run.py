@@ -23,7 +23,7 @@ from tasks.runtime import Runtime
 
 log = logging.getLogger(__name__)
 
-POLL_SECONDS = 0.3
+POLL_SECONDS = 0.5
 
 
 class Interrupted(Exception):

@@ -20,6 +20,7 @@ from typing import Any
 import psutil
 
 from api.local import LocalSystem, local_system
+from api.run import POLL_SECONDS
 from benchmarks.clips import two_minutes
 from broker.app import create_app
 from broker.catalog import Catalog
@@ -90,7 +91,7 @@ def run_distributed(home: Path, clip: Path, placement: str) -> Measured:
         peaks: dict[str, float] = {}
         while not system.runtime.catalog.job_light(JOB).final:
             _note_memory(processes, peaks)
-            time.sleep(0.3)
+            time.sleep(POLL_SECONDS)
         after, wall = _cpu(processes), time.monotonic() - clock
         job = system.runtime.catalog.job(JOB)
     spent = {name: after[name] - before[name] for name in after}

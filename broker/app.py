@@ -5,26 +5,11 @@ from typing import Any
 from celery import Celery
 from kombu import Queue
 
-from broker.errors import BrokerUnavailable
 from broker.lease import LeaseKeeper
 from broker.settings import Settings, load_settings
 
 TASKS_MODULE = "tasks.celery_tasks"
 """Named, not imported: the broker does not know the work, a worker loads it when it starts."""
-
-
-def broker_url(settings: Settings) -> str:
-    """The broker's URL, password included: never log it.
-
-    Raises:
-        BrokerUnavailable: when none is configured; ``hardpose run`` and ``up`` fill it in.
-    """
-    if settings.broker_url is None:
-        raise BrokerUnavailable(
-            "No broker is configured and none of this home folder is running.",
-            "Start one with `hardpose up`, or set HARDPOSE_BROKER_URL=redis://host:6379/0.",
-        )
-    return settings.broker_url.get_secret_value()
 
 
 def create_app(settings: Settings, queues: tuple[str, ...] = ()) -> Celery:
@@ -36,7 +21,7 @@ def create_app(settings: Settings, queues: tuple[str, ...] = ()) -> Celery:
     """
     app = Celery("hardpose")
     app.conf.update(
-        broker_url=broker_url(settings),
+        broker_url=settings.broker,
         broker_transport_options=_transport_options(settings),
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,  # a device or a GPU host outlives a restart of the broker
@@ -81,7 +66,7 @@ def _delivery(settings: Settings) -> dict[str, Any]:
 
 
 def _transport_options(settings: Settings) -> dict[str, Any]:
-    if not broker_url(settings).startswith(("redis", "sentinel")):
+    if not settings.broker.startswith(("redis", "sentinel")):
         return {}
     return {
         "visibility_timeout": settings.visibility_timeout,  # short, because LeaseKeeper renews

@@ -29,13 +29,12 @@ class Control:
         """The control state that ``settings`` name.
 
         Raises:
-            BrokerUnavailable: when the broker is not Redis and no ``control_url`` is set.
+            BrokerUnavailable: when there is no broker, or it is not Redis and no ``control_url`` is set.
         """
-        secret = settings.control_url or settings.broker_url
-        url = secret.get_secret_value() if secret else ""
+        url = settings.control_url.get_secret_value() if settings.control_url else settings.broker
         if not url.startswith("redis"):
             raise BrokerUnavailable(
-                "The shared state of hardpose needs Redis or Valkey, and none is configured.",
+                "The shared state of hardpose needs Redis or Valkey, and the broker is of another kind.",
                 "Set HARDPOSE_CONTROL_URL=redis://host:6379/0 beside the broker of another kind.",
             )
         return cls(url)

@@ -18,7 +18,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from broker.errors import SettingsError
+from broker.errors import BrokerUnavailable, SettingsError
 from broker.recipe import Comparison, DuplicateRule, FullBodyRule, Sampling, TeacherGates
 
 
@@ -98,6 +98,20 @@ class Settings(BaseSettings):
         """The command line before the environment before ``hardpose.toml`` (or ``HARDPOSE_CONFIG``)."""
         file = Path(os.environ.get("HARDPOSE_CONFIG", "hardpose.toml"))
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=file)
+
+    @property
+    def broker(self) -> str:
+        """The broker's URL, password included: never log it.
+
+        Raises:
+            BrokerUnavailable: when none is configured; ``hardpose run`` and ``up`` fill in their own.
+        """
+        if self.broker_url is None:
+            raise BrokerUnavailable(
+                f"No broker is configured, and none runs on {self.home.absolute()}.",
+                "Start one with `hardpose up`, or set HARDPOSE_BROKER_URL=redis://host:6379/0.",
+            )
+        return self.broker_url.get_secret_value()
 
     @property
     def catalog(self) -> str:

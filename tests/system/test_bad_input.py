@@ -31,7 +31,7 @@ BAD = {
     "sound.mp4": "no_video_stream",  # no picture in it
     "8k.avi": "video_too_large",  # 7680 x 4320
     "missing-on-server.mp4": "http_404",
-    "page.mp4": "not_a_video",  # an HTML page instead of a video
+    "html.mp4": "not_a_video",  # an HTML page instead of a video
     "metadata.mp4": "private_address",  # http://169.254.169.254/metadata.mp4
     "clip.mp4": "unsupported_scheme",  # ftp:
 }
@@ -54,7 +54,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, server: http_server.Server) ->
     write_huge(folder / "8k.avi", 7680, 4320)
     links = [folder / name for name in (*GOOD, *list(BAD)[:6])]
     remote = ["http://169.254.169.254/metadata.mp4", "ftp://127.0.0.1/clip.mp4"]
-    remote += [server.url("missing-on-server.mp4"), server.url("page.mp4")]
+    remote += [server.url("missing-on-server.mp4"), server.url("html.mp4")]
     env = {"HARDPOSE_ALLOW_NETWORKS": '["127.0.0.0/8"]'}
     ended = hardpose("run", *links, *remote, "--out", folder / "out", env=env)
     return ended, only_job(folder / "out" / "state")
