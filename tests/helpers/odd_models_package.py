@@ -7,6 +7,7 @@ MODULE = '''
 import os, signal, time
 import numpy as np
 from pathlib import Path
+from broker.errors import BrokerUnavailable
 from broker.recipe import ModelSpec
 from workers.contracts import Instance, Person
 from workers.pose.blazepose import BlazePose
@@ -58,6 +59,23 @@ class Deadly(Base):
         return [[] for _ in images]
 
 
+class Hanging(Base):
+    """Never comes back from its first image."""
+
+    def find_people(self, images):
+        time.sleep(3600)
+
+
+class Flaky(Base):
+    """Fails once in a way that passes, then works."""
+
+    def find_people(self, images):
+        note("flaky")
+        if len(NOTES.read_text().splitlines()) == 1:
+            raise BrokerUnavailable("The model server is restarting.", "Wait.")
+        return [[] for _ in images]
+
+
 class Broken(Base):
     """Raises an error that nobody planned for."""
 
@@ -70,6 +88,8 @@ nobody = odd_models:Nobody
 slow = odd_models:Slow
 deadly = odd_models:Deadly
 broken = odd_models:Broken
+hanging = odd_models:Hanging
+flaky = odd_models:Flaky
 """
 
 

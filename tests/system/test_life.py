@@ -155,6 +155,26 @@ def test_an_unplanned_error_is_recorded_on_its_segments(tmp_path: Path, odd_mode
     assert "tensor has the wrong shape" in ended.stdout
 
 
+def test_a_stage_that_hangs_is_ended_by_its_time_limit(tmp_path: Path, odd_models: dict[str, str]) -> None:
+    video = grey_video(tmp_path / "light.mp4", 128, 2)
+    limits = {"HARDPOSE_SOFT_TIME_LIMIT": "2", "HARDPOSE_HARD_TIME_LIMIT": "10"}
+    env = {**odd_models, **limits, "HARDPOSE_POSE_MODEL": "hanging"}
+    ended = hardpose("run", video, "--out", tmp_path / "out", env=env)
+    assert ended.code == ExitCode.ALL_FAILED, ended.stderr
+    assert "failed (time_limit)" in ended.stdout
+    assert "HARDPOSE_SOFT_TIME_LIMIT" in ended.stdout
+
+
+def test_what_passes_is_tried_again(tmp_path: Path, odd_models: dict[str, str]) -> None:
+    video = grey_video(tmp_path / "light.mp4", 128, 2)
+    ended = hardpose(
+        "run", video, "--out", tmp_path / "out", env={**odd_models, "HARDPOSE_POSE_MODEL": "flaky"}
+    )
+    assert ended.code == ExitCode.OK, ended.stderr
+    assert only_job(tmp_path / "out" / "state").funnel().check().examined == 16
+    assert len(notes(odd_models)) == 17  # the one that failed, and all sixteen after it
+
+
 def test_leases_are_renewed_so_long_segments_run_once(tmp_path: Path, odd_models: dict[str, str]) -> None:
     video = grey_video(tmp_path / "grey.mp4", 128, 10)
     env = {

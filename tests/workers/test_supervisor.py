@@ -1,0 +1,83 @@
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from broker.errors import SettingsError
+from broker.settings import load_settings
+from workers.process import parse_queues, pool_arguments
+from workers.supervisor import RESTARTS, Supervisor, WorkerDied
+
+
+@pytest.fixture
+def supervisor(tmp_path: Path):
+    supervisor = Supervisor(load_settings(home=tmp_path))
+    yield supervisor
+    supervisor.stop(patience=0.2)
+
+
+def python(program: str) -> list[str]:
+    return [sys.executable, "-c", program]
+
+
+def wait_until(condition) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.02)
+
+
+def test_a_program_that_ends_is_started_again(supervisor: Supervisor) -> None:
+    worker = supervisor.start_program(python("import sys; sys.exit(3)"), "short")
+    first = worker.process.pid
+    wait_until(lambda: worker.process.poll() is not None)
+    assert supervisor.mend() == ["short"]
+    assert worker.process.pid != first
+
+
+def test_one_that_ends_for_ever_is_reported_with_its_log(supervisor: Supervisor) -> None:
+    worker = supervisor.start_program(python("raise SystemExit('no such device')"), "hopeless")
+    with pytest.raises(WorkerDied, match="no such device"):
+        for _ in range(RESTARTS + 1):
+            wait_until(lambda: worker.process.poll() is not None)
+            supervisor.mend()
+    assert worker.restarts == RESTARTS
+
+
+def test_one_that_will_not_stop_is_killed(supervisor: Supervisor) -> None:
+    deaf = "import signal, time\nfor s in (15, 3): signal.signal(s, signal.SIG_IGN)\n"
+    deaf += "print('up', flush=True)\ntime.sleep(99)"
+    worker = supervisor.start_program(python(deaf), "deaf")
+    wait_until(lambda: "up" in worker.log_file.read_text())
+    supervisor.stop(patience=0.2)
+    assert worker.process.poll() == -9
+
+
+def test_secrets_do_not_reach_the_command_line(tmp_path: Path) -> None:
+    supervisor = Supervisor(load_settings(home=tmp_path, broker_url="redis://:s3cret@127.0.0.1:1/0"))
+    worker = supervisor.start_program(
+        python("import os; print(os.environ['HARDPOSE_BROKER_URL'], flush=True)"), "w"
+    )
+    worker.process.wait(20)
+    assert "s3cret" in worker.log_file.read_text()  # it was handed over,
+    assert not any("s3cret" in str(argument) for argument in worker.process.args)  # but not for all to see
+
+
+@pytest.mark.parametrize(
+    ("queues", "pool"),
+    [
+        (["download"], "threads"),  # transfers only wait
+        (["pose"], "prefork"),  # a model needs a process that can be killed
+        (["pose+mask+me+compare"], "prefork"),
+        (["download", "compare"], "prefork"),  # the stricter of the two
+    ],
+)
+def test_pools(queues: list[str], pool: str) -> None:
+    assert f"--pool={pool}" in pool_arguments(parse_queues(queues))
+
+
+@pytest.mark.parametrize("name", ["", "poses", "mask+pose", "pose+me", "compare+download", "pose,mask"])
+def test_a_queue_that_no_placement_has_is_refused(name: str) -> None:
+    with pytest.raises(SettingsError, match="There is no queue"):
+        parse_queues([name])
