@@ -7,13 +7,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
 import typer
 
 from api.exit_codes import ExitCode, exit_code
-from broker.errors import HardposeError, MissingDependency, SettingsError
+from broker.errors import HardposeError, MissingDependency, NotFound, SettingsError
 from broker.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from broker.catalog import Catalog
 
 cli = typer.Typer(
     name="hardpose",
@@ -45,7 +48,7 @@ def _typed_exit() -> Iterator[None]:
 
     try:
         yield
-    except SettingsError as error:
+    except (SettingsError, NotFound) as error:
         _fail(error, ExitCode.USAGE)
     except HardposeError as error:
         _fail(error, ExitCode.ENVIRONMENT)
@@ -86,6 +89,23 @@ def _settings(**given: Any) -> Settings:
         stream=sys.stderr,
     )
     return settings
+
+
+def _catalog_of(settings: Settings) -> "Catalog":
+    """The catalog, if there is one: looking must not make one in whatever folder this is.
+
+    Raises:
+        NotFound: when the home folder has none.
+    """
+    from api.local import has_catalog
+    from tasks.runtime import Runtime
+
+    if not has_catalog(settings):
+        raise NotFound(
+            f"There are no jobs in {settings.home.absolute()}.",
+            "Name the folder with --home or HARDPOSE_HOME: for `hardpose run --out DIR` it is DIR/state.",
+        )
+    return Runtime(settings).catalog
 
 
 def _recipe_overrides(threshold: float | None, device: str | None) -> dict[str, Any]:
@@ -177,14 +197,14 @@ def status(
     as_json: Json = False,
 ) -> None:
     """Show how far jobs are, and what failed and why."""
+    from api.local import has_catalog
     from api.status import print_job, print_jobs
-    from tasks.runtime import Runtime
 
-    runtime = Runtime(_settings(home=home))
-    if job_id is None:
-        print_jobs(runtime.catalog.jobs(), as_json)
+    settings = _settings(home=home)
+    if job_id is not None:
+        print_job(_catalog_of(settings).job(job_id), as_json)
     else:
-        print_job(runtime.catalog.job(job_id), as_json)
+        print_jobs(_catalog_of(settings).jobs() if has_catalog(settings) else [], as_json)
 
 
 @command
@@ -196,8 +216,10 @@ def watch(job_id: JobId, home: Home = None, as_json: Json = False) -> None:
     from api.summary import summary_json, summary_lines
     from tasks.runtime import Runtime
 
+    settings = attach(_settings(home=home))
+    _catalog_of(settings).job_light(job_id)  # an unknown job ends it here
     with choose_view(as_json) as view:
-        job = watch_job(Runtime(attach(_settings(home=home))), job_id, view)
+        job = watch_job(Runtime(settings), job_id, view)
     if as_json:
         typer.echo(json.dumps({"event": "finished", **summary_json(job)}))
     else:
@@ -212,9 +234,10 @@ def export(job_id: JobId, out: Out = Path("hardpose-out"), home: Home = None) ->
     from tasks.publish import publish
     from tasks.runtime import Runtime
 
-    runtime = Runtime(_settings(home=home))
-    job = runtime.catalog.job(job_id)
-    typer.echo("\n".join(summary_lines(job, publish(job, runtime.artifacts, out))))
+    settings = _settings(home=home)
+    job = _catalog_of(settings).job(job_id)
+    published = publish(job, Runtime(settings).artifacts, out)
+    typer.echo("\n".join(summary_lines(job, published)))
 
 
 @command

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import typer
 
-from api.local import attach
+from api.local import attach, has_catalog
 from broker.errors import HardposeError
 from broker.settings import Settings
 
@@ -109,7 +109,7 @@ def _broker(settings: Settings) -> str:
 def _catalog(settings: Settings) -> str:
     from broker.catalog import Catalog
 
-    if settings.catalog_url is None and not (settings.home / "catalog.sqlite").exists():
+    if not has_catalog(settings):
         return "none yet; made by the first job"
     jobs = Catalog(settings.catalog).jobs()
     return f"answers, {len(jobs)} jobs"

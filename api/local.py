@@ -59,6 +59,11 @@ def local_system(settings: Settings) -> Iterator[LocalSystem]:
         yield LocalSystem(settings, runtime, supervisor, embedded)
 
 
+def has_catalog(settings: Settings) -> bool:
+    """Whether there is a catalog to look into; one by URL is believed to be there."""
+    return settings.catalog_url is not None or (settings.home / "catalog.sqlite").exists()
+
+
 def attach(settings: Settings) -> Settings:
     """``settings`` with the URL of the embedded broker that runs on this home folder, if one does."""
     if settings.broker_url is None:

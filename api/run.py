@@ -81,11 +81,11 @@ def run_job(
         Interrupted: after a signal; all that was started has been ended.
         HardposeError: when the system itself cannot work; failures of single videos are in the job.
     """
+    recipe = Runtime(settings).recipe()  # before anything is started: a wrong model's name ends it here
+    job_id = job_id_of(links, recipe)
+    view.say(f"job {job_id}: {len(links)} links, recipe {recipe.id}")
     with stop_on_signals() as stop, local_system(settings) as system:
         runtime = system.runtime
-        recipe = runtime.recipe()
-        job_id = job_id_of(links, recipe)
-        view.say(f"job {job_id}: {len(links)} links, recipe {recipe.id}")
         if local_workers:
             fetch_weights(runtime, recipe, view)
             stop.check()

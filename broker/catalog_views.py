@@ -28,7 +28,7 @@ def job(connection: Connection, job_id: str, whole: bool) -> JobView:
     """
     row = connection.execute(_jobs().where(JobRow.id == job_id)).first()
     if row is None:
-        raise NotFound(f"There is no job {job_id!r}.", "List the jobs that there are.")
+        raise NotFound(f"There is no job {job_id!r}.", "`hardpose status` lists the jobs that there are.")
     return _job(connection, row, whole)
 
 

@@ -121,3 +121,24 @@ def test_wrong_usage_starts_nothing(clips: dict[str, Path], tmp_path: Path) -> N
     assert ended.code == ExitCode.USAGE
     assert "HARDPOSE_PLACEMENT" in ended.stderr
     assert not (tmp_path / "state").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["status", "nosuchjob"], "There are no jobs in"),  # a folder in which nothing ever ran
+        (["watch", "nosuchjob"], "There are no jobs in"),
+        (["export", "nosuchjob"], "There are no jobs in"),
+        (["run", "clip.mp4", "--device", "nothing.tflite"], "nothing.tflite is not a file"),
+        (["worker", "poses"], "There is no queue"),
+    ],
+)
+def test_a_mistake_is_named_and_leaves_nothing_behind(
+    arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ended = hardpose(*arguments, env={"HARDPOSE_BROKER_URL": ""} if arguments[0] == "worker" else None)
+    assert ended.code == ExitCode.USAGE, ended.stderr
+    assert said in ended.stderr
+    assert "  -> " in ended.stderr
+    assert list(tmp_path.iterdir()) == []
