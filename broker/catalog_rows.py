@@ -43,7 +43,9 @@ def link(connection: Connection, job_id: str, position: int) -> ColumnElement[bo
     """
     where = and_(LinkRow.job_id == job_id, LinkRow.position == position)
     if connection.execute(select(LinkRow.position).where(where)).first() is None:
-        raise NotFound(f"The job {job_id} has no link {position}.", "`hardpose status` lists the jobs that there are.")
+        raise NotFound(
+            f"The job {job_id} has no link {position}.", "`hardpose status` lists the jobs that there are."
+        )
     return where
 
 
