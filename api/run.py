@@ -81,7 +81,8 @@ def run_job(
         Interrupted: after a signal; all that was started has been ended.
         HardposeError: when the system itself cannot work; failures of single videos are in the job.
     """
-    recipe = Runtime(settings).recipe()  # before anything is started: a wrong model's name ends it here
+    asked = Runtime(settings)
+    recipe, queues = asked.recipe(), asked.placement.queues  # wrong ones end it before anything is started
     job_id = job_id_of(links, recipe)
     view.say(f"job {job_id}: {len(links)} links, recipe {recipe.id}")
     with stop_on_signals() as stop, local_system(settings) as system:
@@ -89,7 +90,7 @@ def run_job(
         if local_workers:
             fetch_weights(runtime, recipe, view)
             stop.check()
-            system.start_workers([Stage.DOWNLOAD, *runtime.placement.queues])
+            system.start_workers([Stage.DOWNLOAD, *queues])
         runtime.catalog.create_job(job_id, recipe, links)
         app = create_app(system.settings)
         with app:

@@ -1,6 +1,5 @@
 """``hardpose up``: broker, workers and Flower on this machine until told to stop."""
 
-import logging
 import os
 import secrets
 import sys
@@ -15,16 +14,16 @@ from broker.app import create_app
 from broker.recipe import Stage
 from broker.settings import Settings
 from tasks.pipeline import send_links
-
-log = logging.getLogger(__name__)
+from tasks.runtime import Runtime
 
 POLL_SECONDS = 0.5
 
 
 def keep_up(settings: Settings, flower_port: int) -> None:
     """Starts everything, sends what earlier runs left open, and stays until SIGINT or SIGTERM."""
+    queues = Runtime(settings).placement.queues  # a wrong placement ends it before anything is started
     with stop_on_signals() as stop, local_system(settings) as system:
-        system.start_workers([Stage.DOWNLOAD, *system.runtime.placement.queues])
+        system.start_workers([Stage.DOWNLOAD, *queues])
         _resume(system)
         if flower_port:
             _start_flower(system, flower_port)
@@ -60,7 +59,6 @@ def _start_flower(system: LocalSystem, port: int) -> None:
     folder = system.settings.home.absolute() / "flower"
     folder.mkdir(parents=True, exist_ok=True)
     password = _kept_password(folder / "password")
-    queues = ",".join((Stage.DOWNLOAD, *system.runtime.placement.queues))
     config = folder / "flowerconfig.py"
     _write_private(
         config,
@@ -68,7 +66,6 @@ def _start_flower(system: LocalSystem, port: int) -> None:
         f"max_tasks = 5000\npurge_offline_workers = 60\npersistent = True\n"
         f"db = {str(folder / 'flower')!r}\nstate_save_interval = 5000\n",
     )
-    log.info("flower watches %s", queues)
     arguments = [sys.executable, "-m", "celery", "-A", "broker.app", "flower", f"--conf={config}"]
     system.supervisor.start_program(arguments, "flower")
     typer.echo(f"Flower: http://127.0.0.1:{port}  user hardpose, password in {folder / 'password'}")

@@ -90,8 +90,10 @@ def test_data_survive_a_killed_server(folder: Path) -> None:
     time.sleep(1.2)  # it promises to write within a second
     assert broker.pid is not None
     os.kill(broker.pid, signal.SIGKILL)
-    assert gone(broker.pid)
-    assert not broker.alive()
+    deadline = time.monotonic() + 10
+    while broker.alive():  # its other threads may outlive the first by a moment
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
     broker.stop()
     with EmbeddedBroker(folder) as again:
         assert client(again.url).get("x") == "1"

@@ -121,7 +121,7 @@ def test_a_copy_that_went_bad_is_noticed(server, tmp_path):
 def test_ten_processes_fetch_once(server, tmp_path):
     wanted = ref(server.url("cut.mp4"))
     script = (
-        "import sys; from pathlib import Path; from broker.messages import WeightsRef\n"
+        "import sys; from pathlib import Path; from broker.recipe import WeightsRef\n"
         "from workers.weights import WeightsStore\n"
         "store = WeightsStore(Path(sys.argv[2]), ('127.0.0.0/8',))\n"
         "print(store.path(WeightsRef.model_validate_json(sys.argv[1])))\n"
