@@ -52,7 +52,7 @@ def _typed_exit() -> Iterator[None]:
         _fail(error, ExitCode.USAGE)
     except HardposeError as error:
         _fail(error, ExitCode.ENVIRONMENT)
-    except Interrupted:
+    except (Interrupted, KeyboardInterrupt):
         typer.echo("Stopped. Nothing is lost: the same command goes on where this one stopped.", err=True)
         raise typer.Exit(ExitCode.INTERRUPTED) from None
 

@@ -30,6 +30,7 @@ BAD = {
     "cut.mp4": "video_truncated",  # the second half is missing
     "sound.mp4": "no_video_stream",  # no picture in it
     "8k.avi": "video_too_large",  # 7680 x 4320
+    "folder": "empty_folder",  # a folder that holds no video
     "missing-on-server.mp4": "http_404",
     "html.mp4": "not_a_video",  # an HTML page instead of a video
     "metadata.mp4": "private_address",  # http://169.254.169.254/metadata.mp4
@@ -52,7 +53,8 @@ def run(tmp_path_factory: pytest.TempPathFactory, server: http_server.Server) ->
     (folder / "cut.mp4").write_bytes(whole[: len(whole) // 2])
     write_sound(folder / "sound.mp4")
     write_huge(folder / "8k.avi", 7680, 4320)
-    links = [folder / name for name in (*GOOD, *list(BAD)[:6])]
+    (folder / "folder").mkdir()
+    links = [folder / name for name in (*GOOD, *list(BAD)[:7])]
     remote = ["http://169.254.169.254/metadata.mp4", "ftp://127.0.0.1/clip.mp4"]
     remote += [server.url("missing-on-server.mp4"), server.url("html.mp4")]
     env = {"HARDPOSE_ALLOW_NETWORKS": '["127.0.0.0/8"]'}

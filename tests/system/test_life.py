@@ -13,7 +13,15 @@ from hardpose_process import family, hardpose, only_job, outcome, start
 from odd_models_package import install
 
 from api.exit_codes import ExitCode
+from broker.embedded import EmbeddedBroker
+from broker.recipe import Stage
+from broker.settings import load_settings
 from broker.views import State
+from tasks.download import describe
+from tasks.pipeline import segments_of
+from tasks.runtime import Runtime
+from workers.downloads.contracts import FetchLimits
+from workers.downloads.local import fetch
 
 pytestmark = pytest.mark.system
 
@@ -143,6 +151,23 @@ def test_a_poison_segment_fails_alone(tmp_path: Path, odd_models: dict[str, str]
     (failure,) = [s.failure for link in job.links for s in link.segments if s.failure]
     assert failure.code in ("worker_lost", "poison_segment")
     assert 1 <= sum(note.startswith("deadly") for note in notes(odd_models)) <= 4  # and not for ever
+
+
+def test_a_segment_that_ended_its_workers_is_not_started_again(
+    tmp_path: Path, clips: dict[str, Path]
+) -> None:
+    # Starts without an end are what a worker leaves behind whose whole machine dies.
+    with EmbeddedBroker(tmp_path / "broker") as broker:
+        runtime = Runtime(load_settings(home=tmp_path / "home", broker_url=broker.url))
+        fetched = fetch(str(clips["MultiPerson_cam01"]), tmp_path / "fetch", FetchLimits())
+        (segment,) = segments_of("job", describe(runtime, fetched), runtime.recipe())
+        for _ in range(runtime.settings.max_attempts):
+            runtime.control.begin(segment, Stage.POSE)
+        env = {"HARDPOSE_BROKER_URL": broker.url}
+        ended = hardpose("run", clips["MultiPerson_cam01"], "--out", tmp_path / "out", env=env)
+    assert ended.code == ExitCode.ALL_FAILED, ended.stderr
+    assert "failed (poison_segment)" in ended.stdout
+    assert "3 times" in ended.stdout
 
 
 def test_an_unplanned_error_is_recorded_on_its_segments(tmp_path: Path, odd_models: dict[str, str]) -> None:

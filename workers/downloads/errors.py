@@ -58,6 +58,12 @@ class EmptyFile(DownloadError):
     code = "empty_file"
 
 
+class EmptyFolder(DownloadError):
+    """A folder without a video in it."""
+
+    code = "empty_folder"
+
+
 class NotAVideo(DownloadError):
     """The bytes are something else than a video."""
 

@@ -39,9 +39,10 @@ def file_url_path(url: str) -> Path:
 
 
 def expand_links(links: Sequence[str]) -> list[str]:
-    """Folders become their video files (recursively, by suffix, sorted), files absolute paths.
+    """Folders become their video files (recursively, by suffix, sorted), files absolute paths; each once.
 
-    URLs stay as they are. So does a path that does not exist: its failure is recorded for that link alone.
+    URLs stay as they are. So do a path that does not exist and a folder without a video: their failure is
+    recorded for that link alone.
     """
     expanded: list[str] = []
     for link in links:
@@ -49,10 +50,10 @@ def expand_links(links: Sequence[str]) -> list[str]:
         if has_scheme(link) or not path.exists():
             expanded.append(link)
         elif path.is_dir():
-            expanded += [str(file) for file in _videos(path.absolute())]
+            expanded += [str(file) for file in _videos(path.absolute())] or [str(path.absolute())]
         else:
             expanded.append(str(path.absolute()))
-    return expanded
+    return list(dict.fromkeys(expanded))
 
 
 def _videos(folder: Path) -> list[Path]:

@@ -5,11 +5,18 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from workers.downloads.contracts import Fetched, FetchLimits
-from workers.downloads.errors import EmptyFile, FileMissing, FileUnreadable, UnsupportedScheme, VideoTooLarge
+from workers.downloads.errors import (
+    EmptyFile,
+    EmptyFolder,
+    FileMissing,
+    FileUnreadable,
+    UnsupportedScheme,
+    VideoTooLarge,
+)
 from workers.downloads.fetch import HttpLimits, fetch_url
 from workers.downloads.files import file_sha256
+from workers.downloads.links import VIDEO_SUFFIXES, file_url_path, has_scheme, is_remote
 from workers.downloads.links import expand_links as expand_links  # one door for "what did they give us"
-from workers.downloads.links import file_url_path, has_scheme, is_remote
 from workers.downloads.netguard import NetGuard
 
 TOOL = "local"
@@ -24,7 +31,7 @@ def fetch(link: str, folder: Path, limits: FetchLimits) -> Fetched:
         limits: see ``FetchLimits``.
 
     Raises:
-        FileMissing, FileUnreadable, EmptyFile: a local file cannot be used.
+        FileMissing, FileUnreadable, EmptyFile, EmptyFolder: a local file cannot be used.
         VideoTooLarge: more than ``limits.max_bytes``.
         UnsupportedScheme, BadLink, PrivateAddress, NameNotResolved: the link may not be followed.
         NotFoundOnServer, RefusedByServer, TooManyRedirects, TooManyRequests, ServerBusy, TransferCut,
@@ -47,6 +54,9 @@ def _take_local(link: str, path: Path, limits: FetchLimits) -> Fetched:
     path = path.absolute()
     if not path.exists():
         raise FileMissing(f"There is no file {path}.", "Check the path.")
+    if path.is_dir():
+        known = ", ".join(sorted(VIDEO_SUFFIXES))
+        raise EmptyFolder(f"The folder {path} holds no video.", f"Looked for are {known}.")
     if not path.is_file():  # a pipe or a device never ends
         raise FileUnreadable(f"{path} is not a regular file.", "Give a video file.")
     size = path.stat().st_size
