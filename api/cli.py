@@ -13,6 +13,7 @@ import typer
 
 from api.exit_codes import ExitCode, exit_code
 from broker.errors import HardposeError, MissingDependency, NotFound, SettingsError
+from broker.recipe import canonical_hash
 from broker.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -149,7 +150,12 @@ def _settings_for_run(out: Path, **given: Any) -> Settings:
     settings = _settings(**given)
     if "home" in settings.model_fields_set:
         return settings
-    return settings.model_copy(update={"home": out.absolute() / "state"})
+    home = out.absolute() / "state"
+    if settings.broker_url is None or settings.catalog_url is not None:
+        return settings.model_copy(update={"home": home})
+    # A catalog of its own on a shared broker: its messages must not reach the workers of another run.
+    own = f"run-{canonical_hash(str(home))}"
+    return settings.model_copy(update={"home": home, "namespace": settings.namespace or own})
 
 
 def _run_and_report(

@@ -11,6 +11,7 @@ from types import FrameType
 
 from api.local import LocalSystem, local_system
 from api.progress import Snapshot, View
+from api.reconcile import Reconciler
 from broker.app import create_app
 from broker.catalog import Catalog
 from broker.control import Control
@@ -92,21 +93,23 @@ def run_job(
             stop.check()
             system.start_workers([Stage.DOWNLOAD, *queues])
         runtime.catalog.create_job(job_id, recipe, links)
-        app = create_app(system.settings)
-        with app:
+        with create_app(system.settings) as app:
             send_links(app, runtime, job_id)
-        _follow(system, job_id, view, stop)
+            _follow(system, Reconciler(app, runtime), job_id, view, stop)
         job = runtime.catalog.job(job_id)
         published = publish(job, runtime.artifacts, out)
     return job, published
 
 
-def _follow(system: LocalSystem, job_id: str, view: View, stop: StopFlag) -> None:
-    """Shows progress and mends workers until the job has ended."""
+def _follow(system: LocalSystem, reconciler: Reconciler, job_id: str, view: View, stop: StopFlag) -> None:
+    """Shows progress, mends workers and sends lost messages anew until the job has ended."""
     while not show_once(system.runtime.catalog, system.runtime.control, job_id, view):
         stop.check()
         for name in system.supervisor.mend():
             view.say(f"worker {name} ended unexpectedly and was started again; see {system.supervisor.logs}")
+        if reconciler.lost():
+            sent = reconciler.resend(job_id)
+            view.say(f"the broker has lost its messages; {sent} open links were sent again")
         time.sleep(POLL_SECONDS)
 
 

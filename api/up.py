@@ -9,11 +9,11 @@ from pathlib import Path
 import typer
 
 from api.local import LocalSystem, local_system
+from api.reconcile import Reconciler
 from api.run import StopFlag, stop_on_signals
 from broker.app import create_app
 from broker.recipe import Stage
 from broker.settings import Settings
-from tasks.pipeline import send_links
 from tasks.runtime import Runtime
 
 POLL_SECONDS = 0.5
@@ -24,26 +24,28 @@ def keep_up(settings: Settings, flower_port: int) -> None:
     queues = Runtime(settings).placement.queues  # a wrong placement ends it before anything is started
     with stop_on_signals() as stop, local_system(settings) as system:
         system.start_workers([Stage.DOWNLOAD, *queues])
-        _resume(system)
         if flower_port:
             _start_flower(system, flower_port)
         typer.echo(f"hardpose is up on {settings.home.absolute()}; logs in {system.supervisor.logs}")
         typer.echo(
             "  hardpose enqueue LINK...   in another terminal, then hardpose watch JOB; Ctrl-C here ends it"
         )
-        _stay(system, stop)
+        with create_app(system.settings) as app:
+            reconciler = Reconciler(app, system.runtime)
+            _send_open_work(system, reconciler)
+            _stay(system, reconciler, stop)
 
 
-def _resume(system: LocalSystem) -> None:
-    with create_app(system.settings) as app:
-        for job in system.runtime.catalog.jobs():
-            if not job.final:
-                sent = send_links(app, system.runtime, job.id)
-                typer.echo(f"job {job.id} goes on with {sent} links")
+def _send_open_work(system: LocalSystem, reconciler: Reconciler) -> None:
+    for job in system.runtime.catalog.jobs():
+        if not job.final:
+            typer.echo(f"job {job.id} goes on with {reconciler.resend(job.id)} links")
 
 
-def _stay(system: LocalSystem, stop: StopFlag) -> None:
+def _stay(system: LocalSystem, reconciler: Reconciler, stop: StopFlag) -> None:
     while not stop.asked:
+        if reconciler.lost():
+            _send_open_work(system, reconciler)
         for name in system.supervisor.mend():
             typer.echo(
                 f"{name} ended unexpectedly and was started again; see {system.supervisor.logs}", err=True

@@ -5,6 +5,7 @@ from typing import Any
 from celery import Celery
 from kombu import Queue
 
+from broker.control import PRIORITY_STEPS, key_prefix
 from broker.lease import LeaseKeeper
 from broker.settings import Settings, load_settings
 
@@ -69,12 +70,13 @@ def _transport_options(settings: Settings) -> dict[str, Any]:
     if not settings.broker.startswith(("redis", "sentinel")):
         return {}
     return {
+        "global_keyprefix": key_prefix(settings),
         "visibility_timeout": settings.visibility_timeout,  # short, because LeaseKeeper renews
         "unacked_restore_interval": 5,
         "unacked_restore_throttle": 1,
         "unacked_mutex_expire": 30,
         "queue_order_strategy": "priority",
-        "priority_steps": [0, 3, 6, 9],
+        "priority_steps": list(PRIORITY_STEPS),
         "socket_keepalive": True,
         "health_check_interval": 25,
     }

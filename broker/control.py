@@ -16,10 +16,27 @@ EXPIRY_SECONDS = 14 * 24 * 3600
 """Long enough for a device that is switched off over a holiday."""
 
 
-class Control:
-    """The shared state under one Redis URL (password included: never log it)."""
+PRIORITY_STEPS = (0, 3, 6, 9)
+"""Priorities of messages; kombu keeps a list for each."""
+PRIORITY_SEPARATOR = "\x06\x16"
+"""Between a queue's name and its priority in kombu's keys (kombu.transport.redis.Channel.sep)."""
 
-    def __init__(self, url: str) -> None:
+
+def key_prefix(settings: Settings) -> str:
+    """What all keys of this system begin with, kombu's and ours."""
+    return f"{settings.namespace}:" if settings.namespace else ""
+
+
+class Control:
+    """The shared state under one Redis URL (password included: never log it).
+
+    Args:
+        url: of a Redis or Valkey database.
+        prefix: of every key; see ``key_prefix``.
+    """
+
+    def __init__(self, url: str, prefix: str = "") -> None:
+        self._prefix = prefix
         self._redis = redis.Redis.from_url(
             url, socket_timeout=10, socket_connect_timeout=10, health_check_interval=25, decode_responses=True
         )
@@ -37,7 +54,7 @@ class Control:
                 "The shared state of hardpose needs Redis or Valkey, and the broker is of another kind.",
                 "Set HARDPOSE_CONTROL_URL=redis://host:6379/0 beside the broker of another kind.",
             )
-        return cls(url)
+        return cls(url, key_prefix(settings))
 
     def ping(self) -> None:
         """Asks for a sign of life.
@@ -59,19 +76,19 @@ class Control:
         """Makes the tickets of ``segments`` the valid ones; messages with older tickets are dropped."""
         pipe = self._redis.pipeline(transaction=False)
         for segment in segments:
-            pipe.set(f"hardpose:ticket:{segment.key}", segment.ticket, ex=EXPIRY_SECONDS)
+            pipe.set(f"{self._prefix}hardpose:ticket:{segment.key}", segment.ticket, ex=EXPIRY_SECONDS)
         pipe.execute()
 
     def superseded(self, segment: Segment) -> bool:
         """Whether the segment was sent anew since this message was written."""
-        current = self._redis.get(f"hardpose:ticket:{segment.key}")
+        current = self._redis.get(f"{self._prefix}hardpose:ticket:{segment.key}")
         return current is not None and current != segment.ticket
 
     # --- attempts: starts that did not come to an end ---
 
     def begin(self, segment: Segment, stage: Stage) -> int:
         """Counts a start of ``stage``; the answer includes this one and starts whose process died."""
-        name = f"hardpose:attempts:{segment.key}:{stage}"
+        name = f"{self._prefix}hardpose:attempts:{segment.key}:{stage}"
         pipe = self._redis.pipeline()
         pipe.incr(name)
         pipe.expire(name, EXPIRY_SECONDS)
@@ -79,13 +96,13 @@ class Control:
 
     def end(self, segment: Segment, stage: Stage) -> None:
         """The stage came to an end, good or bad: its process lives."""
-        self._redis.delete(f"hardpose:attempts:{segment.key}:{stage}")
+        self._redis.delete(f"{self._prefix}hardpose:attempts:{segment.key}:{stage}")
 
     # --- progress: for bars and ETAs ---
 
     def advance(self, segment: Segment, stage: Stage) -> None:
         """Notes that ``stage`` is done with ``segment``; twice counts once."""
-        name = f"hardpose:progress:{segment.job_id}:{stage}"
+        name = f"{self._prefix}hardpose:progress:{segment.job_id}:{stage}"
         pipe = self._redis.pipeline(transaction=False)
         pipe.sadd(name, segment.key)
         pipe.expire(name, EXPIRY_SECONDS)
@@ -95,22 +112,38 @@ class Control:
         """Segments of the job that each stage of the chain is done with, in this run of the job."""
         pipe = self._redis.pipeline(transaction=False)
         for stage in CHAIN:
-            pipe.scard(f"hardpose:progress:{job_id}:{stage}")
+            pipe.scard(f"{self._prefix}hardpose:progress:{job_id}:{stage}")
         return dict(zip(CHAIN, map(int, pipe.execute()), strict=True))
 
     # --- workers ---
 
     def announce(self, name: str) -> None:
         """A worker process has loaded its models and takes work."""
-        self._redis.sadd("hardpose:ready", name)
+        self._redis.sadd(f"{self._prefix}hardpose:ready", name)
 
     def ready(self) -> set[str]:
         """Names of the worker processes that have announced themselves."""
-        return {str(name) for name in self._redis.smembers("hardpose:ready")}
+        return {str(name) for name in self._redis.smembers(f"{self._prefix}hardpose:ready")}
 
     def withdraw(self, name: str) -> None:
         """A worker process is gone."""
-        self._redis.srem("hardpose:ready", name)
+        self._redis.srem(f"{self._prefix}hardpose:ready", name)
+
+    # --- messages ---
+
+    def messages(self, queues: Iterable[str]) -> int:
+        """Messages that wait in ``queues`` of a Redis broker or are held by a worker, of any queue.
+
+        While a job is under way this is never 0: a stage sends the next message before it acknowledges
+        its own. It is 0 when the server has lost them.
+        """
+        pipe = self._redis.pipeline(transaction=False)
+        for queue in queues:
+            for step in PRIORITY_STEPS:
+                suffix = f"{PRIORITY_SEPARATOR}{step}" if step else ""
+                pipe.llen(f"{self._prefix}{queue}{suffix}")
+        pipe.hlen(f"{self._prefix}unacked")
+        return sum(map(int, pipe.execute()))
 
     def clear_queue_state(self) -> None:
         """Empties the whole database: only for an embedded broker, whose queues the catalog rebuilds."""

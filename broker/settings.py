@@ -44,6 +44,8 @@ class Settings(BaseSettings):
     """``redis://``, ``rediss://`` or ``amqp://``. Without it an embedded Valkey server is started."""
     control_url: SecretStr | None = None
     """Redis for the small shared state when the broker is not Redis; by default the broker itself."""
+    namespace: str = Field("", pattern=r"^[a-z0-9-]*$")
+    """Prefix of all keys in Redis, for systems that share a server but not a catalog."""
     catalog_url: SecretStr | None = None
     """``postgresql+psycopg://...`` or ``sqlite:///...``; by default a SQLite file in ``home``."""
     artifacts_url: str | None = None

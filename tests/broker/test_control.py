@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from samples_of_books import a_plan, a_video
 
+from broker.app import create_app
 from broker.control import Control
 from broker.embedded import EmbeddedBroker
 from broker.errors import BrokerUnavailable
@@ -15,10 +16,15 @@ from broker.settings import load_settings
 
 
 @pytest.fixture(scope="module")
-def control(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Control]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBroker]:
     folder: Path = tmp_path_factory.mktemp("control")
     with EmbeddedBroker(folder) as broker:
-        yield Control(broker.url)
+        yield broker
+
+
+@pytest.fixture(scope="module")
+def control(server: EmbeddedBroker) -> Control:
+    return Control(server.url)
 
 
 def segment(index: int, ticket: str = "") -> Segment:
@@ -47,6 +53,23 @@ def test_progress_counts_a_segment_once(control: Control) -> None:
         control.advance(segment(index), Stage.POSE)
     assert control.progress("job")[Stage.POSE] == 2
     assert control.progress("job")[Stage.COMPARE] == 0
+
+
+def test_messages_are_counted_wherever_they_are(control: Control, server: EmbeddedBroker) -> None:
+    settings = load_settings(broker_url=server.url, namespace="counted")
+    counted = Control.of(settings)
+    with create_app(settings) as app:
+        assert counted.messages(["pose", "mask"]) == 0
+        for priority in (0, 3, 9):
+            app.send_task("hardpose.pose", args=(), queue="pose", priority=priority)
+        app.send_task("hardpose.me", args=(), queue="me")
+        assert counted.messages(["pose", "mask"]) == 3  # of every priority, of these queues only
+        with app.connection_for_read() as connection:
+            queue = connection.SimpleQueue("pose")
+            queue.get(timeout=5)  # taken, not acknowledged
+            assert counted.messages(["pose", "mask"]) == 3
+            queue.close()
+    assert control.messages(["pose"]) == 0  # another system on the same server
 
 
 def test_workers_come_and_go(control: Control) -> None:

@@ -9,6 +9,7 @@ import av
 import numpy as np
 import psutil
 import pytest
+import redis
 from hardpose_process import family, hardpose, only_job, outcome, start
 from odd_models_package import install
 
@@ -137,6 +138,32 @@ def test_a_second_run_on_the_same_folder_is_refused(tmp_path: Path, odd_models: 
     assert "already_running" in second.stderr
     process.communicate(timeout=120)
     assert process.returncode == ExitCode.OK  # the first did not notice
+
+
+def test_messages_that_the_broker_lost_are_sent_again(tmp_path: Path, odd_models: dict[str, str]) -> None:
+    arguments, env = slow_run(tmp_path, odd_models)
+    with EmbeddedBroker(tmp_path / "given") as broker:
+        process = start(*arguments, env={**env, "HARDPOSE_BROKER_URL": broker.url})
+        wait_for(lambda: len(notes(odd_models)) >= 2)
+        redis.Redis.from_url(broker.url).flushdb()  # as a server without persistence after a restart
+        output, _ = process.communicate(timeout=120)
+    assert process.returncode == ExitCode.OK, output
+    assert "the broker has lost its messages" in output
+    assert only_job(tmp_path / "out" / "state").funnel().check().examined == 20
+
+
+def test_two_runs_share_a_broker_and_not_their_work(tmp_path: Path, odd_models: dict[str, str]) -> None:
+    _, env = slow_run(tmp_path, odd_models)
+    with EmbeddedBroker(tmp_path / "given") as broker:
+        env["HARDPOSE_BROKER_URL"] = broker.url
+        runs = []
+        for name in ("one", "two"):
+            video = grey_video(tmp_path / f"{name}.mp4", 128 + len(runs), 4)
+            runs.append(start("run", str(video), "--out", str(tmp_path / name), env=env))
+        outputs = [run.communicate(timeout=120)[0] for run in runs]
+    assert [run.returncode for run in runs] == [ExitCode.OK, ExitCode.OK], outputs
+    for name in ("one", "two"):
+        assert only_job(tmp_path / name / "state").funnel().check().examined == 8
 
 
 def test_a_poison_segment_fails_alone(tmp_path: Path, odd_models: dict[str, str]) -> None:

@@ -1,0 +1,48 @@
+"""Sends anew what the broker has lost: the catalog is the truth, the queue only a copy of what is open."""
+
+import logging
+import time
+
+from celery import Celery
+
+from broker.recipe import Stage
+from tasks.pipeline import send_links
+from tasks.runtime import Runtime
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 2.0
+
+
+class Reconciler:
+    """Watches for the one thing that would make a job wait for ever: no message, and work still open.
+
+    Args:
+        app: sends.
+        runtime: with a control state on the broker itself; with a broker of another kind it does nothing.
+    """
+
+    def __init__(self, app: Celery, runtime: Runtime) -> None:
+        self._app, self._runtime = app, runtime
+        self._queues = (Stage.DOWNLOAD.value, *runtime.placement.queues)
+        self._active = runtime.settings.broker.startswith("redis") and runtime.settings.control_url is None
+        self._patience = max(5.0, 2.0 * runtime.settings.visibility_timeout)
+        self._looked = self._seen = time.monotonic()
+
+    def lost(self) -> bool:
+        """Whether there has been no message for longer than a dead worker's lease; cheap to ask often."""
+        now = time.monotonic()
+        if not self._active or now - self._looked < LOOK_SECONDS:
+            return False
+        self._looked = now
+        lost = now - self._seen > self._patience
+        if lost or self._runtime.control.messages(self._queues):
+            self._seen = now
+        return lost
+
+    def resend(self, job_id: str) -> int:
+        """Sends the open links of a job anew; what is done is not done again. Returns how many."""
+        self._seen = time.monotonic()
+        sent = send_links(self._app, self._runtime, job_id)
+        log.warning("job %s has open work and no message: sent %s links anew", job_id, sent)
+        return sent
