@@ -185,12 +185,13 @@ def test_a_segment_that_ended_its_workers_is_not_started_again(
 ) -> None:
     # Starts without an end are what a worker leaves behind whose whole machine dies.
     with EmbeddedBroker(tmp_path / "broker") as broker:
-        runtime = Runtime(load_settings(home=tmp_path / "home", broker_url=broker.url))
+        given = load_settings(home=tmp_path / "home", broker_url=broker.url, namespace="poison")
+        runtime = Runtime(given)
         fetched = fetch(str(clips["MultiPerson_cam01"]), tmp_path / "fetch", FetchLimits())
         (segment,) = segments_of("job", describe(runtime, fetched), runtime.recipe())
         for _ in range(runtime.settings.max_attempts):
             runtime.control.begin(segment, Stage.POSE)
-        env = {"HARDPOSE_BROKER_URL": broker.url}
+        env = {"HARDPOSE_BROKER_URL": broker.url, "HARDPOSE_NAMESPACE": "poison"}
         ended = hardpose("run", clips["MultiPerson_cam01"], "--out", tmp_path / "out", env=env)
     assert ended.code == ExitCode.ALL_FAILED, ended.stderr
     assert "failed (poison_segment)" in ended.stdout
