@@ -162,12 +162,14 @@ def _run_and_report(
     settings: Settings, links: list[str], out: Path, as_json: bool, local_workers: bool
 ) -> None:
     from api.progress import choose_view
-    from api.run import run_job
-    from api.summary import summary_json, summary_lines
-    from workers.downloads.local import expand_links
 
     with choose_view(as_json) as view:
         view.say("hardpose: looking at the links")
+        # Imported after the first word: the libraries behind these take seconds on a cold disk.
+        from api.run import run_job
+        from api.summary import summary_json, summary_lines
+        from workers.downloads.local import expand_links
+
         job, published = run_job(settings, expand_links(links), out, view, local_workers)
     if as_json:
         typer.echo(json.dumps({"event": "finished", **summary_json(job, published)}))

@@ -158,11 +158,20 @@ def measure() -> dict[str, Any]:
     the cores share, which CPU time counts as work. The plain loop runs before and after each placement; the
     yardstick is the mean of the two, their spread the noise.
     """
+    with _one_core(), _fresh() as folder:
+        return _measure(folder, two_minutes(folder))
+
+
+@contextlib.contextmanager
+def _one_core() -> Iterator[None]:
+    """This process and its children on one core, where the system can do that (Linux)."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
     cores = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(cores)})  # children inherit it
+    os.sched_setaffinity(0, {min(cores)})
     try:
-        with _fresh() as folder:
-            return _measure(folder, two_minutes(folder))
+        yield
     finally:
         os.sched_setaffinity(0, cores)
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery import Celery, chain, signature
 from pydantic import ValidationError
@@ -10,10 +10,12 @@ from pydantic import ValidationError
 from broker.errors import ArtifactMissing
 from broker.messages import Segment, SegmentResult, Video
 from broker.recipe import CHAIN, Recipe, Stage
-from tasks.frames import Frames
 from tasks.placement import Placement, queue_name
 from tasks.runtime import Runtime
 from workers.sampling import plan_segments
+
+if TYPE_CHECKING:
+    from tasks.frames import Frames
 
 log = logging.getLogger(__name__)
 
@@ -33,13 +35,15 @@ def run_stages(runtime: Runtime, stages: Iterable[Stage], result: SegmentResult)
     A stage whose result is already stored is not run again. That makes a repeated delivery cheap, lets a
     job resume, and lets a new device reuse the poses and the teacher's masks of an earlier recipe.
     """
+    from tasks.frames import Frames  # OpenCV, which whoever only sends has no use for
+
     frames = Frames(runtime.artifacts)
     for stage in stages:
         result = stored_result(runtime, stage, result.segment) or _run(runtime, stage, result, frames)
     return result
 
 
-def _run(runtime: Runtime, stage: Stage, result: SegmentResult, frames: Frames) -> SegmentResult:
+def _run(runtime: Runtime, stage: Stage, result: SegmentResult, frames: "Frames") -> SegmentResult:
     result = runtime.runner(stage, result.segment.recipe).run(result, frames).check_open()
     # Written last: whoever sees the result also finds the pictures it names.
     runtime.artifacts.put(result.segment.result_key(stage), result.model_dump_json().encode())

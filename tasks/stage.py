@@ -1,10 +1,12 @@
 """The contract of a stage. Knows nothing of Celery; tests run stages in a ``for`` loop."""
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from broker.messages import SegmentResult
 from broker.recipe import Stage
-from tasks.frames import Frames
+
+if TYPE_CHECKING:
+    from tasks.frames import Frames
 
 
 class StageRunner(Protocol):
@@ -15,7 +17,7 @@ class StageRunner(Protocol):
     def load(self) -> None:
         """Loads models; called once in each process before the first ``run``."""
 
-    def run(self, result: SegmentResult, frames: Frames) -> SegmentResult:
+    def run(self, result: SegmentResult, frames: "Frames") -> SegmentResult:
         """Looks at what is open in ``result`` and hands on a new result.
 
         A problem with one frame becomes the verdict ``failed`` of that frame; an error that is

@@ -25,6 +25,7 @@ import {modules}
         ("tasks.celery_tasks, tasks.device_masks, workers.devices.litert", BOOKS + PAGES),  # hardpose[device]
         ("tasks.celery_tasks, tasks.download, broker.catalog", PAGES + MODELS),  # hardpose[download]
         ("tasks.celery_tasks, tasks.compare, broker.catalog", PAGES + MODELS),  # hardpose[compare]
+        ("tasks.celery_tasks", BOOKS + PAGES + MODELS + PICTURES),  # what a worker loads before it forks
         ("api.cli", BOOKS + PAGES + MODELS + PICTURES),  # the command line, whatever is missing
         ("broker.app, broker.messages, broker.artifacts", BOOKS + PAGES + MODELS + PICTURES),  # the base
     ],
