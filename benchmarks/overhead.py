@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import psutil
 
 from api.local import LocalSystem, local_system
 from api.run import POLL_SECONDS
-from benchmarks.clips import two_minutes
+from benchmarks.clips import SECONDS, two_minutes
 from broker.app import create_app
 from broker.catalog import Catalog
 from broker.messages import SegmentResult
@@ -52,16 +52,30 @@ class Measured:
     job: JobView
 
 
-def run_plain(home: Path, clip: Path) -> Measured:
-    """The plain loop, in a process of its own so that its CPU time is its own."""
+@contextlib.contextmanager
+def plain_run(home: Path, clip: Path, core: int | None) -> Iterator[Callable[[], Measured]]:
+    """The plain loop in a process of its own, started at once; the function waits for its numbers."""
     code = [sys.executable, "-m", "benchmarks.overhead", "plain", str(home), str(clip)]
-    numbers = json.loads(_printed(code))
-    job = Catalog(load_settings(home=home).catalog).job(JOB)
-    return Measured(numbers["cpu"], {}, numbers["wall"], {"plain": numbers["rss"]}, job)
+    process = subprocess.Popen(code, stdout=subprocess.PIPE, text=True)
+    _pin(process.pid, core)
+
+    def finish() -> Measured:
+        numbers = json.loads(process.communicate()[0].splitlines()[-1])
+        job = Catalog(load_settings(home=home).catalog).job(JOB)
+        return Measured(numbers["cpu"], {}, numbers["wall"], {"plain": numbers["rss"]}, job)
+
+    try:
+        yield finish
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
 
 
-def _printed(code: list[str]) -> str:
-    return subprocess.run(code, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
+def _pin(pid: int, core: int | None) -> None:
+    """Binds a process and its future children to one core, where the system can do that (Linux)."""
+    if core is not None and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(pid, {core})
 
 
 def plain_main(home: Path, clip: Path) -> dict[str, float]:
@@ -145,67 +159,47 @@ def results_of(job: JobView) -> Any:
     return [(s.index, s.state, s.funnel, s.drops, s.keepers) for link in job.links for s in link.segments]
 
 
-@contextlib.contextmanager
-def _fresh() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="hardpose-bench-") as folder:
-        yield Path(folder)
-
-
 def measure() -> dict[str, Any]:
     """The table: CPU ratio, equality of results and memory for each placement.
 
-    Everything runs on one core: on two, processes that run at the same time slow each other down by what
-    the cores share, which CPU time counts as work. The plain loop runs before and after each placement; the
-    yardstick is the mean of the two, their spread the noise.
+    The plain loop and the distributed run work at the same time, each on a core of its own, and then again
+    with the cores swapped: what the machine does to one of them in these minutes it does to the other. Run
+    one after the other, the plain loop alone differs from itself by up to a tenth here.
     """
-    with _one_core(), _fresh() as folder:
-        return _measure(folder, two_minutes(folder))
+    with tempfile.TemporaryDirectory(prefix="hardpose-bench-") as folder:
+        clip = two_minutes(Path(folder))
+        rows = {p: _row(Path(folder) / str(n), clip, p) for n, p in enumerate(PLACEMENTS)}
+    return {"clip_seconds": SECONDS, "placements": rows}
 
 
-@contextlib.contextmanager
-def _one_core() -> Iterator[None]:
-    """This process and its children on one core, where the system can do that (Linux)."""
-    if not hasattr(os, "sched_setaffinity"):
-        yield
-        return
-    cores = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(cores)})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, cores)
-
-
-def _measure(folder: Path, clip: Path) -> dict[str, Any]:
-    plain = [run_plain(folder / "plain-0", clip)]
-    runs = {}
-    for number, placement in enumerate(PLACEMENTS, 1):
-        runs[placement] = run_distributed(folder / f"run-{number}", clip, placement)
-        plain.append(run_plain(folder / f"plain-{number}", clip))
-    expected = results_of(plain[0].job)
-    video = plain[0].job.links[0].video
+def _row(folder: Path, clip: Path, placement: str) -> dict[str, Any]:
+    pairs = [_pair(folder / str(turn), clip, placement, turn) for turn in range(2)]
+    distributed = [pair[0] for pair in pairs]
+    plain = [pair[1] for pair in pairs]
+    peaks = [run.peak_rss_mb for run in distributed]
     return {
-        "clip_seconds": video.duration_ms / 1000 if video else None,
-        "segments": len(expected),
+        "same_results": all(results_of(d.job) == results_of(p.job) for d, p in pairs),
+        "segments": len(results_of(plain[0].job)),
         "funnel": plain[0].job.funnel().check().model_dump(mode="json"),
-        "plain_cpu_seconds": [round(run.cpu_seconds, 2) for run in plain],
-        "placements": {
-            placement: _row(run, (plain[number], plain[number + 1]), expected)
-            for number, (placement, run) in enumerate(runs.items())
-        },
+        "cpu_ratio": round(sum(d.cpu_seconds for d in distributed) / sum(p.cpu_seconds for p in plain), 4),
+        "cpu_ratio_by_turn": [round(d.cpu_seconds / p.cpu_seconds, 4) for d, p in pairs],
+        "plain_cpu_seconds": [round(p.cpu_seconds, 2) for p in plain],
+        "cpu_seconds": [{n: round(s, 2) for n, s in sorted(d.cpu_by_process.items())} for d in distributed],
+        "peak_rss_mb": {name: round(max(p[name] for p in peaks)) for name in sorted(peaks[0])},
     }
 
 
-def _row(run: Measured, around: tuple[Measured, Measured], expected: Any) -> dict[str, Any]:
-    yardstick = sum(plain.cpu_seconds for plain in around) / 2
-    return {
-        "same_results": results_of(run.job) == expected,
-        "cpu_ratio": round(run.cpu_seconds / yardstick, 4),
-        "noise": round(abs(around[0].cpu_seconds - around[1].cpu_seconds) / yardstick, 4),
-        "wall_ratio": round(run.wall_seconds * 2 / sum(plain.wall_seconds for plain in around), 4),
-        "cpu_seconds": {name: round(s, 2) for name, s in sorted(run.cpu_by_process.items())},
-        "peak_rss_mb": {name: round(mb) for name, mb in sorted(run.peak_rss_mb.items())},
-    }
+def _pair(folder: Path, clip: Path, placement: str, turn: int) -> tuple[Measured, Measured]:
+    cores = sorted(os.sched_getaffinity(0))[:2] if hasattr(os, "sched_getaffinity") else []
+    first, second = (cores[turn], cores[1 - turn]) if len(cores) == 2 else (None, None)
+    with plain_run(folder / "plain", clip, second) as finish:
+        _pin(0, first)
+        try:
+            distributed = run_distributed(folder / "run", clip, placement)
+        finally:
+            if hasattr(os, "sched_setaffinity"):
+                os.sched_setaffinity(0, set(cores))
+        return distributed, finish()
 
 
 if __name__ == "__main__":
