@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 import typer
 
 from api.exit_codes import ExitCode, exit_code
+from api.stopping import Interrupted
 from broker.errors import HardposeError, MissingDependency, NotFound, SettingsError
 from broker.recipe import canonical_hash
 from broker.settings import Settings, load_settings
@@ -26,6 +27,9 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+OWN_NAMESPACE = "run-"
+"""How the namespace of a run begins that shares a broker, but not a catalog, with others."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -45,8 +49,6 @@ JobId = Annotated[str, typer.Argument(help="The job's id, as run and enqueue pri
 @contextmanager
 def _typed_exit() -> Iterator[None]:
     """Turns typed errors into a message and an exit status; anything else stays a traceback."""
-    from api.run import Interrupted
-
     try:
         yield
     except (SettingsError, NotFound) as error:
@@ -126,6 +128,11 @@ def run(
 ) -> None:
     """Run a job from links to data set on this machine; the same command again resumes it."""
     settings = _settings_for_run(out, placement=placement, **_recipe_overrides(threshold, device))
+    if no_workers and (settings.broker_url is None or settings.namespace.startswith(OWN_NAMESPACE)):
+        raise SettingsError(
+            "--no-workers leaves the work to workers elsewhere, and none can be reached.",
+            "Set HARDPOSE_BROKER_URL and HARDPOSE_CATALOG_URL (or HARDPOSE_HOME) to theirs.",
+        )
     _run_and_report(settings, links, out, as_json, local_workers=not no_workers)
 
 
@@ -154,7 +161,7 @@ def _settings_for_run(out: Path, **given: Any) -> Settings:
     if settings.broker_url is None or settings.catalog_url is not None:
         return settings.model_copy(update={"home": home})
     # A catalog of its own on a shared broker: its messages must not reach the workers of another run.
-    own = f"run-{canonical_hash(str(home))}"
+    own = OWN_NAMESPACE + canonical_hash(str(home))
     return settings.model_copy(update={"home": home, "namespace": settings.namespace or own})
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pydantic import SecretStr
 
 from broker.embedded import EmbeddedBroker
+from broker.errors import BrokerUnavailable, SettingsError
 from broker.settings import Settings
 from tasks.runtime import Runtime
 from workers.supervisor import Supervisor
@@ -21,7 +22,15 @@ class LocalSystem:
     settings: Settings
     runtime: Runtime
     supervisor: Supervisor
-    embedded: bool
+    broker: EmbeddedBroker | None
+
+    def check(self) -> None:
+        """Raises ``BrokerUnavailable`` if the broker was ours and has ended."""
+        if self.broker is not None and not self.broker.alive():
+            raise BrokerUnavailable(
+                f"The embedded broker has ended; its log is in {self.broker.folder}.",
+                "Run the same command again: what is done stays done.",
+            )
 
     def start_workers(self, queues: Sequence[str]) -> None:
         """Starts one worker process for each queue."""
@@ -44,19 +53,29 @@ def local_system(settings: Settings) -> Iterator[LocalSystem]:
         BrokerUnavailable: when the given broker does not answer.
     """
     with ExitStack() as stack:
-        embedded = settings.broker_url is None
-        if embedded:
-            settings.home.mkdir(parents=True, exist_ok=True)
+        broker = None
+        _make_home(settings)
+        if settings.broker_url is None:
             broker = stack.enter_context(EmbeddedBroker(settings.home.absolute() / BROKER_FOLDER))
             settings = settings.model_copy(update={"broker_url": SecretStr(broker.url)})
         runtime = Runtime(settings)
         runtime.control.ping()
-        if embedded:
+        if broker is not None:
             # The catalog is the truth: messages of an earlier run are void, what is open is sent anew.
             runtime.control.clear_queue_state()
         supervisor = Supervisor(settings)
         stack.callback(supervisor.stop)
-        yield LocalSystem(settings, runtime, supervisor, embedded)
+        yield LocalSystem(settings, runtime, supervisor, broker)
+
+
+def _make_home(settings: Settings) -> None:
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(
+            f"The folder {settings.home.absolute()} cannot be made: {error.strerror}.",
+            "Choose another with --out, --home or HARDPOSE_HOME.",
+        ) from error
 
 
 def has_catalog(settings: Settings) -> bool:

@@ -5,6 +5,7 @@ import time
 
 from celery import Celery
 
+from broker.errors import BrokerUnavailable
 from broker.recipe import Stage
 from tasks.pipeline import send_links
 from tasks.runtime import Runtime
@@ -36,9 +37,17 @@ class Reconciler:
             return False
         self._looked = now
         lost = now - self._seen > self._patience
-        if lost or self._runtime.control.messages(self._queues):
+        if lost or self._messages():
             self._seen = now
         return lost
+
+    def _messages(self) -> bool:
+        """Whether there are messages; a broker that is away has lost nothing yet."""
+        try:
+            return self._runtime.control.messages(self._queues) > 0
+        except BrokerUnavailable as error:
+            log.info("cannot count messages: %s", error)
+            return True
 
     def resend(self, job_id: str) -> int:
         """Sends the open links of a job anew; what is done is not done again. Returns how many."""

@@ -1,20 +1,16 @@
 """``hardpose run``: a job from links to data set in one command, resumable by the same command."""
 
 import logging
-import signal
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 from api.local import LocalSystem, local_system
 from api.progress import Snapshot, View
 from api.reconcile import Reconciler
+from api.stopping import StopFlag, stop_on_signals
 from broker.app import create_app
-from broker.catalog import Catalog
-from broker.control import Control
+from broker.errors import BrokerUnavailable
 from broker.recipe import Recipe, Stage, canonical_hash
 from broker.settings import Settings
 from broker.views import JobView
@@ -25,49 +21,31 @@ from tasks.runtime import Runtime
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
-
-
-class Interrupted(Exception):
-    """The user or the system asked to stop; nothing is lost."""
-
-
-@dataclass
-class StopFlag:
-    """Set by SIGINT or SIGTERM. A flag, not an exception, so that no write is cut in half."""
-
-    asked: bool = False
-
-    def check(self) -> None:
-        """Raises ``Interrupted`` once a stop was asked for."""
-        if self.asked:
-            raise Interrupted
-
-
-@contextmanager
-def stop_on_signals() -> Iterator[StopFlag]:
-    """While inside, SIGINT and SIGTERM set the flag."""
-    flag = StopFlag()
-
-    def ask(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a handler
-        flag.asked = True
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield flag
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+BROKER_PATIENCE = 60.0
+"""Seconds for which a broker may be away, as it is while it is restarted."""
 
 
 def job_id_of(links: Sequence[str], recipe: Recipe) -> str:
-    """The same links under the same recipe are the same job: running it again resumes it."""
-    return canonical_hash([sorted(set(links)), recipe.id])
+    """The same links under the same recipe are the same job: running it again resumes it.
+
+    A local file that has changed since is another link: its old results are not its results.
+    """
+    return canonical_hash([sorted({_identity(link) for link in links}), recipe.id])
 
 
-def fetch_weights(runtime: Runtime, recipe: Recipe, view: View) -> None:
+def _identity(link: str) -> str:
+    path = Path(link)
+    if not path.is_file():
+        return link
+    facts = path.stat()
+    return f"{link} {facts.st_size} {facts.st_mtime_ns}"
+
+
+def fetch_weights(runtime: Runtime, recipe: Recipe, view: View, stop: StopFlag) -> None:
     """Has the recipe's weights on this machine before any worker asks; a missing one ends the run here."""
     for spec in (recipe.pose_model, recipe.mask_model, recipe.device_model):
         for ref in spec.weights:
+            stop.check()
             if runtime.weights.cached(ref) is None:
                 view.say(f"fetching weights {ref.file} of {spec.name} ({ref.size:,} bytes, {ref.licence})")
             runtime.weights.path(ref)
@@ -89,8 +67,7 @@ def run_job(
     with stop_on_signals() as stop, local_system(settings) as system:
         runtime = system.runtime
         if local_workers:
-            fetch_weights(runtime, recipe, view)
-            stop.check()
+            fetch_weights(runtime, recipe, view, stop)
             system.start_workers([Stage.DOWNLOAD, *queues])
         runtime.catalog.create_job(job_id, recipe, links)
         with create_app(system.settings) as app:
@@ -103,21 +80,36 @@ def run_job(
 
 def _follow(system: LocalSystem, reconciler: Reconciler, job_id: str, view: View, stop: StopFlag) -> None:
     """Shows progress, mends workers and sends lost messages anew until the job has ended."""
-    while not show_once(system.runtime.catalog, system.runtime.control, job_id, view):
+    for _ in polls(system.runtime, job_id, view):
         stop.check()
+        system.check()
         for name in system.supervisor.mend():
             view.say(f"worker {name} ended unexpectedly and was started again; see {system.supervisor.logs}")
         if reconciler.lost():
             sent = reconciler.resend(job_id)
             view.say(f"the broker has lost its messages; {sent} open links were sent again")
+
+
+def polls(runtime: Runtime, job_id: str, view: View) -> Iterator[None]:
+    """Shows the job again and again; ends when the job has.
+
+    Raises:
+        BrokerUnavailable: when the broker has been silent for too long; a restart is waited for.
+    """
+    answered = time.monotonic()
+    while True:
+        try:
+            job = runtime.catalog.job_light(job_id)
+            view.show(Snapshot.of(job, runtime.control.progress(job_id)))
+            answered = time.monotonic()
+            if job.final:
+                return
+        except BrokerUnavailable as error:
+            if time.monotonic() - answered > BROKER_PATIENCE:
+                raise
+            log.info("waiting for the broker: %s", error)
+        yield
         time.sleep(POLL_SECONDS)
-
-
-def show_once(catalog: Catalog, control: Control, job_id: str, view: View) -> bool:
-    """Shows the job as it stands; returns whether it has ended."""
-    job = catalog.job_light(job_id)
-    view.show(Snapshot.of(job, control.progress(job_id)))
-    return job.final
 
 
 def watch_job(runtime: Runtime, job_id: str, view: View) -> JobView:
@@ -127,9 +119,8 @@ def watch_job(runtime: Runtime, job_id: str, view: View) -> JobView:
         Interrupted: after a signal; the job goes on.
     """
     with stop_on_signals() as stop:
-        while not show_once(runtime.catalog, runtime.control, job_id, view):
+        for _ in polls(runtime, job_id, view):
             stop.check()
-            time.sleep(POLL_SECONDS)
     return runtime.catalog.job(job_id)
 
 

@@ -12,9 +12,10 @@ def failures(job: JobView) -> list[tuple[LinkView, Failure]]:
     """Every recorded failure of the job's links and segments."""
     found = []
     for link in job.links:
-        if link.failure is not None:
-            found.append((link, link.failure))
-        found += [(link, segment.failure) for segment in link.segments if segment.failure is not None]
+        of_segments = [(link, segment.failure) for segment in link.segments if segment.failure is not None]
+        # A link whose segments failed carries the first of their failures: it is not a further one.
+        own = [(link, link.failure)] if link.failure is not None and not of_segments else []
+        found += own + of_segments
     return found
 
 

@@ -1,7 +1,9 @@
 """``hardpose up``: broker, workers and Flower on this machine until told to stop."""
 
+import importlib.util
 import os
 import secrets
+import socket
 import sys
 import time
 from pathlib import Path
@@ -10,17 +12,21 @@ import typer
 
 from api.local import LocalSystem, local_system
 from api.reconcile import Reconciler
-from api.run import StopFlag, stop_on_signals
+from api.stopping import StopFlag, stop_on_signals
 from broker.app import create_app
+from broker.errors import MissingDependency, SettingsError
 from broker.recipe import Stage
 from broker.settings import Settings
 from tasks.runtime import Runtime
 
 POLL_SECONDS = 0.5
+FLOWER = "import broker.app, tasks.celery_tasks; from celery.__main__ import main; main()"
+"""Ours are imported first: Celery looks into the current folder, where other modules may have these names."""
 
 
 def keep_up(settings: Settings, flower_port: int) -> None:
     """Starts everything, sends what earlier runs left open, and stays until SIGINT or SIGTERM."""
+    _check_flower(flower_port)
     queues = Runtime(settings).placement.queues  # a wrong placement ends it before anything is started
     with stop_on_signals() as stop, local_system(settings) as system:
         system.start_workers([Stage.DOWNLOAD, *queues])
@@ -44,6 +50,7 @@ def _send_open_work(system: LocalSystem, reconciler: Reconciler) -> None:
 
 def _stay(system: LocalSystem, reconciler: Reconciler, stop: StopFlag) -> None:
     while not stop.asked:
+        system.check()
         if reconciler.lost():
             _send_open_work(system, reconciler)
         for name in system.supervisor.mend():
@@ -51,6 +58,24 @@ def _stay(system: LocalSystem, reconciler: Reconciler, stop: StopFlag) -> None:
                 f"{name} ended unexpectedly and was started again; see {system.supervisor.logs}", err=True
             )
         time.sleep(POLL_SECONDS)
+
+
+def _check_flower(port: int) -> None:
+    """Raises a typed error for what would end Flower as soon as it is started."""
+    if not port:
+        return
+    if importlib.util.find_spec("flower") is None:
+        raise MissingDependency(
+            "Flower is not installed.", "pip install 'hardpose[flower]', or go without it: --flower-port 0."
+        )
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise SettingsError(
+                f"Flower's port {port} is taken: {error.strerror}.", "Name another with --flower-port, or 0."
+            ) from error
 
 
 def _start_flower(system: LocalSystem, port: int) -> None:
@@ -68,8 +93,8 @@ def _start_flower(system: LocalSystem, port: int) -> None:
         f"max_tasks = 5000\npurge_offline_workers = 60\npersistent = True\n"
         f"db = {str(folder / 'flower')!r}\nstate_save_interval = 5000\n",
     )
-    arguments = [sys.executable, "-m", "celery", "-A", "broker.app", "flower", f"--conf={config}"]
-    system.supervisor.start_program(arguments, "flower")
+    arguments = [sys.executable, "-P", "-c", FLOWER, "-A", "broker.app", "flower", f"--conf={config}"]
+    system.supervisor.start_program(arguments, "flower", essential=False)
     typer.echo(f"Flower: http://127.0.0.1:{port}  user hardpose, password in {folder / 'password'}")
 
 

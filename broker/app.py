@@ -59,7 +59,7 @@ def _delivery(settings: Settings) -> dict[str, Any]:
         "task_retry_on_worker_lost": True,
         "worker_prefetch_multiplier": 1,
         "worker_proc_alive_timeout": 120,  # a pool process that loads models must not be killed for it
-        "worker_soft_shutdown_timeout": 10,
+        "worker_soft_shutdown_timeout": 1,  # after SIGQUIT; SIGTERM waits for the task
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "task_soft_time_limit": settings.soft_time_limit,
         "task_time_limit": settings.hard_time_limit,

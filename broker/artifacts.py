@@ -237,7 +237,8 @@ def _typed(error: BaseException, key: str, store: str) -> HardposeError:
     if isinstance(error, FileNotFoundError):
         return ArtifactMissing(
             f"There is no artifact {key!r} in {store}.",
-            "Run the job again, which makes it anew; check that all workers use the same store and bucket.",
+            "Check that all workers use the same store and bucket. If it was deleted, remove the job's home "
+            "folder (OUT/state) and run it again.",
         )
     if isinstance(error, PermissionError | obe.PermissionDeniedError | obe.UnauthenticatedError):
         return ArtifactsForbidden(

@@ -1,6 +1,7 @@
 """The statements behind ``broker.catalog``. Each works inside the transaction of the connection it gets."""
 
 import secrets
+import time
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -93,6 +94,11 @@ def row_of(segment: Segment) -> ColumnElement[bool]:
     return and_(_segments_of(segment.video.id, segment.recipe.id), SegmentRow.index == segment.index)
 
 
+def _ticket() -> str:
+    """Larger than every one before it, as long as the machines' clocks agree; made under the lock."""
+    return f"{time.time_ns():020d}-{secrets.token_hex(4)}"
+
+
 def put_segments(
     connection: Connection, video_id: str, recipe_id: str, segments: Sequence[Segment]
 ) -> list[Segment]:
@@ -104,9 +110,7 @@ def put_segments(
     connection.execute(delete(SegmentRow).where(mine, SegmentRow.state != State.DONE))
     done = set(connection.scalars(select(SegmentRow.index).where(mine)))
     todo = [
-        segment.model_copy(update={"ticket": secrets.token_hex(8)})
-        for segment in segments
-        if segment.index not in done
+        segment.model_copy(update={"ticket": _ticket()}) for segment in segments if segment.index not in done
     ]
     rows = [
         {

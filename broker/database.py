@@ -255,7 +255,8 @@ def _typed(error: DBAPIError, url: URL) -> HardposeError:
         return DiskFull(f"The catalog {place} has no room left.", "Free some space there, then run again.")
     if "no such table" in first or state == "42P01":
         return CatalogBroken(
-            f"The catalog {place} has no tables: {first}.", "Run `hardpose migrate` on it first."
+            f"The catalog {place} has no tables: {first}.",
+            "The first `hardpose run` or `hardpose enqueue` makes them.",
         )
     # Class 08 and 57P are lost connections; without a state the server was never reached.
     if (

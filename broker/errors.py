@@ -95,12 +95,6 @@ class WeightsError(HardposeError):
     code = "weights"
 
 
-class PoisonSegment(HardposeError):
-    """A segment has ended its worker too often."""
-
-    code = "poison_segment"
-
-
 class NotFound(HardposeError):
     """A job, video or model of that name is not known."""
 

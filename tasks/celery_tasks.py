@@ -6,18 +6,20 @@ Results are not stored: state lives in the catalog. A task may run twice; all it
 import logging
 import os
 import socket
+import time
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 from celery import Task, current_app, shared_task
-from celery.exceptions import SoftTimeLimitExceeded
+from celery.exceptions import Reject, SoftTimeLimitExceeded
 from celery.signals import worker_process_init, worker_ready, worker_shutdown
 
 from broker.control import Control
-from broker.errors import Action, HardposeError, PoisonSegment
+from broker.errors import Action, BrokerUnavailable, HardposeError
 from broker.messages import Failure, Segment, SegmentResult
 from broker.recipe import Stage
 from broker.settings import load_settings
+from tasks.attempts import attempt_of_segment, counted
 from tasks.pipeline import run_stages, send_segments
 from tasks.placement import Group, all_groups, queue_name
 from tasks.runtime import Runtime
@@ -28,6 +30,8 @@ log = logging.getLogger(__name__)
 RETRIES = 3
 RETRY_SECONDS = 2
 """First pause before a retry; doubled each time."""
+BOOKS_RETRY_SECONDS = 30
+"""Pause while the catalog is away: a failure that is not written down would leave its job open for ever."""
 
 
 @cache
@@ -40,18 +44,40 @@ def runtime() -> Runtime:
 def download_link(self: Task, job_id: str, position: int, link: str) -> None:
     """Fetches one link and sends one chain for each of its segments."""
     # Imported here: a model or device worker has neither the catalog's packages nor a decoder's.
-    from tasks.download import download, record_failure, worth_retrying
+    from tasks.download import download
 
     here = runtime()
     try:
         send_segments(self.app, here, download(here, job_id, position, link))
     except HardposeError as error:
-        if worth_retrying(error) and self.request.retries < RETRIES:
-            raise self.retry(exc=error, countdown=RETRY_SECONDS * 2**self.request.retries) from error
-        record_failure(here, job_id, position, error)
+        if error.action == Action.TRANSIENT and self.request.retries < RETRIES:
+            raise again(self, error) from error
+        _record_link(self, job_id, position, error)
     except Exception as error:
-        record_failure(here, job_id, position, error)
-        raise
+        log.exception("link %s of job %s failed", position, job_id)
+        _record_link(self, job_id, position, error)
+
+
+def _record_link(task: Task, job_id: str, position: int, error: BaseException) -> None:
+    """Writes a link's failure to the catalog; a catalog that is away is waited for, with the link."""
+    try:
+        runtime().catalog.fail_link(job_id, position, describe_failure(error, Stage.DOWNLOAD))
+    except HardposeError as away:
+        if away.action != Action.TRANSIENT:
+            raise
+        raise task.retry(exc=away, countdown=BOOKS_RETRY_SECONDS, max_retries=None) from away
+
+
+def again(task: Task, error: HardposeError) -> BaseException:
+    """What to raise so that the task is run again a little later; each pause is twice the one before.
+
+    Without the broker a retry could not be sent and would be lost; a refused message goes back by itself.
+    """
+    if isinstance(error, BrokerUnavailable):
+        time.sleep(RETRY_SECONDS)
+        return cast(BaseException, Reject(str(error), requeue=True))
+    pause = RETRY_SECONDS * 2**task.request.retries
+    return cast(BaseException, task.retry(exc=error, countdown=pause, throw=False))
 
 
 def run_group(task: Task, stages: Group, result: SegmentResult) -> SegmentResult | None:
@@ -60,34 +86,39 @@ def run_group(task: Task, stages: Group, result: SegmentResult) -> SegmentResult
     Returns ``None`` when the segment was sent anew since; the chain then ends here.
     """
     here, segment = runtime(), result.segment
-    if here.control.superseded(segment):
-        log.info("segment %s was sent anew, this message is void", segment.key)
-        task.request.chain = None
-        return None
-    starts = here.control.begin(segment, stages[0])
-    if starts > here.settings.max_attempts:
-        here.control.end(segment, stages[0])
-        raise PoisonSegment(
-            f"Segment {segment.index} of {segment.video.source} has ended its worker process "
-            f"{starts - 1} times in {'+'.join(stages)}.",
-            "Look at the worker's log and its memory limit; the other segments are not touched.",
-        )
     try:
-        result = run_stages(here, stages, result)
-        if Stage.COMPARE in stages:
-            here.catalog.settle_segment(result)
+        if here.control.superseded(segment):
+            log.info("segment %s was sent anew, this message is void", segment.key)
+            task.request.chain = None
+            return None
+        with counted(
+            here.control,
+            attempt_of_segment(segment, queue_name(stages)),
+            here.settings.max_attempts,
+            _what(segment, stages),
+        ):
+            result = run_stages(here, stages, result)
+            if Stage.COMPARE in stages:
+                here.catalog.settle_segment(result)
     except HardposeError as error:
-        here.control.end(segment, stages[0])
         if error.action == Action.TRANSIENT and task.request.retries < RETRIES:
-            raise task.retry(exc=error, countdown=RETRY_SECONDS * 2**task.request.retries) from error
+            raise again(task, error) from error
         raise
-    except Exception:
-        here.control.end(segment, stages[0])
-        raise
-    here.control.end(segment, stages[0])
-    for stage in stages:
-        here.control.advance(segment, stage)
+    _advance(here, segment, stages)
     return result
+
+
+def _what(segment: Segment, stages: Group) -> str:
+    return f"Segment {segment.index} of {segment.video.title} in {queue_name(stages)}"
+
+
+def _advance(here: Runtime, segment: Segment, stages: Group) -> None:
+    """Tells the progress bars. The work is done and settled: a bar is no reason to fail it."""
+    try:
+        for stage in stages:
+            here.control.advance(segment, stage)
+    except BrokerUnavailable as error:
+        log.warning("progress of segment %s is not shown: %s", segment.key, error)
 
 
 def _register_group(group: Group) -> Any:
@@ -125,8 +156,8 @@ def segment_failed(
     So it only sends the failure to a worker that keeps the books. Three positional arguments and no
     ``bind`` make Celery call it at once, in process, with the error itself.
     """
-    stage = Stage(str(request.task).removeprefix("hardpose.").split("+")[0])
-    failure = describe_failure(error, stage)
+    queue = str(request.task).removeprefix("hardpose.")
+    failure = describe_failure(error, Stage(queue.split("+")[0]), queue)
     log.error("segment %s failed in %s: %s", segment["index"], request.task, failure.cause)
     current_app.send_task(
         "hardpose.record_segment_failure",
@@ -135,30 +166,35 @@ def segment_failed(
     )
 
 
-def describe_failure(error: BaseException, stage: Stage) -> Failure:
-    """The record of an error that ended a chain."""
+def describe_failure(error: BaseException, stage: Stage, queue: str = "") -> Failure:
+    """The record of an error that ended a task; ``queue`` names the stages of a fused one."""
+    queue = queue or stage.value
     if isinstance(error, SoftTimeLimitExceeded) or type(error).__name__ == "TimeLimitExceeded":
         return Failure(
             code="time_limit",
-            cause=f"The stage {stage} took longer than its time limit.",
+            cause=f"{queue} took longer than its time limit.",
             remedy="Raise HARDPOSE_SOFT_TIME_LIMIT and HARDPOSE_HARD_TIME_LIMIT, or shorten the segments.",
             stage=stage,
         )
     if type(error).__name__ == "WorkerLostError":
         return Failure(
             code="worker_lost",
-            cause=f"The process of the stage {stage} was killed, each time it tried.",
+            cause=f"The process of {queue} was killed, each time it tried.",
             remedy="It probably ran out of memory; look at the worker's log.",
             stage=stage,
         )
     return Failure.of(error, stage)
 
 
-@shared_task(name="hardpose.record_segment_failure", pydantic=True)
-def record_segment_failure(segment: Segment, failure: Failure) -> None:
-    """Writes a segment's failure to the catalog."""
-    if not runtime().control.superseded(segment):
+@shared_task(name="hardpose.record_segment_failure", bind=True, max_retries=None, pydantic=True)
+def record_segment_failure(self: Task, segment: Segment, failure: Failure) -> None:
+    """Writes a segment's failure to the catalog; a catalog that is away is waited for."""
+    try:
         runtime().catalog.fail_segment(segment, failure)
+    except HardposeError as error:
+        if error.action != Action.TRANSIENT:
+            raise
+        raise self.retry(exc=error, countdown=BOOKS_RETRY_SECONDS) from error
 
 
 def _own_stages() -> tuple[Stage, ...]:

@@ -1,42 +1,54 @@
 """The download stage: a link becomes a video in the artifact store, and its segments in the catalog."""
 
-import logging
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
-from broker.errors import Action
-from broker.messages import Failure, Segment, Video
-from broker.recipe import Recipe, Stage
+from broker.messages import Segment, Video
+from broker.recipe import Recipe
+from broker.settings import Settings
+from tasks.attempts import Poison, attempt_of_link, counted
 from tasks.pipeline import segments_of
 from tasks.runtime import Runtime
 from workers.downloads.contracts import Fetched, FetchLimits
 from workers.downloads.local import fetch
 from workers.video import probe
 
-log = logging.getLogger(__name__)
-
 
 def download(runtime: Runtime, job_id: str, position: int, link: str) -> list[Segment]:
     """Fetches ``link`` and writes down its video and segments; returns the segments that are still to do.
 
     Raises:
-        HardposeError: typed by cause; ``record_failure`` writes it to the catalog.
+        HardposeError: typed by cause; the task writes it to the catalog.
     """
     runtime.catalog.start_link(job_id, position)
     recipe: Recipe = runtime.catalog.job_light(job_id).recipe
     settings = runtime.settings
     settings.temp_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="hardpose-download-", dir=settings.temp_dir) as folder:
+    name = attempt_of_link(job_id, position)
+    with (
+        counted(runtime.control, name, settings.max_attempts, f"Link {position + 1}") as starts,
+        tempfile.TemporaryDirectory(prefix="hardpose-download-", dir=settings.temp_dir) as folder,
+    ):
         limits = FetchLimits(
             max_bytes=settings.max_video_bytes,
             timeout_seconds=settings.download_timeout_seconds,
             allow_networks=settings.allow_networks,
         )
         fetched = fetch(link, Path(folder), limits)
+        if starts > 1:  # the process ended while this link, among others, was in it
+            probe_apart(fetched.path, settings)
         video = describe(runtime, fetched)
         if not runtime.artifacts.exists(video.artifact):
             runtime.artifacts.put_file(video.artifact, fetched.path)
     return runtime.catalog.plan_video(job_id, position, video, segments_of(job_id, video, recipe))
+
+
+def _suffix(path: Path) -> str:
+    """The file's suffix if it can be part of an artifact's key; FFmpeg does not need one."""
+    suffix = path.suffix.lower()
+    return suffix if suffix[1:].isalnum() and suffix.isascii() else ""
 
 
 def describe(runtime: Runtime, fetched: Fetched) -> Video:
@@ -58,21 +70,26 @@ def describe(runtime: Runtime, fetched: Fetched) -> Video:
         height=facts.height,
         duration_ms=facts.duration_ms,
         size_bytes=facts.size_bytes,
-        artifact=f"videos/sha256-{fetched.sha256}{fetched.path.suffix.lower()}",
+        artifact=f"videos/sha256-{fetched.sha256}{_suffix(fetched.path)}",
         tool=fetched.tool,
         tool_version=fetched.tool_version,
     )
 
 
-def record_failure(runtime: Runtime, job_id: str, position: int, error: BaseException) -> Failure:
-    """Writes the failure to the link; the other links are not touched."""
-    failure = Failure.of(error, Stage.DOWNLOAD)
-    if failure.code == "unexpected":
-        log.error("link %s of job %s failed", position, job_id, exc_info=error)
-    runtime.catalog.fail_link(job_id, position, failure)
-    return failure
+def probe_apart(path: Path, settings: Settings) -> None:
+    """Probes in a process of its own: a file that crashes the decoder takes nothing else with it.
 
-
-def worth_retrying(error: BaseException) -> bool:
-    """Whether another try a little later may help."""
-    return Failure.of(error).action == Action.TRANSIENT
+    Raises:
+        Poison: if that process is killed. A file that is merely bad raises nothing here.
+    """
+    program = "import sys; from pathlib import Path; from workers.video import probe\n"
+    program += "probe(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))"
+    limits = [str(settings.max_frame_pixels), str(settings.max_duration_seconds)]
+    # -P: a folder that the user works in may hold a module of the name of ours.
+    line = [sys.executable, "-P", "-c", program, str(path), *limits]
+    done = subprocess.run(line, capture_output=True, check=False)  # noqa: S603 - a list, no shell
+    if done.returncode < 0:
+        raise Poison(
+            f"{path.name} ends the process that opens it (signal {-done.returncode}).",
+            "The file is damaged in a way that crashes the decoder; convert it anew or leave it out.",
+        )

@@ -10,9 +10,13 @@ from pydantic import ValidationError
 from broker.errors import ArtifactMissing
 from broker.messages import Segment, SegmentResult, Video
 from broker.recipe import CHAIN, Recipe, Stage
+from tasks.attempts import attempt_of_link
 from tasks.placement import Placement, queue_name
 from tasks.runtime import Runtime
 from workers.sampling import plan_segments
+
+DOWNLOAD_MARGIN_SECONDS = 300
+"""For probing and storing a file, after its transfer."""
 
 if TYPE_CHECKING:
     from tasks.frames import Frames
@@ -60,7 +64,20 @@ def stored_result(runtime: Runtime, stage: Stage, segment: Segment) -> SegmentRe
     except ValidationError as error:
         log.warning("stored result %s cannot be read and is made anew: %s", key, error)
         return None
+    if not _pictures_there(runtime, stage, earlier):
+        log.warning("pictures of the stored result %s are gone, it is made anew", key)
+        return None
     return earlier.model_copy(update={"segment": segment})
+
+
+def _pictures_there(runtime: Runtime, stage: Stage, result: SegmentResult) -> bool:
+    """Whether every picture that ``stage`` wrote for ``result`` is still in the store."""
+    keys: dict[Stage, list[str | None]] = {
+        Stage.POSE: [k.frame_key for k in result.keepers],
+        Stage.MASK: [k.mask_key for k in result.keepers],
+        Stage.ME: [k.device_key for k in result.keepers],
+    }
+    return all(runtime.artifacts.exists(key) for key in keys.get(stage, []) if key)
 
 
 def run_plainly(runtime: Runtime, segments: Iterable[Segment]) -> list[SegmentResult]:
@@ -97,6 +114,11 @@ def send_segments(app: Celery, runtime: Runtime, segments: Sequence[Segment]) ->
 def send_links(app: Celery, runtime: Runtime, job_id: str) -> int:
     """Enqueues a download for every link of the job that has not ended; returns how many."""
     open_links = runtime.catalog.unfinished(job_id)
+    # Of their own: the limits of the stages are about a segment, these about a transfer.
+    soft = int(runtime.settings.download_timeout_seconds) + DOWNLOAD_MARGIN_SECONDS
+    limits = {"soft_time_limit": soft, "time_limit": soft + 60}
     for link in open_links:
-        app.send_task("hardpose.download", args=(job_id, link.position, link.link), queue=Stage.DOWNLOAD)
+        args = (job_id, link.position, link.link)
+        runtime.control.end(attempt_of_link(job_id, link.position))  # asked for anew, counted anew
+        app.send_task("hardpose.download", args=args, queue=Stage.DOWNLOAD, **limits)
     return len(open_links)

@@ -1,5 +1,6 @@
 """Starts a worker: one process that serves one or more queues with the pool that suits them."""
 
+import importlib
 import logging
 import os
 import socket
@@ -8,7 +9,7 @@ from collections.abc import Sequence
 import billiard.pool
 from celery import Celery
 
-from broker.app import create_app
+from broker.app import TASKS_MODULE, create_app
 from broker.errors import SettingsError
 from broker.recipe import CHAIN, Stage
 from broker.settings import Settings
@@ -70,4 +71,9 @@ def serve(settings: Settings, queues: Sequence[str], name: str | None = None) ->
         *pool_arguments(names),
     ]
     log.info("serving %s", ", ".join(names))
+    # The tasks run in processes that read their settings themselves: hand on what the command line said.
+    os.environ.update(settings.environment())
+    # Imported before Celery does it: Celery looks into the current folder first, and a `tasks.py` there
+    # is not ours.
+    importlib.import_module(TASKS_MODULE)
     worker_app(settings, names).worker_main(arguments)

@@ -18,7 +18,9 @@ from broker.settings import Settings
 log = logging.getLogger(__name__)
 
 RESTARTS = 5
-"""Deaths of one worker that are mended; one more and the run is ended with the reason."""
+"""Deaths of one worker in a row that are mended; one more and the run is ended with the reason."""
+STEADY_SECONDS = 300
+"""A worker that has lived this long does not die "in a row" any more."""
 
 PR_SET_PDEATHSIG = 1
 
@@ -38,7 +40,10 @@ class WorkerProcess:
     name: str
     log_file: Path
     process: "subprocess.Popen[bytes]"
+    essential: bool = True
+    """Whether the system is of no use without it."""
     restarts: int = 0
+    started: float = field(default_factory=time.monotonic)
 
     @property
     def announced_as(self) -> str:
@@ -72,11 +77,11 @@ class Supervisor:
         name = "+".join(queues) + (f"-{number + 1}" if number else "")
         return self.start_program([*hardpose_command(), "worker", *queues, "--name", name], name)
 
-    def start_program(self, arguments: list[str], name: str) -> WorkerProcess:
-        """Starts any program of ours (Flower, for one) under the same care."""
+    def start_program(self, arguments: list[str], name: str, essential: bool = True) -> WorkerProcess:
+        """Starts any program of ours under the same care; one that is not essential may die for good."""
         self.logs.mkdir(parents=True, exist_ok=True)
         log_file = self.logs / f"{name}.log"
-        worker = WorkerProcess(arguments, name, log_file, self._spawn(arguments, log_file))
+        worker = WorkerProcess(arguments, name, log_file, self._spawn(arguments, log_file), essential)
         self.workers.append(worker)
         return worker
 
@@ -97,23 +102,32 @@ class Supervisor:
         """Starts again what has died; returns their names.
 
         Raises:
-            WorkerDied: when one dies too often, with the end of its log.
+            WorkerDied: when an essential one dies too often, with the end of its log.
         """
-        mended = []
-        for worker in self.workers:
-            code = worker.process.poll()
-            if code is None:
-                continue
-            if worker.restarts >= RESTARTS:
-                raise WorkerDied(
-                    f"The worker {worker.name} ended {RESTARTS + 1} times (exit status {code}).",
-                    f"Its log {worker.log_file} ends with:\n{worker.log_tail()}",
-                )
-            log.warning("worker %s ended with status %s, starting it again", worker.name, code)
-            worker.process = self._spawn(worker.arguments, worker.log_file)
-            worker.restarts += 1
-            mended.append(worker.name)
-        return mended
+        dead = [worker for worker in self.workers if worker.process.poll() is not None]
+        return [worker.name for worker in dead if self._mend(worker)]
+
+    def _mend(self, worker: WorkerProcess) -> bool:
+        code = worker.process.returncode
+        if time.monotonic() - worker.started > STEADY_SECONDS:
+            worker.restarts = 0
+        if worker.restarts >= RESTARTS:
+            died = WorkerDied(
+                f"The worker {worker.name} ended {RESTARTS + 1} times (exit status {code}).",
+                f"Its log {worker.log_file} ends with:\n{worker.log_tail()}",
+            )
+            if worker.essential:
+                raise died
+            log.warning("doing without %s: %s", worker.name, died)
+            self.workers.remove(worker)
+            return False
+        log.warning("worker %s ended with status %s, starting it again", worker.name, code)
+        # A pool process may have outlived its parent; two would share its memory and its GPU.
+        _signal_session(worker.process.pid, signal.SIGKILL)
+        worker.process = self._spawn(worker.arguments, worker.log_file)
+        worker.started = time.monotonic()
+        worker.restarts += 1
+        return True
 
     def stop(self, patience: float = 5.0) -> None:
         """Ends every worker: asks, then insists (SIGQUIT gives messages back), then kills the session."""
@@ -131,8 +145,11 @@ class Supervisor:
 
 
 def hardpose_command() -> list[str]:
-    """The command line of this very installation, whatever is on PATH."""
-    return [sys.executable, "-m", "api.cli"]
+    """The command line of this very installation, whatever is on PATH.
+
+    ``-P``: a folder that the user works in may hold an ``api.py`` or ``tasks.py``, which is not ours.
+    """
+    return [sys.executable, "-P", "-m", "api.cli"]
 
 
 def _signal_session(pid: int, chosen: signal.Signals) -> None:

@@ -32,20 +32,22 @@ def segment(index: int, ticket: str = "") -> Segment:
 
 
 def test_only_the_newest_message_of_a_segment_is_valid(control: Control) -> None:
-    assert not control.superseded(segment(0, "lost-server"))  # a server without memory stops nobody
-    control.issue_tickets([segment(0, "first"), segment(1, "other")])
-    assert not control.superseded(segment(0, "first"))
-    control.issue_tickets([segment(0, "second")])
-    assert control.superseded(segment(0, "first"))
-    assert not control.superseded(segment(0, "second"))
-    assert not control.superseded(segment(1, "other"))
+    assert not control.superseded(segment(0, "0"))  # a server without memory stops nobody
+    control.issue_tickets([segment(0, "1"), segment(1, "5")])
+    assert not control.superseded(segment(0, "1"))
+    control.issue_tickets([segment(0, "3")])
+    control.issue_tickets([segment(0, "2")])  # a sender that was overtaken
+    assert control.superseded(segment(0, "1"))
+    assert control.superseded(segment(0, "2"))
+    assert not control.superseded(segment(0, "3"))
+    assert not control.superseded(segment(1, "5"))
 
 
 def test_starts_without_an_end_are_counted(control: Control) -> None:
-    assert [control.begin(segment(2), Stage.POSE) for _ in range(3)] == [1, 2, 3]
-    assert control.begin(segment(2), Stage.MASK) == 1  # each stage for itself
-    control.end(segment(2), Stage.POSE)
-    assert control.begin(segment(2), Stage.POSE) == 1
+    assert [control.begin("pose") for _ in range(3)] == [1, 2, 3]
+    assert control.begin("mask") == 1  # each piece of work for itself
+    control.end("pose")
+    assert control.begin("pose") == 1
 
 
 def test_progress_counts_a_segment_once(control: Control) -> None:
@@ -82,6 +84,8 @@ def test_workers_come_and_go(control: Control) -> None:
 def test_a_server_that_does_not_answer_is_a_typed_error() -> None:
     with pytest.raises(BrokerUnavailable, match="HARDPOSE_BROKER_URL"):
         Control("redis://127.0.0.1:1/0").ping()
+    with pytest.raises(BrokerUnavailable):
+        Control("redis://127.0.0.1:1/0").superseded(segment(0))
 
 
 def test_a_broker_of_another_kind_needs_a_control_url() -> None:

@@ -104,7 +104,7 @@ def test_a_newer_catalog_is_refused(catalog: Catalog, url: str) -> None:
 
 def test_a_catalog_without_tables_says_so(url: str, tmp_path: Path) -> None:
     (tmp_path / "a folder").mkdir()
-    with pytest.raises(CatalogBroken, match="migrate"):
+    with pytest.raises(CatalogBroken, match="hardpose run"):
         Catalog(url).job("job")
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from samples_of_books import a_plan, a_video
 
-from broker.errors import UnknownVersion
+from broker.errors import SettingsError, UnknownVersion
 from broker.messages import Segment, SegmentResult
 from broker.recipe import (
     CHAIN,
@@ -22,6 +22,7 @@ from broker.recipe import (
     TeacherGates,
     WeightsRef,
 )
+from broker.settings import load_settings
 
 shares = st.floats(0, 1, allow_nan=False)
 names = st.text("abcdefghij", min_size=1, max_size=8)
@@ -115,3 +116,22 @@ def test_a_message_with_unknown_fields_is_refused() -> None:
 def test_a_segment_has_a_length() -> None:
     with pytest.raises(ValidationError, match="ends at"):
         Segment.model_validate(segment().model_dump() | {"end_ms": 0})
+
+
+@pytest.mark.parametrize(
+    ("group", "value", "named"),
+    [
+        ("rule", {"head_points": [0, 30]}, "HEAD_POINTS"),  # BODY_25 ends at 24
+        ("rule", {"head_points": [-1]}, "HEAD_POINTS"),  # would be the last point, a heel
+        ("rule", {"head_points": []}, "HEAD_POINTS"),  # nobody would have a head
+        ("sampling", {"segment_seconds": 0.05}, "SEGMENT_SECONDS"),  # a message for every frame
+    ],
+)
+def test_numbers_without_a_meaning_are_refused_by_name(group: str, value: object, named: str) -> None:
+    with pytest.raises(SettingsError, match=named):
+        load_settings(**{group: value})
+
+
+def test_the_bounds_themselves_are_allowed() -> None:
+    settings = load_settings(rule={"head_points": [0, 24]}, sampling={"segment_seconds": 0.1})
+    assert (settings.rule.head_points, settings.sampling.segment_seconds) == ((0, 24), 0.1)

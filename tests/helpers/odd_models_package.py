@@ -76,6 +76,17 @@ class Flaky(Base):
         return [[] for _ in images]
 
 
+class Greedy(Base):
+    """Runs out of memory on a dark image."""
+
+    def find_people(self, images):
+        for image in images:
+            if image.mean() < 40:
+                note("greedy")
+                raise MemoryError
+        return [[] for _ in images]
+
+
 class Broken(Base):
     """Raises an error that nobody planned for."""
 
@@ -90,6 +101,7 @@ deadly = odd_models:Deadly
 broken = odd_models:Broken
 hanging = odd_models:Hanging
 flaky = odd_models:Flaky
+greedy = odd_models:Greedy
 """
 
 

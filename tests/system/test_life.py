@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -14,15 +15,8 @@ from hardpose_process import family, hardpose, only_job, outcome, start
 from odd_models_package import install
 
 from api.exit_codes import ExitCode
-from broker.embedded import EmbeddedBroker
-from broker.recipe import Stage
-from broker.settings import load_settings
+from broker.embedded import EmbeddedBroker, server_binary
 from broker.views import State
-from tasks.download import describe
-from tasks.pipeline import segments_of
-from tasks.runtime import Runtime
-from workers.downloads.contracts import FetchLimits
-from workers.downloads.local import fetch
 
 pytestmark = pytest.mark.system
 
@@ -176,26 +170,72 @@ def test_a_poison_segment_fails_alone(tmp_path: Path, odd_models: dict[str, str]
     states = {Path(link.link).stem: link.state for link in job.links}
     assert states == {"light": State.DONE, "dark": State.FAILED}
     (failure,) = [s.failure for link in job.links for s in link.segments if s.failure]
-    assert failure.code in ("worker_lost", "poison_segment")
+    assert failure.code in ("worker_lost", "poison")
     assert 1 <= sum(note.startswith("deadly") for note in notes(odd_models)) <= 4  # and not for ever
 
 
-def test_a_segment_that_ended_its_workers_is_not_started_again(
-    tmp_path: Path, clips: dict[str, Path]
-) -> None:
-    # Starts without an end are what a worker leaves behind whose whole machine dies.
-    with EmbeddedBroker(tmp_path / "broker") as broker:
-        given = load_settings(home=tmp_path / "home", broker_url=broker.url, namespace="poison")
-        runtime = Runtime(given)
-        fetched = fetch(str(clips["MultiPerson_cam01"]), tmp_path / "fetch", FetchLimits())
-        (segment,) = segments_of("job", describe(runtime, fetched), runtime.recipe())
-        for _ in range(runtime.settings.max_attempts):
-            runtime.control.begin(segment, Stage.POSE)
-        env = {"HARDPOSE_BROKER_URL": broker.url, "HARDPOSE_NAMESPACE": "poison"}
-        ended = hardpose("run", clips["MultiPerson_cam01"], "--out", tmp_path / "out", env=env)
+def test_starts_that_never_ended_are_counted(tmp_path: Path, odd_models: dict[str, str]) -> None:
+    dark = grey_video(tmp_path / "dark.mp4", 5, 2)
+    env = {**odd_models, "HARDPOSE_POSE_MODEL": "deadly", "HARDPOSE_MAX_ATTEMPTS": "2"}
+    ended = hardpose("run", dark, "--out", tmp_path / "out", env=env)
     assert ended.code == ExitCode.ALL_FAILED, ended.stderr
-    assert "failed (poison_segment)" in ended.stdout
-    assert "3 times" in ended.stdout
+    assert "failed (poison)" in ended.stdout
+    assert "has ended its worker process 2 times" in ended.stdout
+    assert len(notes(odd_models)) == 2
+
+
+def test_out_of_memory_costs_the_segment_and_not_the_worker(
+    tmp_path: Path, odd_models: dict[str, str]
+) -> None:
+    dark = grey_video(tmp_path / "dark.mp4", 5, 2)
+    light = grey_video(tmp_path / "light.mp4", 128, 2)
+    env = {**odd_models, "HARDPOSE_POSE_MODEL": "greedy"}
+    ended = hardpose("run", dark, light, "--out", tmp_path / "out", env=env)
+    assert ended.code == ExitCode.SOME_FAILED, ended.stderr
+    assert "failed (out_of_memory)" in ended.stdout
+    assert "started again" not in ended.stderr
+    assert len(notes(odd_models)) == 1
+
+
+def test_ctrl_c_is_no_death(tmp_path: Path, odd_models: dict[str, str]) -> None:
+    arguments, env = slow_run(tmp_path, odd_models)
+    with EmbeddedBroker(tmp_path / "given") as broker:
+        env |= {"HARDPOSE_BROKER_URL": broker.url, "HARDPOSE_MAX_ATTEMPTS": "1"}
+        for _ in range(2):
+            before = len(notes(odd_models))
+            process = start(*arguments, env=env)
+            wait_for(lambda before=before: len(notes(odd_models)) > before)
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=60)
+            assert process.returncode == ExitCode.INTERRUPTED
+        ended = hardpose(*arguments, env=env)
+    assert ended.code == ExitCode.OK, ended.stdout
+
+
+def test_a_broker_that_is_restarted_is_waited_for(tmp_path: Path, odd_models: dict[str, str]) -> None:
+    arguments, env = slow_run(tmp_path, odd_models)
+    broker = EmbeddedBroker(tmp_path / "given").start()
+    url, port = broker.url, int(broker.url.rsplit(":", 1)[1].split("/")[0])
+    process = start(*arguments, env={**env, "HARDPOSE_BROKER_URL": url})
+    wait_for(lambda: len(notes(odd_models)) >= 2)
+    broker.stop()
+    time.sleep(3)
+    server = server_on_port(tmp_path / "given", port, url)
+    try:
+        output, _ = process.communicate(timeout=120)
+    finally:
+        server.terminate()
+        server.wait()
+    assert process.returncode == ExitCode.OK, output
+    assert only_job(tmp_path / "out" / "state").funnel().check().examined == 20
+
+
+def server_on_port(folder: Path, port: int, url: str) -> "subprocess.Popen[bytes]":
+    """The server's own program on the old port, with its data and password: a restart."""
+    password = url.split(":")[2].split("@")[0]
+    line = [str(server_binary()), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)]
+    line += ["--appendonly", "yes", "--requirepass", password]
+    return subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def test_an_unplanned_error_is_recorded_on_its_segments(tmp_path: Path, odd_models: dict[str, str]) -> None:

@@ -1,13 +1,16 @@
 """``hardpose run`` as a user starts it: real processes, a real broker, real weights, real clips."""
 
 import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from hardpose_process import family, hardpose, only_job, outcome, start
+from hardpose_process import environment, family, hardpose, only_job, outcome, start
+from make_video import write_steady
 from pycocotools.coco import COCO
 
 from api.exit_codes import ExitCode
@@ -142,3 +145,25 @@ def test_a_mistake_is_named_and_leaves_nothing_behind(
     assert said in ended.stderr
     assert "  -> " in ended.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_modules_of_the_folder_one_works_in_are_not_ours(
+    clips: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("api", "tasks", "workers", "broker"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('a module of the user was run')\n")
+    # As the installed command: its own folder, not the current one, comes first.
+    program = [sys.executable, "-P", "-m", "api.cli", "run", str(clips["MultiPerson_cam01"]), "--out", "out"]
+    done = subprocess.run(
+        program, cwd=tmp_path, capture_output=True, text=True, env=environment(), check=False
+    )
+    assert done.returncode == ExitCode.OK, done.stderr
+
+
+def test_a_file_that_changed_is_looked_at_again(tmp_path: Path) -> None:
+    clip = write_steady(tmp_path / "clip.mp4", 40, 20)
+    first = hardpose("run", clip, "--out", tmp_path / "out")
+    write_steady(clip, 20, 20)
+    second = hardpose("run", clip, "--out", tmp_path / "out")
+    assert "16 frames examined" in first.stdout
+    assert "8 frames examined" in second.stdout

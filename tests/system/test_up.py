@@ -88,3 +88,35 @@ def test_without_a_running_system_enqueue_says_what_to_do(tmp_path: Path, clips:
     ended = hardpose("enqueue", clips["MultiPerson_cam01"], "--home", tmp_path / "nothing")
     assert ended.code == ExitCode.ENVIRONMENT
     assert "hardpose up" in ended.stderr
+
+
+def test_a_taken_port_is_named_before_anything_is_started(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        ended = hardpose("up", "--home", tmp_path / "state", "--flower-port", str(port))
+    assert ended.code == ExitCode.USAGE
+    assert f"port {port} is taken" in ended.stderr
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_worker_started_by_hand_serves_the_home_it_is_given(
+    up: tuple["subprocess.Popen[str]", Path, int], clips: dict[str, Path], tmp_path: Path
+) -> None:
+    process, home, _ = up
+    # The system's own pose worker stands still; whatever is done, the one by hand has done.
+    (own,) = [p for p in psutil.Process(process.pid).children() if p.cmdline()[-3:-2] == ["pose"]]
+    for member in [own, *own.children(recursive=True)]:
+        member.suspend()
+    by_hand = start("worker", "pose", "--home", home)
+    try:
+        sent = hardpose("enqueue", clips["MultiPerson_cam01"], "--home", home)
+        watched = hardpose("watch", sent.stdout.strip(), "--home", home)
+    finally:
+        for member in [own, *own.children(recursive=True)]:
+            member.resume()
+        by_hand.send_signal(signal.SIGTERM)
+        by_hand.communicate(timeout=60)
+    assert watched.code == ExitCode.OK, watched.stderr
+    assert "examined 14" in watched.stderr
