@@ -7,7 +7,7 @@ MODULE = '''
 import os, signal, time
 import numpy as np
 from pathlib import Path
-from broker.errors import BrokerUnavailable
+from broker.errors import Action, HardposeError
 from broker.recipe import ModelSpec
 from workers.contracts import Instance, Person
 from workers.pose.blazepose import BlazePose
@@ -66,13 +66,17 @@ class Hanging(Base):
         time.sleep(3600)
 
 
+class Busy(HardposeError):
+    action = Action.TRANSIENT
+
+
 class Flaky(Base):
     """Fails once in a way that passes, then works."""
 
     def find_people(self, images):
         note("flaky")
         if len(NOTES.read_text().splitlines()) == 1:
-            raise BrokerUnavailable("The model server is restarting.", "Wait.")
+            raise Busy("The model server is restarting.", "Wait.")
         return [[] for _ in images]
 
 
