@@ -7,7 +7,7 @@ from broker.messages import Failure, Funnel, Verdict
 from broker.recipe import Stage
 from broker.views import JobView, LinkView, SegmentView, State
 from tasks.dataset.selection import LeftOut, Selection, distinct_videos
-from tasks.dataset.text import public_source
+from tasks.dataset.text import public_source, public_text
 
 FORMAT = "hardpose dataset"
 """Marks a folder as written by hardpose."""
@@ -33,9 +33,22 @@ def stage_seconds(job: JobView) -> dict[Stage, float]:
 
 
 def failed_links(job: JobView) -> list[tuple[LinkView, Failure]]:
-    """The links that failed as a whole, with the reason, by position."""
+    """The links that failed as a whole, with the reason as ``public_failure`` gives it, by position."""
     failed = [link for link in job.links if link.state == State.FAILED]
-    return [(link, _reason(link)) for link in sorted(failed, key=lambda each: each.position)]
+    return [
+        (link, public_failure(_reason(link), link)) for link in sorted(failed, key=lambda each: each.position)
+    ]
+
+
+def public_failure(failure: Failure, link: LinkView) -> Failure:
+    """``failure`` of ``link``, or of one of its segments, without the folders and secrets of its source."""
+    sources = (link.link, link.video.source) if link.video is not None else (link.link,)
+    return failure.model_copy(
+        update={
+            "cause": public_text(failure.cause, *sources),
+            "remedy": public_text(failure.remedy, *sources),
+        }
+    )
 
 
 def _reason(link: LinkView) -> Failure:
@@ -108,7 +121,12 @@ def _video(link: LinkView) -> dict[str, Any]:
         **_counts(link.funnel()),
         "segments": {str(state): states.count(state) for state in State if state in states},
         "failed_segments": [
-            {"index": s.index, "start_ms": s.start_ms, "end_ms": s.end_ms, **_failure(s.failure)}
+            {
+                "index": s.index,
+                "start_ms": s.start_ms,
+                "end_ms": s.end_ms,
+                **_failure(public_failure(s.failure, link)),
+            }
             for s in link.segments
             if s.failure is not None
         ],

@@ -5,7 +5,6 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -14,7 +13,7 @@ from broker.messages import Failure, Verdict
 from broker.recipe import Recipe, Stage
 from broker.views import JobView, LinkView
 from tasks.dataset.contact_sheet import ContactSheet
-from tasks.dataset.funnel_book import failed_links, stage_seconds, total_funnel
+from tasks.dataset.funnel_book import failed_links, public_failure, stage_seconds, total_funnel
 from tasks.dataset.histogram import Histogram
 from tasks.dataset.selection import Selection, Shot, distinct_videos
 from tasks.dataset.tables import measure_name
@@ -131,8 +130,8 @@ def clock(time_ms: int) -> str:
 
 
 def safe_href(source: str) -> str | None:
-    """``source`` where it is a web address that may become a link, without its password; else None."""
-    return public_source(source) if urlsplit(source).scheme in ("http", "https") else None
+    """``source`` where it is a web address that may become a link, without its secrets; else None."""
+    return public_source(source) if source.lower().startswith(("http://", "https://")) else None
 
 
 def _csp_hash(style: str) -> str:
@@ -259,8 +258,9 @@ def _lost_segments(job: JobView) -> list[tuple[str, list[str], Failure]]:
         for segment in link.segments:
             if segment.failure is None:
                 continue
-            key = (video.id, segment.failure.code, segment.failure.cause)
-            stretches = found.setdefault(key, (video.title, [], segment.failure))[1]
+            failure = public_failure(segment.failure, link)
+            key = (video.id, failure.code, failure.cause)
+            stretches = found.setdefault(key, (video.title, [], failure))[1]
             stretches.append(f"{clock(segment.start_ms)} to {clock(segment.end_ms)}")
     return list(found.values())
 
