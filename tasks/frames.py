@@ -65,6 +65,6 @@ class Frames:
         if pixels is None:
             raise ArtifactMissing(
                 f"The stored picture {key} cannot be decoded.",
-                "Delete it; running the job again writes it anew.",
+                "Remove the job's home folder (OUT/state) and run it again.",
             )
         return pixels

@@ -286,6 +286,31 @@ def test_a_job_with_failed_links_only(store: Artifacts, tmp_path: Path) -> None:
     assert not any(b"secret" in data for data in contents(folder).values())
 
 
+def test_a_link_that_is_no_address_is_published_too(store: Artifacts, tmp_path: Path) -> None:
+    failure = Failure(code="bad_link", cause="The link is no address.", remedy="Check it.")
+    link = LinkView(position=0, link="https://[a.org/v", state=State.FAILED, failure=failure)
+    folder = publish(job_view(link), store, tmp_path).folder
+    assert json.loads((folder / "funnel.json").read_text())["failed_links"][0]["link"] == "https://[a.org/v"
+
+
+def test_no_reason_of_a_failure_names_folders_or_secrets(store: Artifacts, tmp_path: Path) -> None:
+    path, signed = "/home/ann/films/jump.mp4", "https://example.org/v?v=1&X-Amz-Signature=deadbeef"
+    missing = Failure(code="file_missing", cause=f"There is no file {path}.", remedy=f"Check {path}.")
+    cut = Failure(code="cut", cause=f"{signed} broke off.", remedy=f"Open {signed} in a browser.")
+    clip = video("aaa", source=signed)
+    lost = segment_view(state=State.FAILED, failure=cut)
+    bad = LinkView(position=0, link=Path(path).as_uri(), state=State.FAILED, failure=missing)
+    job = job_view(bad, link_view(1, clip, lost, state=State.PARTIAL))
+    folder = publish(job, store, tmp_path).folder
+    book, page = ((folder / name).read_text() for name in ("funnel.json", "report.html"))
+    for text in (book, page):
+        assert "There is no file jump.mp4." in text
+        assert "https://example.org/v?v=1 broke off." in text
+    published = b"".join(contents(folder).values())
+    assert b"/home/ann" not in published
+    assert b"deadbeef" not in published
+
+
 @pytest.mark.parametrize(
     "segment",
     [
@@ -315,8 +340,9 @@ def test_a_missing_picture_names_its_frame_and_leaves_the_old_data_set(
     job = one_frame(store)
     before = contents(publish(job, store, tmp_path).folder)
     store.delete(key_of(job, name))
-    with pytest.raises(ArtifactMissing, match="500 ms of youtube:aaa"):
+    with pytest.raises(ArtifactMissing, match="500 ms of youtube:aaa") as caught:
         publish(job, store, tmp_path)
+    assert caught.value.remedy == "Remove the job's home folder (OUT/state) and run it again."
     assert contents(tmp_path / "dataset") == before
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
 
