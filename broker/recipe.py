@@ -86,18 +86,22 @@ class ModelSpec(Frozen):
 class Sampling(Frozen):
     """Which frames of a video are examined. By time, so that 24, 60 and variable fps behave alike."""
 
-    segment_seconds: float = Field(20.0, gt=0)
-    """Length of the unit of work and of retry."""
+    segment_seconds: float = Field(20.0, ge=0.1)
+    """Length of the unit of work and of retry. The bound keeps it from one message for every frame."""
     candidates_per_second: float = Field(8.0, gt=0)
     keeps_per_second: float = Field(2.0, gt=0)
     """After a keep, 1/keeps_per_second seconds are skipped (report 4.1: 2 of 30 frames in a second)."""
+
+
+BodyPoint = Annotated[int, Field(ge=0, le=24)]
+"""The number of a BODY_25 keypoint (OpenPose documentation, "Pose Output Format")."""
 
 
 class FullBodyRule(Frozen):
     """The report's full-body rule (report 4.1) on BODY_25 keypoints, and the frame margin."""
 
     min_confidence: float = Field(0.3, ge=0, le=1)
-    head_points: tuple[int, ...] = (0, 17, 18)
+    head_points: tuple[BodyPoint, ...] = Field((0, 17, 18), min_length=1)
     """Nose or either ear: the report checks the nose alone, which loses people who turn away."""
     frame_margin: float = Field(0.015, ge=0)
     """Least distance of every confident keypoint from the frame's edge, over the body's extent."""
