@@ -110,16 +110,17 @@ class Scan:
     def _compare(
         self, time_ms: int, image: Image, person: Person, points: Points, body: BodyReading
     ) -> Keeper | tuple[Verdict, float]:
-        crop = person_crop(image, points, self._recipe.rule.min_confidence)
+        confident = self._recipe.rule.min_confidence
+        crop = person_crop(image, points, confident)
         sharp = sharpness(crop)
         if sharp < self._recipe.rule.min_sharpness:
             return Verdict.BLURRED, sharp
         keypoints, phash = _keypoints(points), perceptual_hash(crop)
-        repeated = find_repeated(keypoints, phash, self.keepers, self._recipe.duplicates)
+        repeated = find_repeated(keypoints, phash, self.keepers, self._recipe.duplicates, confident)
         if repeated is not None:
             return Verdict.NEAR_DUPLICATE, repeated[0]
         measures = {"people": 1.0, "person_score": float(person.score), "sharpness": sharp, **_body(body)}
-        closest = nearest(keypoints, phash, self.keepers)
+        closest = nearest(keypoints, phash, self.keepers, confident)
         if closest is not None:
             measures |= {"pose_distance": closest[0], "hash_distance": float(closest[1])}
         key = self._segment.artifact_key(Stage.POSE, time_ms, "jpg")

@@ -14,13 +14,17 @@ from tasks.duplicates import (
     find_repeated,
     hash_distance,
     nearest,
-    pose_distance,
 )
+from tasks.duplicates import pose_distance as pose_distance_from
 
 coordinates = st.floats(0, 500, width=32)
 confidence = st.sampled_from([0.0, 0.1, 0.3, 0.5, 1.0])
 poses = st.lists(st.tuples(coordinates, coordinates, confidence), min_size=25, max_size=25).map(tuple)
 hashes = st.integers(0, 2**64 - 1).map(lambda number: f"{number:016x}")
+
+
+def pose_distance(a, b):
+    return pose_distance_from(a, b, 0.3)
 
 
 def as_keypoints(points):
@@ -113,7 +117,7 @@ def test_hash_of_any_crop_has_16_hex_digits(crop):
 )
 def test_a_frame_repeats_when_pose_and_picture_do(rule, repeats):
     kept = [keeper(as_keypoints(standing()), "0" * 16)]
-    found = find_repeated(as_keypoints(standing(shift=(3, 0))), "000000000000000f", kept, rule)
+    found = find_repeated(as_keypoints(standing(shift=(3, 0))), "000000000000000f", kept, rule, 0.3)
     assert (found is not None) == repeats
     if found:
         assert found == (pytest.approx(3 / 92, rel=1e-5), 4)
@@ -124,9 +128,9 @@ def test_every_kept_frame_counts_not_only_the_last():
         keeper(as_keypoints(standing()), "0" * 16),
         keeper(as_keypoints(standing((40, 0))), "f" * 16, 500),
     ]
-    assert find_repeated(as_keypoints(standing()), "0" * 16, kept, DuplicateRule()) == (0.0, 0)
-    assert nearest(as_keypoints(standing()), "f" * 16, kept) == (0.0, 0)
-    assert nearest(as_keypoints(standing()), "f" * 16, []) is None
+    assert find_repeated(as_keypoints(standing()), "0" * 16, kept, DuplicateRule(), 0.3) == (0.0, 0)
+    assert nearest(as_keypoints(standing()), "f" * 16, kept, 0.3) == (0.0, 0)
+    assert nearest(as_keypoints(standing()), "f" * 16, [], 0.3) is None
 
 
 @given(shift=st.tuples(st.integers(-300, 300), st.integers(-300, 300)))

@@ -104,6 +104,23 @@ def test_a_frame_that_repeats_a_kept_one_is_dropped(frames):
     assert result.keepers[1].measures["hash_distance"] > 6
 
 
+@pytest.mark.parametrize(
+    ("min_confidence", "kept"),
+    [
+        (0.3, 2),  # the hips count, and they have moved
+        (0.5, 1),  # the hips are guesses: nothing has moved
+    ],
+)
+def test_only_points_that_the_recipe_calls_confident_make_a_frame_new(frames, min_confidence, kept):
+    still = standing(p8=0.4, p9=0.4, p12=0.4)
+    moved = still.copy()
+    moved[[8, 9, 12], 1] += 40
+    shown = [FakeCandidate(0, picture(0)), FakeCandidate(500, picture(0))]
+    rule = {"min_confidence": min_confidence}
+    result = run_pose(frames, shown, [[person(still)], [person(moved)]], rule=rule)
+    assert (result.examined, len(result.keepers)) == (2, kept)
+
+
 def test_a_blurred_person_is_dropped_when_asked(frames):
     blurred = [FakeCandidate(0, cv2.GaussianBlur(picture(), (0, 0), 9))]
     (drop,) = run_pose(frames, blurred, [[person()]], rule={"min_sharpness": 5.0}).drops
