@@ -1,6 +1,7 @@
 """What several rooms' tests share: real weights and clips, the shared trial data, and a home folder."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,36 @@ from workers.downloads.samples import demo_clips
 from workers.weights import WeightsStore
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_settings_of_the_developer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tests see the defaults, whatever the shell or a ``hardpose.toml`` in the working folder says.
+
+    For the whole session, because fixtures of that scope read settings too.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for name in filter(_is_a_setting, list(os.environ)):
+            patch.delenv(name)
+        patch.setenv("HARDPOSE_CONFIG", str(tmp_path_factory.mktemp("no-config") / "none.toml"))
+        yield
+
+
+def _is_a_setting(name: str) -> bool:
+    kept = ("HARDPOSE_WEIGHTS_DIR", "HARDPOSE_SHARED_DATA")
+    return name.startswith("HARDPOSE_") and name not in kept and not name.startswith("HARDPOSE_TEST_")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def config_in_the_working_folder(
+    request: pytest.FixtureRequest,
+    no_settings_of_the_developer: None,
+) -> Iterator[None]:
+    """The tests of the settings write a ``hardpose.toml`` into a folder of their own and have it found."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.path.name == "test_settings.py":
+            patch.delenv("HARDPOSE_CONFIG")
+        yield
 
 
 @pytest.fixture(scope="session")
