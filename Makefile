@@ -31,8 +31,8 @@ bench: $(VENV)/dev ## measure: exact counts, and times as ratios; writes benchma
 lock: $(VENV)/dev ## write constraints.txt from what is installed in the development environment
 	$(BIN)/python -m pip freeze --all --exclude-editable --exclude hardpose > constraints.txt
 
-clean: ## remove the environment and what demo and bench made
-	rm -rf $(VENV) demo-out bench-out
+clean: ## remove the environment and what the demo made
+	rm -rf $(VENV) demo-out
 
 # Two environments would double the download, so there is one, and `dev` only adds to `all`.
 $(VENV)/all: pyproject.toml constraints.txt

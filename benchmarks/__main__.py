@@ -31,6 +31,9 @@ def accuracy() -> tuple[dict[str, Any], list[str]]:
         out = Path(folder) / "accuracy.json"
         line = [sys.executable, "-m", "benchmarks.accuracy", "--out", str(out)]
         done = subprocess.run(line, check=False)
+        if not out.exists():
+            ended = f"accuracy: it ended with exit status {done.returncode} and wrote no numbers"
+            return {"exit_status": done.returncode}, [ended]
         missed = [] if done.returncode == 0 else ["accuracy: an expectation does not hold, see the table"]
         return json.loads(out.read_text()), missed
 
