@@ -29,6 +29,7 @@ class Tensor:
         dtype: of the stored numbers.
         scale, zero_point: real value = (stored - zero_point) * scale, for integer tensors
             (LiteRT 8-bit quantisation specification).
+        quantised: whether the file gives that scale; an integer tensor without one stores plain numbers.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Tensor:
     dtype: np.dtype[Any]
     scale: float
     zero_point: int
+    quantised: bool = False
 
     def __str__(self) -> str:
         return f"{self.name} {'x'.join(map(str, self.shape))} {self.dtype}"
@@ -129,4 +131,5 @@ def _tensor(details: dict[str, Any]) -> Tensor:
         dtype=np.dtype(details["dtype"]),
         scale=float(scale) or 1.0,
         zero_point=int(zero_point),
+        quantised=bool(scale),
     )

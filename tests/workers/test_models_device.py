@@ -42,6 +42,8 @@ RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 REAL = {"dtype": "float32"}
 UINT8 = {"dtype": "uint8", "scale": 1 / 255, "zero_point": 0}
 INT8 = {"dtype": "int8", "scale": 1 / 255, "zero_point": -128}
+PLAIN = {"dtype": "uint8"}
+SHIFTED = {"dtype": "int8"}
 SIGNED = {"dtype": "int8", "scale": 2 / 255, "zero_point": 0}
 
 
@@ -60,6 +62,8 @@ SIGNED = {"dtype": "int8", "scale": 2 / 255, "zero_point": 0}
         ({"channels": 2}, {"output": "probability"}, GREEN, RED),  # the person's channel alone
         (REAL, {"output": "argmax"}, RED, BLUE),  # class numbers: red is class 1
         (UINT8, {"resize": "linear"}, RED, GREEN),  # sampled instead of averaged
+        (PLAIN, {"scale": 1, "offset": 0}, RED, GREEN),  # plain pixels, when the description says so
+        (SHIFTED, {"scale": 1, "offset": -128, "output": "logit"}, RED, GREEN),  # pixels around 0
     ],
 )
 def test_a_network_is_read_as_it_is_described(tmp_path, store, network, options, person, other):
@@ -96,6 +100,15 @@ def test_a_network_that_does_not_fit_is_refused_by_what_was_found(tmp_path, stor
         device.load()
     assert named in refused.value.cause
     assert refused.value.remedy
+
+
+@pytest.mark.parametrize("network", [PLAIN, SHIFTED, {"dtype": "uint8", "channels": 2}])
+def test_an_integer_input_without_quantisation_needs_a_description(tmp_path, store, network):
+    device = open_file(Tiny(**network).write(tmp_path / "me.tflite"), store)
+    with pytest.raises(ModelMismatch, match="image 1x8x8x3") as refused:
+        device.load()
+    for word in ("scale", "offset", ".json beside"):
+        assert word in refused.value.remedy
 
 
 def test_a_file_that_is_no_network_is_refused(tmp_path, store):

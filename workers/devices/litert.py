@@ -93,6 +93,7 @@ class LiteRTDevice:
         cv2.setNumThreads(self._threads)
         network = LiteRT(self._weights.path(self._spec.weights[0]), self._threads)
         self._size = input_size(network)
+        check_input_numbers(network, "scale" in self._spec.options)
         self._mask_output = mask_output(network, self._options)
         self._network = network
 
@@ -155,6 +156,20 @@ def input_size(network: LiteRT) -> tuple[int, int]:
             "Give a network whose input is 1 x height x width x 3 with a fixed height and width.",
         )
     return shape[2], shape[1]
+
+
+def check_input_numbers(network: LiteRT, scale_given: bool) -> None:
+    """Refuses an integer input that nothing says how to fill: pixels over 255 would become 0 and 1.
+
+    Raises:
+        ModelMismatch: the file has no quantisation for its integer input, and the options no scale.
+    """
+    if network.input.dtype.kind != "f" and not network.input.quantised and not scale_given:
+        raise ModelMismatch(
+            f"The input of {network.path} is {network.input}, and the file does not say how it is quantised.",
+            "Set scale and offset in the .json beside the file: the number stored is pixel (0..255) * scale "
+            'plus offset, for plain pixels {"scale": 1, "offset": 0}.',
+        )
 
 
 def mask_output(network: LiteRT, options: DeviceOptions) -> Tensor:
