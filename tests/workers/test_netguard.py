@@ -51,6 +51,11 @@ def reach(guard, url="https://videos.example/v.mp4"):
         "2002:0a00:0001::1",  # 6to4 around 10.0.0.1
         "64:ff9b::10.0.0.1",  # NAT64 around 10.0.0.1
         "64:ff9b:1::1",  # local NAT64
+        "::ffff:0:10.0.0.1",  # IPv4-translated
+        "::ffff:0:93.184.215.14",  # IPv4-translated around a public address: no network routes it
+        "4000::1",  # never given out
+        "1::1",  # reserved
+        "e000::1",  # reserved
     ],
 )
 def test_no_way_into_a_private_network(address):

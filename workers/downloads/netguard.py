@@ -30,6 +30,8 @@ REFUSED: tuple[Network, ...] = tuple(
 )  # fmt: skip
 NAT64 = IPv6Network("64:ff9b::/96")
 """Addresses whose last 32 bits are an IPv4 address (RFC 6052)."""
+GLOBAL_UNICAST = IPv6Network("2000::/3")
+"""All that IANA has given out as public IPv6; the rest is reserved, IPv4-translated (RFC 2765) included."""
 
 
 def resolve(host: str, port: int) -> list[str]:
@@ -77,7 +79,9 @@ class NetGuard:
         try:
             parsed = httpx.URL(url)
         except (httpx.InvalidURL, ValueError) as error:
-            raise BadLink(f"The link cannot be parsed: {error}.", "Give a complete http(s) link.") from error
+            # With an @ in it, the part that cannot be parsed may be a password.
+            detail = "" if "@" in url else f": {error}".rstrip(".")
+            raise BadLink(f"The link cannot be parsed{detail}.", "Give a complete http(s) link.") from error
         if parsed.scheme not in ("http", "https"):
             raise UnsupportedScheme(
                 f"The link's scheme {parsed.scheme!r} is not supported.", "Give an http(s) link or a path."
@@ -118,7 +122,7 @@ class NetGuard:
         faces = _faces(address)
         if any(_inside(face, self._allowed) for face in faces):
             return
-        if any(_inside(face, REFUSED) or not face.is_global for face in faces):
+        if not all(_public(face) for face in faces):
             raise PrivateAddress(
                 f"The link leads to {url.host} at the address {address}, which is not a public one.",
                 "An operator can allow a private network with HARDPOSE_ALLOW_NETWORKS.",
@@ -129,6 +133,12 @@ class NetGuard:
 
 def _inside(address: Address, networks: Sequence[Network]) -> bool:
     return any(address.version == network.version and address in network for network in networks)
+
+
+def _public(address: Address) -> bool:
+    if isinstance(address, IPv6Address) and address not in GLOBAL_UNICAST and address not in NAT64:
+        return False
+    return address.is_global and not _inside(address, REFUSED)
 
 
 def _faces(address: Address) -> list[Address]:
