@@ -9,6 +9,8 @@ BODY = bytes(range(256)) * 2048
 """512 KiB that differ at every offset of a page."""
 CUT = 100_000
 """Bytes after which the cutting addresses close the connection."""
+PART = 50_000
+"""Most bytes that some addresses give in one range answer."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -49,6 +51,28 @@ class Handler(BaseHTTPRequestHandler):
         start = start if matches else 0
         head = {"ETag": '"v1"', **self.continued(start)}
         self.answer(206 if start else 200, BODY[start : start + CUT], head, length=len(BODY) - start)
+
+    def serve_small_parts_mp4(self, number):
+        # 200 and a cut at first; then a 206 that gives less than was asked for, as RFC 9110 allows.
+        start = int((self.headers.get("Range") or "bytes=0-")[6:-1])
+        end = min(start + PART, len(BODY))
+        if not start:
+            self.answer(200, BODY[:CUT], {"ETag": '"v1"'}, length=len(BODY))
+        else:
+            head = {"ETag": '"v1"', "Content-Range": f"bytes {start}-{end - 1}/{len(BODY)}"}
+            self.answer(206, BODY[start:end], head)
+
+    def serve_first_part_mp4(self, number):
+        # Nobody asked for a part, and without a tag the parts cannot be joined.
+        self.answer(206, BODY[:PART], {"Content-Range": f"bytes 0-{PART - 1}/{len(BODY)}"})
+
+    def serve_unknown_total_mp4(self, number):
+        start = int((self.headers.get("Range") or "bytes=0-")[6:-1])
+        if not start:
+            self.answer(200, BODY[: CUT if number < 3 else None], {"ETag": '"v1"'}, length=len(BODY))
+        else:
+            end = min(start + PART, len(BODY))
+            self.answer(206, BODY[start:end], {"ETag": '"v1"', "Content-Range": f"bytes {start}-{end - 1}/*"})
 
     def serve_cut_no_range_mp4(self, number):
         self.answer(200, BODY[: CUT if number < 3 else None], {"ETag": '"v1"'}, length=len(BODY))
@@ -113,6 +137,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def serve_to_file_mp4(self, number):
         self.answer(302, head={"Location": "file:///etc/passwd"})
+
+    def serve_lost_mp4(self, number):
+        self.answer(302, head={"Location": "http://[::1/token=hunter2"})
 
     def serve_to_name_mp4(self, number):
         self.answer(302, head={"Location": f"http://rebound.example:{self.server.server_port}/range.mp4"})

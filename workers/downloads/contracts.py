@@ -24,8 +24,8 @@ class Fetched:
     """A file that was fetched, not yet looked into.
 
     Attributes:
-        path: where its bytes are.
-        source: the link as it was given.
+        path: where its bytes are. All texts beside it can be encoded as UTF-8.
+        source: the link as it was given; percent-encoded where it is no UTF-8.
         video_id: ``sha256:<64 hex>`` for a file, ``<site>:<id>`` for a site.
         title: the site's, or the file's name without its suffix.
         tool: the downloader.

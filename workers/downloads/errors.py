@@ -3,10 +3,18 @@
 from broker.errors import Action, HardposeError
 
 
+def encodable(text: str) -> str:
+    """``text`` with ``?`` for what UTF-8 cannot hold: Python's stand-ins for bytes of a file's name."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 class DownloadError(HardposeError):
-    """Base of the failures of one link."""
+    """Base of the failures of one link. Its texts can always be stored and sent as UTF-8."""
 
     code = "download"
+
+    def __init__(self, cause: str, remedy: str) -> None:
+        super().__init__(encodable(cause), encodable(remedy))
 
 
 # --- the link itself ---------------------------------------------------------------------------------

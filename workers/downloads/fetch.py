@@ -1,6 +1,7 @@
 """Fetching one file over http(s): resumed after a cut, within limits, every hop checked."""
 
 import logging
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from pathlib import Path
 import httpx
 
 from workers.downloads.errors import (
+    BadLink,
     DownloadError,
     DownloadTimeout,
     NotAVideo,
@@ -33,7 +35,11 @@ BACKOFF_SECONDS = 0.5
 """Pause after the first fruitless connection; doubles with each further one."""
 TIMEOUT = httpx.Timeout(30.0, connect=10.0)
 TRANSIENT_STATUS = frozenset({408, 425, 500, 502, 503, 504})
+AGAIN = "Run the same command again later."
+"""Remedy of a fetch that was given up: by then it has been tried as often as it will be."""
 PAGE_TYPES = ("text/html", "application/xhtml+xml")
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)", re.ASCII)
+"""RFC 9110, 14.4. One with an unknown total is of no use: its end cannot be told from a cut."""
 
 
 @dataclass(frozen=True)
@@ -67,31 +73,61 @@ def fetch_url(url: str, part: Path, limits: HttpLimits, guard: NetGuard) -> None
     fetch = _Fetch(part, limits, time.monotonic() + limits.timeout_seconds)
     failure: DownloadError | None = None
     fruitless = 0
-    with httpx.Client(transport=GuardedTransport(guard), trust_env=False, timeout=TIMEOUT) as client:
+    with _client(guard) as client:
         while fruitless < MAX_TRIES:
-            before = fetch.offset()
+            before, failure, whole = fetch.offset(), None, False
             try:
                 with _answer(client, guard, url, fetch.headers()) as response:
-                    fetch.take(response)
-                fetch.tag_file.unlink(missing_ok=True)
-                return
+                    whole = fetch.take(response)
             except (ServerBusy, TransferCut) as error:
                 failure = error
             except httpx.TransportError as error:
                 failure = _broken(error, fetch.offset())
+            if whole:
+                fetch.tag_file.unlink(missing_ok=True)
+                return
             fruitless = 0 if fetch.offset() > before else fruitless + 1
-            log.info("fetch interrupted at byte %d: %s", fetch.offset(), failure.cause)
             fetch.check_time()
+            if failure is None and not fruitless:
+                continue  # the server gives the file in parts: the next one at once
+            failure = failure or TransferCut("The server sends parts that cannot be joined.", AGAIN)
+            log.info("fetch interrupted at byte %d: %s", fetch.offset(), failure.cause)
             time.sleep(BACKOFF_SECONDS * 2 ** max(fruitless - 1, 0))
     assert failure is not None
     raise failure
+
+
+@contextmanager
+def _client(guard: NetGuard) -> Iterator[httpx.Client]:
+    for name in ("httpx", "httpcore"):  # they log whole addresses, and a query may hold a token
+        if logging.getLogger(name).getEffectiveLevel() < logging.WARNING:
+            logging.getLogger(name).setLevel(logging.WARNING)
+    with httpx.Client(
+        transport=GuardedTransport(guard),
+        trust_env=False,
+        timeout=TIMEOUT,
+        event_hooks={"response": [_check_location]},
+    ) as client:
+        yield client
+
+
+def _check_location(response: httpx.Response) -> None:
+    # Before httpx looks at it: it would call this a fault of the connection, which trying again may mend.
+    if response.has_redirect_location:
+        try:
+            response.request.url.join(response.headers["location"])
+        except (httpx.InvalidURL, ValueError) as error:
+            raise BadLink(
+                f"{response.request.url.host} redirects to an address that cannot be parsed.",
+                "Give the direct link of the file.",
+            ) from error
 
 
 def _broken(error: httpx.TransportError, offset: int) -> DownloadError:
     text = f"{type(error).__name__}: {error}".rstrip(": ")
     if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)):
         return ServerBusy(f"The server cannot be reached ({text}).", "Check the link and the network.")
-    return TransferCut(f"The connection broke at byte {offset} ({text}).", "It will be tried again later.")
+    return TransferCut(f"The connection broke at byte {offset} ({text}).", AGAIN)
 
 
 @contextmanager
@@ -120,9 +156,9 @@ def _check_status(response: httpx.Response) -> None:
     if status in (404, 410):
         raise NotFoundOnServer(f"{says}: there is no such file.", "Check the link.")
     if status == 429:
-        raise TooManyRequests(f"{says}: too many requests.", "Wait, and lower the download rate.")
+        raise TooManyRequests(f"{says}: too many requests.", "Wait an hour before running it again.")
     if status in TRANSIENT_STATUS or status >= 500:
-        raise ServerBusy(f"{says}.", "It will be tried again later.")
+        raise ServerBusy(f"{says}.", AGAIN)
     raise RefusedByServer(f"{says}.", "Check that the link opens without logging in.")
 
 
@@ -145,16 +181,14 @@ class _Fetch:
             headers |= {"Range": f"bytes={offset}-", "If-Range": self.tag_file.read_text()}
         return headers
 
-    def take(self, response: httpx.Response) -> None:
-        """Writes the body to the end, or raises."""
+    def take(self, response: httpx.Response) -> bool:
+        """Writes the body to its end, or raises; whether the file is whole then."""
         if response.headers.get("content-type", "").partition(";")[0].strip().lower() in PAGE_TYPES:
             raise NotAVideo(
                 f"{response.request.url.host} sends an HTML page instead of a video.",
                 "Give the direct link of the file.",
             )
-        start = self._start(response)
-        length = response.headers.get("content-length", "")
-        total = start + int(length) if length.isdigit() else None
+        start, announced, total = self._span(response)
         self._check_size(total or 0)
         with room_needed(self.part.parent), self.part.open("r+b" if start else "wb") as file:
             file.seek(start)
@@ -165,20 +199,28 @@ class _Fetch:
                 file.write(chunk)
             file.truncate()
             end = file.tell()
-        if total is not None and end != total:
-            raise TransferCut(f"{end} of {total} bytes arrived.", "It will be tried again later.")
+        if announced is not None and end != announced:
+            if end > announced:
+                self.tag_file.unlink(missing_ok=True)  # nobody knows what the rest is
+            raise TransferCut(f"{end} of {announced} bytes arrived.", AGAIN)
+        return end == total or total is None
 
-    def _start(self, response: httpx.Response) -> int:
-        """Where the body begins; 0 unless the server continues exactly where the file ends."""
+    def _span(self, response: httpx.Response) -> tuple[int, int | None, int | None]:
+        """Where the body begins, where it should end, and the size of the whole file; None if unknown.
+
+        A body begins at 0 unless the server continues exactly where the file ends.
+        """
         if response.status_code == 200:
-            return 0
-        offset = self.offset()
-        if response.status_code == 206 and response.headers.get("content-range", "").startswith(
-            f"bytes {offset}-"
-        ):
-            return offset
+            length = response.headers.get("content-length", "")
+            total = int(length) if length.isdecimal() else None
+            return 0, total, total
+        span = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", "").strip())
+        if response.status_code == 206 and span:
+            first, last, total = map(int, span.groups())
+            if first == self.offset() and first <= last < total:
+                return first, last + 1, total
         self.tag_file.unlink(missing_ok=True)  # the next try starts over
-        raise TransferCut("The server cannot continue the file.", "It will be tried again later.")
+        raise TransferCut("The server cannot continue the file.", AGAIN)
 
     def _remember_tag(self, response: httpx.Response) -> None:
         tag = response.headers.get("etag", "")
@@ -200,5 +242,5 @@ class _Fetch:
         if time.monotonic() > self._deadline:
             raise DownloadTimeout(
                 f"The file did not arrive within {self._limits.timeout_seconds:g} s.",
-                "It will be tried again later; HARDPOSE_DOWNLOAD_TIMEOUT_SECONDS sets the time.",
+                f"{AGAIN} HARDPOSE_DOWNLOAD_TIMEOUT_SECONDS sets the time.",
             )

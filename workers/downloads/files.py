@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from broker.errors import DiskFull
+from workers.downloads.errors import encodable
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """No space, quota used up, or larger than this process or file system may write."""
@@ -37,7 +38,7 @@ def room_needed(folder: Path) -> Iterator[None]:
         if error.errno not in _NO_ROOM:
             raise
         raise DiskFull(
-            f"There is no room left to write in {folder} ({os.strerror(error.errno)}).",
+            encodable(f"There is no room left to write in {folder} ({os.strerror(error.errno)})."),
             "Free some space, or choose another folder in the settings.",
         ) from error
 

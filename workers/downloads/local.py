@@ -2,7 +2,6 @@
 
 from importlib.metadata import version
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from workers.downloads.contracts import Fetched, FetchLimits
 from workers.downloads.errors import (
@@ -12,10 +11,18 @@ from workers.downloads.errors import (
     FileUnreadable,
     UnsupportedScheme,
     VideoTooLarge,
+    encodable,
 )
 from workers.downloads.fetch import HttpLimits, fetch_url
 from workers.downloads.files import file_sha256
-from workers.downloads.links import VIDEO_SUFFIXES, file_url_path, has_scheme, is_remote
+from workers.downloads.links import (
+    VIDEO_SUFFIXES,
+    file_url_path,
+    has_scheme,
+    is_remote,
+    refuse_password,
+    storable,
+)
 from workers.downloads.links import expand_links as expand_links  # one door for "what did they give us"
 from workers.downloads.netguard import NetGuard
 
@@ -38,6 +45,7 @@ def fetch(link: str, folder: Path, limits: FetchLimits) -> Fetched:
         DownloadTimeout, NotAVideo: see ``fetch_url``.
         DiskFull: no room in ``folder``.
     """
+    refuse_password(link)
     if is_remote(link):
         return _fetch_remote(link, folder, limits)
     if link.lower().startswith("file:"):
@@ -77,7 +85,7 @@ def _take_local(link: str, path: Path, limits: FetchLimits) -> Fetched:
 def _fetch_remote(link: str, folder: Path, limits: FetchLimits) -> Fetched:
     folder.mkdir(parents=True, exist_ok=True)
     guard = NetGuard(limits.allow_networks)
-    name = Path(unquote(urlsplit(link).path)).name
+    name = Path(guard.check_url(link).path).name
     # The server's name for it is text from outside: only its suffix is used, and only a known form of it.
     suffix = Path(name).suffix.lower() if Path(name).suffix[1:].isalnum() else ".video"
     path = folder / f"download{suffix}"
@@ -90,9 +98,9 @@ def _fetch_remote(link: str, folder: Path, limits: FetchLimits) -> Fetched:
 def _fetched(link: str, path: Path, title: str, digest: str, temporary: bool) -> Fetched:
     return Fetched(
         path=path,
-        source=link,
+        source=storable(link),
         video_id=f"sha256:{digest}",
-        title=title,
+        title=encodable(title),
         tool=TOOL,
         tool_version=version("hardpose"),
         sha256=digest,
