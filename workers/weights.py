@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from broker.errors import WeightsError
 from broker.recipe import WeightsRef
-from workers.downloads.errors import NotAVideo, VideoTooLarge
+from workers.downloads.errors import NotAVideo, VideoTooLarge, encodable
 from workers.downloads.fetch import HttpLimits, fetch_url
 from workers.downloads.files import file_sha256, locked, publish, room_needed
 from workers.downloads.links import file_url_path
@@ -129,11 +129,12 @@ class WeightsStore:
 
     def _copy(self, ref: WeightsRef, part: Path) -> None:
         source = file_url_path(ref.source)
+        name = encodable(str(source))
         if not source.is_file():
-            raise WeightsError(f"There is no weights file {source}.", f"Put {ref.file} there.")
+            raise WeightsError(f"There is no weights file {name}.", f"Put {ref.file} there.")
         if source.stat().st_size != ref.size:
             raise WeightsError(
-                f"{source} has {source.stat().st_size} bytes, {ref.size} were expected for {ref.file}.",
+                f"{name} has {source.stat().st_size} bytes, {ref.size} were expected for {ref.file}.",
                 "Give the right file.",
             )
         with source.open("rb") as given, part.open("wb") as copy:

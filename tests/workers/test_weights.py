@@ -254,6 +254,7 @@ def test_a_file_of_this_machine(tmp_path):
     ("source", "says"),
     [
         ("file:///nowhere/net.bin", "no weights file"),  # missing
+        ("file:///nowhere/caf%E9.bin", r"caf\?\.bin"),  # a name that is no UTF-8, in a text that is
         (Path(__file__).as_uri(), "were expected"),  # another file
         ("ftp://a.example/net", "none of"),  # no such scheme
         ("net.bin", "none of"),  # no scheme at all
