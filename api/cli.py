@@ -16,6 +16,7 @@ from api.stopping import Interrupted
 from broker.errors import HardposeError, MissingDependency, NotFound, SettingsError
 from broker.recipe import canonical_hash
 from broker.settings import Settings, load_settings
+from workers.downloads.errors import BadLink
 
 if TYPE_CHECKING:
     from broker.catalog import Catalog
@@ -51,7 +52,7 @@ def _typed_exit() -> Iterator[None]:
     """Turns typed errors into a message and an exit status; anything else stays a traceback."""
     try:
         yield
-    except (SettingsError, NotFound) as error:
+    except (SettingsError, NotFound, BadLink) as error:
         _fail(error, ExitCode.USAGE)
     except HardposeError as error:
         _fail(error, ExitCode.ENVIRONMENT)
