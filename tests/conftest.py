@@ -31,18 +31,6 @@ def _is_a_setting(name: str) -> bool:
     return name.startswith("HARDPOSE_") and name not in kept and not name.startswith("HARDPOSE_TEST_")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def config_in_the_working_folder(
-    request: pytest.FixtureRequest,
-    no_settings_of_the_developer: None,
-) -> Iterator[None]:
-    """The tests of the settings write a ``hardpose.toml`` into a folder of their own and have it found."""
-    with pytest.MonkeyPatch.context() as patch:
-        if request.path.name == "test_settings.py":
-            patch.delenv("HARDPOSE_CONFIG")
-        yield
-
-
 @pytest.fixture(scope="session")
 def weights() -> WeightsStore:
     """The store that the program itself uses; what is missing is fetched from the package index."""

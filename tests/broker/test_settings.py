@@ -14,6 +14,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     for name in Settings.model_fields:
         monkeypatch.delenv(f"HARDPOSE_{name.upper()}", raising=False)
+    monkeypatch.delenv("HARDPOSE_CONFIG", raising=False)  # the file of the folder is what is tested
     return tmp_path
 
 
