@@ -20,7 +20,8 @@ from tasks.runtime import Runtime
 
 log = logging.getLogger(__name__)
 
-POLL_SECONDS = 0.5
+POLL_SECONDS = 1.0
+"""Between two looks at the catalog, each of some 5 ms of CPU time."""
 BROKER_PATIENCE = 60.0
 """Seconds for which a broker may be away, as it is while it is restarted."""
 

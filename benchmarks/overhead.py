@@ -32,11 +32,12 @@ from tasks.download import download
 from tasks.pipeline import run_stages, send_links
 from tasks.runtime import Runtime
 
-PLACEMENTS = (
-    "pose | mask | me | compare",
-    "pose+mask | me | compare",
-    "pose+mask+me+compare",
-)
+PLACEMENTS = {
+    "pose | mask | me | compare": 2,
+    "pose+mask | me | compare": 1,
+    "pose+mask+me+compare": 1,
+}
+"""Placements, and how many pairs of runs each gets: the default one two, with the cores swapped."""
 JOB = "bench"
 MEGABYTE = 1024 * 1024
 
@@ -128,20 +129,16 @@ def _wait_until_ready(system: LocalSystem) -> None:
 
 
 def _processes(system: LocalSystem) -> dict[str, psutil.Process]:
-    """Every process of the system by a readable name: this one watches, its descendants work."""
-    me = psutil.Process()
-    found = {"watcher": me}
-    for process in me.children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            found[_queue_of(process, system)] = process
+    """Every process of the system by a readable name: the workers with their pools, the broker, and this
+    one, which watches. The plain loop beside it is a child of this one too, and is none of them."""
+    found = {"watcher": psutil.Process()}
+    if system.broker is not None and system.broker.pid is not None:
+        found["broker"] = psutil.Process(system.broker.pid)
+    for worker in system.supervisor.workers:
+        main = psutil.Process(worker.process.pid)
+        found[f"{worker.name} (main)"] = main
+        found |= {f"{worker.name} (pool)": pool for pool in main.children()}
     return found
-
-
-def _queue_of(process: psutil.Process, system: LocalSystem) -> str:
-    owners = {w.process.pid: w.name for w in system.supervisor.workers}
-    if process.pid in owners:
-        return f"{owners[process.pid]} (main)"
-    return f"{owners[process.ppid()]} (pool)" if process.ppid() in owners else process.name()
 
 
 def _cpu(processes: dict[str, psutil.Process]) -> dict[str, float]:
@@ -162,18 +159,20 @@ def results_of(job: JobView) -> Any:
 def measure() -> dict[str, Any]:
     """The table: CPU ratio, equality of results and memory for each placement.
 
-    The plain loop and the distributed run work at the same time, each on a core of its own, and then again
-    with the cores swapped: what the machine does to one of them in these minutes it does to the other. Run
+    The plain loop and the distributed run work at the same time, each on a core of its own: what the machine does to one of them in these minutes it does to the other. Run
     one after the other, the plain loop alone differs from itself by up to a tenth here.
     """
     with tempfile.TemporaryDirectory(prefix="hardpose-bench-") as folder:
         clip = two_minutes(Path(folder))
-        rows = {p: _row(Path(folder) / str(n), clip, p) for n, p in enumerate(PLACEMENTS)}
+        rows = {
+            placement: _row(Path(folder) / str(number), clip, placement, turns)
+            for number, (placement, turns) in enumerate(PLACEMENTS.items())
+        }
     return {"clip_seconds": SECONDS, "placements": rows}
 
 
-def _row(folder: Path, clip: Path, placement: str) -> dict[str, Any]:
-    pairs = [_pair(folder / str(turn), clip, placement, turn) for turn in range(2)]
+def _row(folder: Path, clip: Path, placement: str, turns: int) -> dict[str, Any]:
+    pairs = [_pair(folder / str(turn), clip, placement, turn) for turn in range(turns)]
     distributed = [pair[0] for pair in pairs]
     plain = [pair[1] for pair in pairs]
     peaks = [run.peak_rss_mb for run in distributed]

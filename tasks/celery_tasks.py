@@ -19,7 +19,7 @@ from broker.errors import Action, BrokerUnavailable, HardposeError
 from broker.messages import Failure, Segment, SegmentResult
 from broker.recipe import Stage
 from broker.settings import load_settings
-from tasks.attempts import attempt_of_segment, counted
+from tasks.attempts import attempt_of_link, attempt_of_segment, counted
 from tasks.pipeline import run_stages, send_segments
 from tasks.placement import Group, all_groups, queue_name
 from tasks.runtime import Runtime
@@ -48,7 +48,11 @@ def download_link(self: Task, job_id: str, position: int, link: str) -> None:
 
     here = runtime()
     try:
-        send_segments(self.app, here, download(here, job_id, position, link))
+        name, most = attempt_of_link(job_id, position), here.settings.max_attempts
+        with counted(here.control, name, most, f"Link {position + 1}") as starts:
+            # More than one: the process ended while this link, among others, was in it.
+            segments = download(here, job_id, position, link, suspect=starts > 1)
+        send_segments(self.app, here, segments)
     except HardposeError as error:
         if error.action == Action.TRANSIENT and self.request.retries < RETRIES:
             raise again(self, error) from error
@@ -206,21 +210,25 @@ def _own_stages() -> tuple[Stage, ...]:
 def preload(**_: Any) -> None:
     """Loads the models in the process that will use them, before the first segment arrives."""
     runtime.cache_clear()  # whatever the parent made before the fork is not to be shared
+    _preload(f"{socket.gethostname()}:{os.getppid()}")
+
+
+@worker_ready.connect
+def preload_threads(sender: Any, **_: Any) -> None:
+    """A worker without pool processes does its work in this one."""
+    if type(sender.pool).__module__ != "celery.concurrency.prefork":
+        _preload(process_name())
+
+
+def _preload(name: str) -> None:
     stages = _own_stages()
     try:
         runtime().preload(stages)
     except Exception:
-        # The same error meets the first segment and is recorded there; raised here it would end the
+        # The same error meets the first task and is recorded there; raised here it would end the
         # process, and its successor, for ever.
-        log.exception("cannot load the models for %s", ", ".join(stages))
-    runtime().control.announce(f"{socket.gethostname()}:{os.getppid()}")
-
-
-@worker_ready.connect
-def announce_threads(sender: Any, **_: Any) -> None:
-    """A worker without pool processes is ready when its consumer is."""
-    if type(sender.pool).__module__ != "celery.concurrency.prefork":
-        runtime().control.announce(process_name())
+        log.exception("cannot load what %s need", ", ".join(stages))
+    runtime().control.announce(name)
 
 
 @worker_shutdown.connect

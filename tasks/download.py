@@ -8,7 +8,7 @@ from pathlib import Path
 from broker.messages import Segment, Video
 from broker.recipe import Recipe
 from broker.settings import Settings
-from tasks.attempts import Poison, attempt_of_link, counted
+from tasks.attempts import Poison
 from tasks.pipeline import segments_of
 from tasks.runtime import Runtime
 from workers.downloads.contracts import Fetched, FetchLimits
@@ -16,8 +16,15 @@ from workers.downloads.local import fetch
 from workers.video import probe
 
 
-def download(runtime: Runtime, job_id: str, position: int, link: str) -> list[Segment]:
+def download(runtime: Runtime, job_id: str, position: int, link: str, suspect: bool = False) -> list[Segment]:
     """Fetches ``link`` and writes down its video and segments; returns the segments that are still to do.
+
+    Args:
+        runtime: of this process.
+        job_id: of the job that asks.
+        position: of the link in the job.
+        link: a path, a ``file:`` URL or the http(s) address of a media file.
+        suspect: a process has ended over this link; the file is first opened in one of its own.
 
     Raises:
         HardposeError: typed by cause; the task writes it to the catalog.
@@ -26,18 +33,14 @@ def download(runtime: Runtime, job_id: str, position: int, link: str) -> list[Se
     recipe: Recipe = runtime.catalog.job_light(job_id).recipe
     settings = runtime.settings
     settings.temp_dir.mkdir(parents=True, exist_ok=True)
-    name = attempt_of_link(job_id, position)
-    with (
-        counted(runtime.control, name, settings.max_attempts, f"Link {position + 1}") as starts,
-        tempfile.TemporaryDirectory(prefix="hardpose-download-", dir=settings.temp_dir) as folder,
-    ):
+    with tempfile.TemporaryDirectory(prefix="hardpose-download-", dir=settings.temp_dir) as folder:
         limits = FetchLimits(
             max_bytes=settings.max_video_bytes,
             timeout_seconds=settings.download_timeout_seconds,
             allow_networks=settings.allow_networks,
         )
         fetched = fetch(link, Path(folder), limits)
-        if starts > 1:  # the process ended while this link, among others, was in it
+        if suspect:
             probe_apart(fetched.path, settings)
         video = describe(runtime, fetched)
         if not runtime.artifacts.exists(video.artifact):

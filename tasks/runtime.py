@@ -1,5 +1,6 @@
 """What a process needs to do its stages: settings, stores, and models, each made when first asked for."""
 
+import importlib
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -98,10 +99,16 @@ class Runtime:
         return Compare()
 
     def preload(self, stages: tuple[Stage, ...]) -> None:
-        """Loads what the configured recipe needs for ``stages``."""
-        recipe = self.recipe()
-        for stage in CHAIN:
-            if stage in stages:
+        """Loads what the configured recipe needs for ``stages``, libraries and models."""
+        if Stage.DOWNLOAD in stages:
+            importlib.import_module("tasks.download")
+        if Stage.DOWNLOAD in stages or Stage.COMPARE in stages:
+            self.catalog  # noqa: B018 - made here and now
+        chained = [stage for stage in CHAIN if stage in stages]
+        if chained:
+            importlib.import_module("tasks.frames")
+            recipe = self.recipe()
+            for stage in chained:
                 self.runner(stage, recipe)
 
 

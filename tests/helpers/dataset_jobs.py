@@ -1,6 +1,8 @@
 """Synthetic jobs with real pictures, for the tests of publishing."""
 
+import csv
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -122,3 +124,37 @@ def link_view(position: int, clip: Video, *segments: SegmentView, state: State =
 
 def job_view(*links: LinkView) -> JobView:
     return JobView(id="job-1", recipe=RECIPE, created_at="2025-03-01T12:00:00+00:00", links=links)
+
+
+def two_videos(store: Artifacts) -> JobView:
+    """Two videos: four hard frames, one easy, one doubtful, and five drops."""
+    a, b = video("aaa"), video("bbb", licence="CC BY-SA 3.0")
+    first = segment_view(
+        [
+            keeper(store, a, 500, Verdict.HARD, 1),
+            keeper(store, a, 1500, Verdict.EASY, 2),
+            keeper(store, a, 2500, Verdict.HARD, 3),
+        ],
+        [Drop(time_ms=t, verdict=Verdict.NO_FEET, value=0.1) for t in (125, 250, 375)],
+    )
+    second = segment_view(
+        [
+            keeper(store, b, 1000, Verdict.HARD, 4),
+            keeper(store, b, 2000, Verdict.TEACHER_DOUBT, 5, device_key=None, value=0.9),
+            keeper(store, b, 3000, Verdict.HARD, 6),
+        ],
+        [
+            Drop(time_ms=125, verdict=Verdict.NO_PERSON, value=0),
+            Drop(time_ms=250, verdict=Verdict.FAILED, value=-1),
+        ],
+    )
+    return job_view(link_view(0, a, first), link_view(1, b, second))
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}

@@ -1,4 +1,3 @@
-import csv
 import json
 import time
 from pathlib import Path
@@ -10,6 +9,7 @@ from dataset_jobs import (
     HEIGHT,
     RECIPE,
     WIDTH,
+    contents,
     job_view,
     jpeg,
     keeper,
@@ -17,7 +17,9 @@ from dataset_jobs import (
     link_view,
     mask,
     png,
+    read_csv,
     segment_view,
+    two_videos,
     video,
 )
 from hypothesis import given, settings
@@ -25,12 +27,9 @@ from hypothesis import strategies as st
 from pycocotools.coco import COCO
 
 from broker.artifacts import Artifacts
-from broker.errors import ArtifactMissing, FunnelMismatch
-from broker.messages import Drop, Failure, Funnel, Keeper, Verdict
+from broker.messages import Drop, Failure, Keeper, Verdict
 from broker.views import JobView, LinkView, State
 from tasks.dataset.coco import BODY_25_INDEX, KEYPOINT_NAMES, coco_keypoints
-from tasks.dataset.folder import ForeignFolder, OutputUnusable
-from tasks.dataset.pictures import PictureUnusable
 from tasks.dataset.selection import select
 from tasks.publish import publish
 
@@ -38,40 +37,6 @@ from tasks.publish import publish
 @pytest.fixture
 def store(tmp_path: Path) -> Artifacts:
     return Artifacts((tmp_path / "artifacts").as_uri())
-
-
-def two_videos(store: Artifacts) -> JobView:
-    """Two videos: four hard frames, one easy, one doubtful, and five drops."""
-    a, b = video("aaa"), video("bbb", licence="CC BY-SA 3.0")
-    first = segment_view(
-        [
-            keeper(store, a, 500, Verdict.HARD, 1),
-            keeper(store, a, 1500, Verdict.EASY, 2),
-            keeper(store, a, 2500, Verdict.HARD, 3),
-        ],
-        [Drop(time_ms=t, verdict=Verdict.NO_FEET, value=0.1) for t in (125, 250, 375)],
-    )
-    second = segment_view(
-        [
-            keeper(store, b, 1000, Verdict.HARD, 4),
-            keeper(store, b, 2000, Verdict.TEACHER_DOUBT, 5, device_key=None, value=0.9),
-            keeper(store, b, 3000, Verdict.HARD, 6),
-        ],
-        [
-            Drop(time_ms=125, verdict=Verdict.NO_PERSON, value=0),
-            Drop(time_ms=250, verdict=Verdict.FAILED, value=-1),
-        ],
-    )
-    return job_view(link_view(0, a, first), link_view(1, b, second))
-
-
-def read_csv(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
 def test_the_pictures_are_the_stored_bytes(store: Artifacts, tmp_path: Path) -> None:
@@ -309,109 +274,3 @@ def test_no_reason_of_a_failure_names_folders_or_secrets(store: Artifacts, tmp_p
     published = b"".join(contents(folder).values())
     assert b"/home/ann" not in published
     assert b"deadbeef" not in published
-
-
-@pytest.mark.parametrize(
-    "segment",
-    [
-        segment_view(funnel=Funnel(examined=2, verdicts={Verdict.EASY: 1})),  # a frame without a verdict
-        segment_view(funnel=Funnel(examined=1, verdicts={Verdict.EASY: 1})),  # a verdict without its record
-    ],
-)
-def test_counts_that_do_not_add_up_are_refused(segment: object, store: Artifacts, tmp_path: Path) -> None:
-    with pytest.raises(FunnelMismatch):
-        publish(job_view(link_view(0, video("a"), segment)), store, tmp_path)  # type: ignore[arg-type]
-    assert not (tmp_path / "dataset").exists()
-
-
-def one_frame(store: Artifacts, **changes: object) -> JobView:
-    clip = video("aaa")
-    return job_view(link_view(0, clip, segment_view([keeper(store, clip, 500, Verdict.HARD, 1, **changes)])))
-
-
-def key_of(job: JobView, name: str) -> str:
-    return str(getattr(job.links[0].segments[0].keepers[0], name))
-
-
-@pytest.mark.parametrize("name", ["frame_key", "mask_key", "device_key"])
-def test_a_missing_picture_names_its_frame_and_leaves_the_old_data_set(
-    name: str, store: Artifacts, tmp_path: Path
-) -> None:
-    job = one_frame(store)
-    before = contents(publish(job, store, tmp_path).folder)
-    store.delete(key_of(job, name))
-    with pytest.raises(ArtifactMissing, match="500 ms of youtube:aaa") as caught:
-        publish(job, store, tmp_path)
-    assert caught.value.remedy == "Remove the job's home folder (OUT/state) and run it again."
-    assert contents(tmp_path / "dataset") == before
-    assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
-
-
-@pytest.mark.parametrize(
-    ("data", "fault"),
-    [
-        (b"", "cannot be decoded"),  # an empty file
-        (b"no png", "cannot be decoded"),  # not a picture
-        (png(np.ones((HEIGHT, WIDTH - 1))), "the frame 96x128"),  # one column short
-        (
-            cv2.imencode(".png", np.full((HEIGHT, WIDTH), 7, np.uint8))[1].tobytes(),
-            "other than 0 and 255",
-        ),  # grey
-        (cv2.imencode(".png", np.zeros((HEIGHT, WIDTH, 3), np.uint8))[1].tobytes(), "96x128x3"),  # coloured
-    ],
-)
-def test_a_mask_that_does_not_fit_is_refused(
-    data: bytes, fault: str, store: Artifacts, tmp_path: Path
-) -> None:
-    job = one_frame(store)
-    store.put(key_of(job, "mask_key"), data)
-    with pytest.raises(PictureUnusable, match=fault):
-        publish(job, store, tmp_path)
-
-
-def test_a_hard_frame_without_a_device_mask_is_refused(store: Artifacts, tmp_path: Path) -> None:
-    with pytest.raises(ArtifactMissing, match="no device's mask"):
-        publish(one_frame(store, device_key=None), store, tmp_path)
-
-
-def test_a_new_data_set_replaces_the_old_one_whole(store: Artifacts, tmp_path: Path) -> None:
-    publish(two_videos(store), store, tmp_path)
-    publish(one_frame(store), store, tmp_path)
-    assert [p.name for p in (tmp_path / "dataset" / "images").iterdir()] == ["youtube-aaa_500.jpg"]
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["artifacts", "dataset"]
-
-
-def test_a_strangers_folder_is_left_alone(store: Artifacts, tmp_path: Path) -> None:
-    (tmp_path / "dataset").mkdir()
-    (tmp_path / "dataset" / "thesis.txt").write_text("mine")
-    with pytest.raises(ForeignFolder, match="dataset"):
-        publish(one_frame(store), store, tmp_path)
-    assert (tmp_path / "dataset" / "thesis.txt").read_text() == "mine"
-
-
-@pytest.mark.parametrize("kind", ["file", "link"])
-def test_a_file_or_a_link_in_its_place_is_refused(kind: str, store: Artifacts, tmp_path: Path) -> None:
-    place = tmp_path / "dataset"
-    (tmp_path / "elsewhere").mkdir()
-    place.write_text("x") if kind == "file" else place.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(ForeignFolder):
-        publish(one_frame(store), store, tmp_path)
-
-
-def test_an_empty_folder_is_taken(store: Artifacts, tmp_path: Path) -> None:
-    (tmp_path / "dataset").mkdir()
-    assert publish(one_frame(store), store, tmp_path).images == 1
-
-
-def test_an_output_that_is_a_file_is_explained(store: Artifacts, tmp_path: Path) -> None:
-    (tmp_path / "out").write_text("x")
-    with pytest.raises(OutputUnusable, match="out"):
-        publish(one_frame(store), store, tmp_path / "out")
-
-
-def test_a_hostile_title_stays_text_in_every_table(store: Artifacts, tmp_path: Path) -> None:
-    clip = video("aaa", title="=cmd|' /C calc'!A0", uploader='@me,\n"x"')
-    job = job_view(link_view(0, clip, segment_view([keeper(store, clip, 500, Verdict.HARD, 1)])))
-    row = read_csv(publish(job, store, tmp_path).folder / "frames.csv")[0]
-    assert row["title"] == "'=cmd|' /C calc'!A0"
-    assert row["uploader"] == '\'@me,\n"x"'
