@@ -159,8 +159,9 @@ def results_of(job: JobView) -> Any:
 def measure() -> dict[str, Any]:
     """The table: CPU ratio, equality of results and memory for each placement.
 
-    The plain loop and the distributed run work at the same time, each on a core of its own: what the machine does to one of them in these minutes it does to the other. Run
-    one after the other, the plain loop alone differs from itself by up to a tenth here.
+    The plain loop and the distributed run work at the same time, each on a core of its own: what the machine
+    does to one of them in these minutes it does to the other. Run one after the other, the plain loop alone
+    differs from itself by up to a tenth here.
     """
     with tempfile.TemporaryDirectory(prefix="hardpose-bench-") as folder:
         clip = two_minutes(Path(folder))
