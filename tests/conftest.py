@@ -4,11 +4,18 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from broker.settings import Settings, load_settings
 from workers.downloads.samples import demo_clips
 from workers.weights import WeightsStore
+
+# A busy machine is no reason for a law not to hold: no deadline for a single example.
+hypothesis.settings.register_profile(
+    "hardpose", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("hardpose")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
