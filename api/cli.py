@@ -148,7 +148,7 @@ def demo(
     from workers.downloads.samples import demo_clips
 
     settings = _settings_for_run(out, placement=placement)
-    typer.echo("fetching the sample clips (51 MB, once; BSD-3, package pose2sim)", err=True)
+    typer.echo("the sample clips: fetched once (51 MB; BSD-3, package pose2sim)", err=True)
     clips = demo_clips(Runtime(settings).weights)
     _run_and_report(settings, [str(clip) for clip in clips], out, as_json, local_workers=True)
 
