@@ -7,7 +7,6 @@ import socket
 from collections.abc import Sequence
 
 import billiard.pool
-from celery import Celery
 
 from broker.app import TASKS_MODULE, create_app
 from broker.errors import SettingsError
@@ -52,11 +51,6 @@ def pool_arguments(queues: Sequence[str]) -> list[str]:
     return ["--pool=prefork", "--concurrency=1"]
 
 
-def worker_app(settings: Settings, queues: Sequence[str]) -> Celery:
-    """The app of a worker that serves ``queues``."""
-    return create_app(settings, tuple(queues))
-
-
 def serve(settings: Settings, queues: Sequence[str], name: str | None = None) -> None:
     """Serves ``queues`` until the process is told to stop (SIGTERM: finish the task; twice: at once)."""
     billiard.pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = STOP_RETRIES
@@ -76,4 +70,4 @@ def serve(settings: Settings, queues: Sequence[str], name: str | None = None) ->
     # Imported before Celery does it: Celery looks into the current folder first, and a `tasks.py` there
     # is not ours.
     importlib.import_module(TASKS_MODULE)
-    worker_app(settings, names).worker_main(arguments)
+    create_app(settings, names).worker_main(arguments)
