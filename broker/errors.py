@@ -30,6 +30,9 @@ class HardposeError(Exception):
     code: ClassVar[str] = "error"
     """Stable name, kept in the catalog and usable in filters."""
     action: ClassVar[Action] = Action.PERMANENT
+    tool: str = ""
+    """The foreign tool that failed, and its version, where there is one."""
+    tool_version: str = ""
 
     def __init__(self, cause: str, remedy: str) -> None:
         super().__init__(cause, remedy)

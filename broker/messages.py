@@ -55,8 +55,19 @@ class Video(Frozen):
     size_bytes: int = Field(gt=0)
     artifact: str
     """Key of the source video in the artifact store."""
+    sha256: str = ""
+    """Of the file's bytes, hex."""
     tool: str = ""
+    """The downloader."""
     tool_version: str = ""
+    # --- as the site states it; empty where it does not ---
+    uploader_id: str = ""
+    """The uploader's handle or name in addresses."""
+    channel_id: str = ""
+    upload_date: str = ""
+    """ISO 8601, ``YYYY-MM-DD``."""
+    format_id: str = ""
+    """The site's name of the format that was fetched."""
 
     @property
     def slug(self) -> str:
@@ -234,7 +245,13 @@ class Failure(Frozen):
         """The record of ``error``; one that is not ours is kept by type and text as ``unexpected``."""
         if isinstance(error, HardposeError):
             return cls(
-                code=error.code, cause=error.cause, remedy=error.remedy, action=error.action, stage=stage
+                code=error.code,
+                cause=error.cause,
+                remedy=error.remedy,
+                action=error.action,
+                stage=stage,
+                tool=error.tool,
+                tool_version=error.tool_version,
             )
         text = f"{type(error).__name__}: {error}"
         return cls(code="unexpected", cause=text[:500], remedy="See the worker's log.", stage=stage)

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -19,11 +19,45 @@ from pydantic_settings import (
 )
 
 from broker.errors import BrokerUnavailable, SettingsError
+from broker.intake import Intake
 from broker.recipe import Comparison, DuplicateRule, FullBodyRule, Sampling, TeacherGates
+
+Tool = Literal["ytdlp", "pytubefix", "pytube"]
+"""A downloader of sites, by the name of its package (yt-dlp's import name has no hyphen)."""
 
 
 def _cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hardpose" / "weights"
+
+
+class Downloads(BaseModel):
+    """How videos are fetched from sites. What changes with the sites, every month, is here and not in code."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tools: tuple[Tool, ...] = Field(("ytdlp", "pytubefix"), min_length=1)
+    """Tried in this order; the next one only when one no longer understands the site."""
+    egress: str = Field("default", pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
+    """Name of the address (or account) under which sites see this worker. Workers behind one address share
+    its name, and with it one rate and one breaker."""
+    videos_per_hour: float = Field(300.0, gt=0)
+    """Of one egress, over all workers. About 300 is what YouTube allows a guest, 2,000 an account."""
+    burst: int = Field(5, ge=1)
+    """Videos that may be asked for at once after a pause."""
+    breaker_pause_seconds: float = Field(3600.0, gt=0)
+    """For which nothing is asked after a bot check or "too many requests"; doubles while it goes on."""
+    breaker_max_pause_seconds: float = Field(6 * 3600.0, gt=0)
+    player_clients: tuple[str, ...] = ()
+    """yt-dlp's YouTube player clients; none: its own choice, which changes with its releases."""
+    extractor_args: dict[str, dict[str, list[str]]] = {}
+    """Passed to yt-dlp's extractors, for example a PO token provider's."""
+    pytube_client: str = ""
+    """The client that pytubefix or pytube pretends to be; empty: its own choice."""
+    format: str = ""
+    """yt-dlp's format expression in place of ours (a picture without sound, H.264 before VP9 before AV1);
+    ``{height}`` stands for the largest height."""
+    max_list_entries: int = Field(5000, ge=1)
+    """Most videos taken of one playlist or channel where a job sets no limit of its own."""
 
 
 class Settings(BaseSettings):
@@ -74,6 +108,16 @@ class Settings(BaseSettings):
     download_timeout_seconds: float = Field(1800.0, gt=0)
     allow_networks: tuple[str, ...] = ()
     """Private networks (CIDR) that a link may reach, for example ``["10.1.2.0/24"]``; none by default."""
+    intake: Intake = Intake()
+    """What a job takes in unless its own options say otherwise."""
+
+    # --- sites ---
+    downloads: Downloads = Downloads()
+    download_proxy: SecretStr | None = None
+    """``http://`` or ``socks5://`` proxy, with user and password if it wants them, for everything that is
+    asked of sites. It goes with an egress name of its own."""
+    download_cookies: Path | None = None
+    """A cookies.txt for yt-dlp. It puts the account it belongs to at risk."""
 
     # --- the queue ---
     visibility_timeout: int = Field(60, ge=2)

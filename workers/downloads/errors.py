@@ -161,3 +161,110 @@ class DownloadTimeout(DownloadError):
 
     code = "download_timeout"
     action = Action.TRANSIENT
+
+
+# --- the site: permanent -----------------------------------------------------------------------------
+
+
+class VideoPrivate(DownloadError):
+    """Its owner has made the video private."""
+
+    code = "video_private"
+
+
+class VideoRemoved(DownloadError):
+    """The video was taken down, its account was closed, or it never was."""
+
+    code = "video_removed"
+
+
+class MembersOnly(DownloadError):
+    """Only paying members or subscribers may see it."""
+
+    code = "members_only"
+
+
+class AgeRestricted(DownloadError):
+    """Only an account of age may see it."""
+
+    code = "age_restricted"
+
+
+class RegionBlocked(DownloadError):
+    """It may not be seen from this country."""
+
+    code = "region_blocked"
+
+
+class LiveStream(DownloadError):
+    """A live stream or a premiere that has not become a video yet."""
+
+    code = "live_stream"
+
+
+class DrmProtected(DownloadError):
+    """Its formats are encrypted for the site's own players."""
+
+    code = "drm_protected"
+
+
+class NoSuitableFormat(DownloadError):
+    """The site has no format within the limits."""
+
+    code = "no_suitable_format"
+
+
+class UnsupportedSite(DownloadError):
+    """None of the downloaders knows the site, or finds a video on the page."""
+
+    code = "unsupported_site"
+
+
+class EmptyList(DownloadError):
+    """A playlist or a channel without a video."""
+
+    code = "empty_list"
+
+
+# --- the job's own gates: permanent ------------------------------------------------------------------
+
+
+class LicenceRefused(DownloadError):
+    """The job takes only freely licensed videos, and this one is not known to be one."""
+
+    code = "licence_refused"
+
+
+class ChannelDenied(DownloadError):
+    """The channel is on the job's deny-list."""
+
+    code = "channel_denied"
+
+
+class PublishedTooEarly(DownloadError):
+    """The video is older than the job asks for, or its day is not known."""
+
+    code = "published_too_early"
+
+
+# --- the session and the tool ------------------------------------------------------------------------
+
+
+class BotCheck(DownloadError):
+    """The site wants a person to sign in: it has flagged this address or account."""
+
+    code = "bot_check"
+    action = Action.SESSION_POISONED
+
+
+class ExtractionFailed(DownloadError):
+    """The tool no longer understands the site."""
+
+    code = "extraction_failed"
+    action = Action.OUTDATED_TOOL
+
+
+class ToolMissing(DownloadError):
+    """A link of a site, and not one of the configured downloaders is installed here."""
+
+    code = "tool_missing"
