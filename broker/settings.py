@@ -31,7 +31,7 @@ def _cache_folder() -> Path:
 
 
 class Downloads(BaseModel):
-    """How videos are fetched from sites. What changes with the sites, every month, is here and not in code."""
+    """How videos are fetched from sites. What changes with the sites every month is here, not in code."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
