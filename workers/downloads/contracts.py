@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from workers.downloads.errors import DownloadError
+
 
 @dataclass(frozen=True)
 class FetchLimits:
@@ -60,7 +62,13 @@ class Metadata:
 
 
 class Watcher(Protocol):
-    """Follows one fetch. Either method may raise: the fetch ends there and the error rises unchanged."""
+    """Follows one fetch. Any method may raise: the fetch ends there and the error rises unchanged."""
+
+    def asking(self, tool: str) -> None:
+        """The downloader ``tool`` is about to ask a server; nothing has been asked of it yet."""
+
+    def outdated(self, error: DownloadError) -> None:
+        """A tool no longer understands the site (``error.tool``); the next one follows, if there is one."""
 
     def found(self, metadata: Metadata) -> None:
         """The site has said what the video is; nothing of it has been asked for yet. Sites only."""
@@ -71,6 +79,12 @@ class Watcher(Protocol):
 
 class Unwatched:
     """A watcher that lets everything pass."""
+
+    def asking(self, tool: str) -> None:
+        """Nothing."""
+
+    def outdated(self, error: DownloadError) -> None:
+        """Nothing."""
 
     def found(self, metadata: Metadata) -> None:
         """Nothing."""
