@@ -47,6 +47,8 @@ class Downloads(BaseModel):
     breaker_pause_seconds: float = Field(3600.0, gt=0)
     """For which nothing is asked after a bot check or "too many requests"; doubles while it goes on."""
     breaker_max_pause_seconds: float = Field(6 * 3600.0, gt=0)
+    max_bot_checks: int = Field(3, ge=1)
+    """Times that one link may itself set off the breaker before it fails; waiting for it costs nothing."""
     player_clients: tuple[str, ...] = ()
     """yt-dlp's YouTube player clients; none: its own choice, which changes with its releases."""
     extractor_args: dict[str, dict[str, list[str]]] = {}
