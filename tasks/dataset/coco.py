@@ -10,6 +10,7 @@ from broker.messages import Keypoints
 from broker.recipe import Recipe
 from broker.views import JobView
 from tasks.dataset.selection import Shot
+from tasks.dataset.tables import provenance
 from tasks.dataset.text import public_source
 from workers.contracts import Mask
 
@@ -60,6 +61,7 @@ def image_entry(number: int, shot: Shot, height: int, width: int, licence: int) 
         "iou": shot.keeper.iou,
         "mask_file": f"masks/{shot.name}.png",
         "device_mask_file": f"device/{shot.name}.png",
+        **provenance(shot.video),
     }
 
 

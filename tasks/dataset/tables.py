@@ -2,12 +2,23 @@
 
 from collections.abc import Iterator, Sequence
 
-from broker.messages import Keeper, Verdict
+from broker.messages import Keeper, Verdict, Video
 from broker.recipe import ModelSpec, Recipe
 from broker.views import JobView
 from tasks.dataset.selection import Shot, distinct_videos
 from tasks.dataset.text import Cell, csv_bytes, public_source
 from tasks.verdicts import VERDICTS
+
+PROVENANCE = {
+    "uploader_id": "uploader_id",
+    "channel_id": "channel_id",
+    "upload_date": "upload_date",
+    "format_id": "format_id",
+    "video_sha256": "sha256",
+    "tool": "tool",
+    "tool_version": "tool_version",
+}
+"""How a video was fetched and what its site states of it: name in the data set -> field of ``Video``."""
 
 FRAME_COLUMNS = (
     "image", "video", "source", "title", "uploader", "time_ms", "source_licence",
@@ -15,10 +26,16 @@ FRAME_COLUMNS = (
     "mask_model", "mask_version", "mask_sha256", "mask_licence",
     "device_model", "device_version", "device_sha256", "device_licence",
     "recipe", "iou", "verdict",
+    *PROVENANCE,
 )  # fmt: skip
 """The fixed columns of ``frames.csv``; every measured number follows in a column of its own."""
 
 VERDICT_COLUMNS = ("video", "source", "time_ms", "verdict", "measure", "value")
+
+
+def provenance(video: Video) -> dict[str, str]:
+    """The columns of ``PROVENANCE`` for ``video``; empty where the site states nothing."""
+    return {name: str(getattr(video, field)) for name, field in PROVENANCE.items()}
 
 
 def frames_csv(written: Sequence[Shot], recipe: Recipe) -> bytes:
@@ -52,6 +69,7 @@ def _frame_row(shot: Shot, models: list[Cell], recipe: str, names: Sequence[str]
         recipe,
         keeper.iou,
         str(keeper.verdict),
+        *provenance(video).values(),
         *(keeper.measures.get(name) for name in names),
     ]
 

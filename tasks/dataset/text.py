@@ -7,7 +7,9 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
-from urllib.parse import unquote, unquote_plus, urlsplit, urlunsplit
+from urllib.parse import SplitResult, unquote, unquote_plus, urlsplit, urlunsplit
+
+from workers.downloads.sites import is_youtube
 
 Cell = str | int | float | None
 
@@ -33,7 +35,8 @@ def public_source(source: str) -> str:
     """A link without user name, password and secret parameters, or the bare name of a file.
 
     The folders of a local path say more about the machine of whoever made the data set than about the
-    data set. A link that cannot be parsed loses everything after its path.
+    data set. A link that cannot be parsed loses everything after its path. Of YouTube's links only what
+    names the video, or else the playlist, is kept.
     """
     if "://" not in source:
         return PureWindowsPath(PurePosixPath(source).name).name or source
@@ -44,6 +47,8 @@ def public_source(source: str) -> str:
         return f"{scheme}://{rest.rpartition('@')[2]}"
     if parts.scheme == "file":
         return PurePosixPath(unquote(parts.path)).name or source
+    if is_youtube(source):
+        parts = parts._replace(query=_of_youtube(parts), fragment="")
     return urlunsplit(
         parts._replace(
             netloc=parts.netloc.rpartition("@")[2],
@@ -51,6 +56,12 @@ def public_source(source: str) -> str:
             fragment=_without_secrets(parts.fragment),
         )
     )
+
+
+def _of_youtube(parts: SplitResult) -> str:
+    """``v=`` of the query, or ``list=`` where no video is named; the rest says who shared it."""
+    pairs = {pair.partition("=")[0]: pair for pair in reversed(parts.query.split("&"))}
+    return next((pairs[name] for name in ("v", "list") if name in pairs), "")
 
 
 def public_text(text: str, *sources: str) -> str:

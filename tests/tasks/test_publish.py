@@ -121,6 +121,29 @@ def test_frames_csv_holds_the_provenance_of_each_frame(store: Artifacts, tmp_pat
     assert (float(row["iou"]), float(row["sharpness"])) == (0.11, 13.5)
 
 
+def test_what_a_site_states_stands_behind_the_older_columns(store: Artifacts, tmp_path: Path) -> None:
+    stated = {
+        "uploader_id": "@ann",
+        "channel_id": "UC1",
+        "upload_date": "2026-05-04",
+        "format_id": "136",
+        "sha256": "d" * 64,
+        "tool": "yt-dlp",
+        "tool_version": "2026.10.26",
+    }
+    clip = video("aaa", **stated)
+    job = job_view(link_view(0, clip, segment_view([keeper(store, clip, 500, Verdict.HARD, 1)])))
+    folder = publish(job, store, tmp_path).folder
+    row = read_csv(folder / "frames.csv")[0]
+    expected = {"video_sha256" if name == "sha256" else name: text for name, text in stated.items()}
+    in_a_cell = expected | {"uploader_id": "'@ann"}  # which is no formula
+    assert {name: row[name] for name in expected} == in_a_cell
+    columns = list(row)
+    assert columns[columns.index("verdict") + 1 :][: len(expected)] == list(expected)
+    (image,) = json.loads((folder / "annotations.json").read_text())["images"]
+    assert {name: image[name] for name in expected} == expected
+
+
 def test_verdicts_csv_holds_every_examined_frame(store: Artifacts, tmp_path: Path) -> None:
     job = two_videos(store)
     rows = read_csv(publish(job, store, tmp_path).folder / "verdicts.csv")
