@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from workers.downloads.errors import BadLink, encodable
+from workers.downloads.sites import YOUTUBE_HOSTS, canonical
 
 VIDEO_SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"}
@@ -80,9 +81,24 @@ def storable(link: str) -> str:
         return encodable(link)
 
 
+def with_scheme(link: str) -> str:
+    """``link``, with ``https://`` where it is an address of YouTube as people paste it, without a scheme."""
+    host = re.split("[/?#]", link, maxsplit=1)[0].lower()
+    return f"https://{link}" if host in YOUTUBE_HOSTS else link
+
+
+def exists(path: Path) -> bool:
+    """Whether there is something at ``path``; a name that no file can have has nothing."""
+    try:
+        return path.exists()
+    except OSError:  # too long, or a folder on the way that may not be entered: the fetch says which
+        return False
+
+
 def expand_links(links: Sequence[str]) -> list[str]:
     """Folders become their video files (recursively, by suffix, sorted), files absolute paths; each once.
 
+    Of each video of YouTube there is one spelling, so that it is taken once; the scheme may be missing. Other
     URLs stay as they are. So do a path that does not exist and a folder without a video: their failure is
     recorded for that link alone. A path whose bytes are no UTF-8 becomes a percent-encoded ``file:`` URL:
     every link can be stored as text.
@@ -94,8 +110,8 @@ def expand_links(links: Sequence[str]) -> list[str]:
     for link in links:
         refuse_password(link)
         path = Path(link)
-        if has_scheme(link) or not path.exists():
-            expanded.append(link)
+        if has_scheme(link) or not exists(path):
+            expanded.append(canonical(with_scheme(link)))
         elif path.is_dir():
             expanded += [str(file) for file in _videos(path.absolute())] or [str(path.absolute())]
         else:
