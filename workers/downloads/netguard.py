@@ -118,6 +118,11 @@ class NetGuard:
             self._check(url, address)
         return found
 
+    def allows(self, address: str) -> bool:
+        """Whether the address is in one of the networks that the operator allows by name."""
+        faces = _faces(ipaddress.ip_address(address.partition("%")[0]))
+        return any(_inside(face, self._allowed) for face in faces)
+
     def _check(self, url: httpx.URL, address: Address) -> None:
         faces = _faces(address)
         if any(_inside(face, self._allowed) for face in faces):
