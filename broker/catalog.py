@@ -4,20 +4,40 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, select, update
 
+from broker import catalog_claims, catalog_retry, catalog_views
 from broker import catalog_rows as rows
-from broker import catalog_views
 from broker.database import Database
 from broker.errors import HardposeError
+from broker.intake import Intake
 from broker.messages import Failure, Segment, SegmentResult, Video
 from broker.recipe import Recipe
 from broker.tables import AnalysisRow, JobRow, LinkRow, RecipeRow, SegmentRow
-from broker.views import JobView, LinkView, State
+from broker.views import JobView, LinkOrder, LinkView, State
 
 
 class JobConflict(HardposeError):
-    """A job of that name exists under another recipe."""
+    """A job of that name exists under another recipe or other intake rules."""
 
     code = "job_conflict"
+
+
+_ANY = Intake()
+
+
+def _check_same(connection: Connection, job_id: str, recipe: Recipe, intake: Intake) -> None:
+    known = connection.execute(select(JobRow.recipe_id, JobRow.intake).where(JobRow.id == job_id)).one()
+    if known.recipe_id != recipe.id:
+        raise JobConflict(
+            f"The job {job_id} exists under the recipe {known.recipe_id}, not {recipe.id}.",
+            "Start a new job for the new recipe; results that both share are used again.",
+        )
+    rules = catalog_views.intake_of(known.intake)
+    if rules != intake:
+        changed = [name for name in Intake.model_fields if getattr(rules, name) != getattr(intake, name)]
+        raise JobConflict(
+            f"The job {job_id} exists under other intake rules: {', '.join(changed)} differ.",
+            "Start a new job for the new rules; videos and results that both share are used again.",
+        )
 
 
 class Catalog:
@@ -51,28 +71,23 @@ class Catalog:
         """Closes this process's connections; the next use opens new ones."""
         self._database.dispose()
 
-    def create_job(self, job_id: str, recipe: Recipe, links: Sequence[str]) -> None:
+    def create_job(self, job_id: str, recipe: Recipe, links: Sequence[str], intake: Intake = _ANY) -> None:
         """Makes a job, or takes an existing one up again.
 
-        Of an existing job: links that it does not have yet are added behind the others, those that
-        failed or ended partial are queued again, the rest stays as it is.
+        Of an existing job: links that it does not have yet, given or brought by one of its lists, are
+        added behind the others, those that failed or ended partial are queued again, the rest stays as
+        it is. A list that was read is not read again.
 
         Raises:
-            JobConflict: if the job exists under another recipe.
+            JobConflict: if the job exists under another recipe or other intake rules.
         """
 
         def work(connection: Connection) -> None:
             rows.add(connection, RecipeRow, id=recipe.id, json=recipe.model_dump(mode="json"))
-            rows.add(connection, JobRow, id=job_id, recipe_id=recipe.id, created_at=rows.now())
-            # The row is the lock: two processes that create one job do not number the same link twice.
-            known = connection.execute(
-                select(JobRow.recipe_id).where(JobRow.id == job_id).with_for_update()
-            ).scalar_one()
-            if known != recipe.id:
-                raise JobConflict(
-                    f"The job {job_id} exists under the recipe {known}, not {recipe.id}.",
-                    "Start a new job for the new recipe; results that both share are used again.",
-                )
+            job = {"id": job_id, "recipe_id": recipe.id, "intake": intake.model_dump(mode="json")}
+            rows.add(connection, JobRow, **job, created_at=rows.now())
+            rows.lock_job(connection, job_id)
+            _check_same(connection, job_id, recipe, intake)
             rows.requeue_links(connection, job_id)
             rows.append_links(connection, job_id, links)
 
@@ -91,6 +106,48 @@ class Catalog:
             connection.execute(change.values(state=State.RUNNING.value, failure=None, updated_at=rows.now()))
 
         self._database.write(work)
+
+    def put_back(self, job_id: str, position: int) -> None:
+        """A link that is worked on waits again, for its turn or for another's fetch; others stay.
+
+        Raises:
+            NotFound: if there is no such link.
+        """
+
+        def work(connection: Connection) -> None:
+            where = rows.link(connection, job_id, position)
+            change = update(LinkRow).where(where, LinkRow.state == State.RUNNING)
+            connection.execute(change.values(state=State.QUEUED.value, updated_at=rows.now()))
+
+        self._database.write(work)
+
+    def list_link(
+        self, job_id: str, position: int, links: Sequence[str], title: str, complete: bool
+    ) -> list[LinkView]:
+        """The link has turned out to be a playlist or a channel: it is done, and what it names joins the job.
+
+        A link that the job has already, given or from another list, is not added again: so a list that
+        names itself, or another list that names it, ends. Only the first call adds anything.
+
+        Args:
+            job_id: the job.
+            position: the list's place in it.
+            links: of the list's videos, canonical, in the site's order.
+            title: of the list, as the site states it.
+            complete: whether the list holds no more than these.
+
+        Returns:
+            The links that this list has brought and that have not ended, by position, without segments.
+
+        Raises:
+            NotFound: if there is no such link.
+        """
+
+        def work(connection: Connection) -> list[LinkView]:
+            rows.list_link(connection, job_id, position, links, title, complete)
+            return catalog_views.open_children(connection, job_id, position)
+
+        return self._database.write(work)
 
     def fail_link(self, job_id: str, position: int, failure: Failure) -> None:
         """The link could not become segments; a link that is done stays done.
@@ -119,7 +176,10 @@ class Catalog:
         Args:
             job_id: the job.
             position: the link's place in it.
-            video: what the link led to; a video that is known is brought up to date.
+            video: what the link led to. A video that is known keeps its source. If the file is the
+                same, all that was said of it stays, and only gaps (empty, or a licence ``unknown``) are
+                filled; another file of the same id comes with what its site says now, gaps filled from
+                before. So no fetch makes the provenance of a file poorer.
             segments: the whole plan of the video, under the job's recipe.
 
         Returns:
@@ -140,6 +200,7 @@ class Catalog:
                 "video_id": video.id,
                 "state": State.RUNNING.value,
                 "failure": None,
+                "listed": None,
                 "updated_at": rows.now(),
             }
             connection.execute(update(LinkRow).where(where).values(link))
@@ -198,6 +259,72 @@ class Catalog:
             return rows.settle_links(connection, segment.video.id, segment.recipe.id)
 
         return self._database.write(work)
+
+    def retry(self, reasons: Sequence[str] = (), job_id: str | None = None) -> dict[str, list[int]]:
+        """Queues again what failed for certain reasons.
+
+        These are links that failed, or ended partial, if their own failure or that of one of their failed
+        segments matches. ``plan_video`` then plans all failed segments of such a link anew, whatever
+        their reasons; segments that are done stay done.
+
+        Args:
+            reasons: codes or actions of failures, such as ``http_429`` or ``session_poisoned``; none
+                stands for any. One that nothing failed for queues nothing: see ``known_reasons``.
+            job_id: only this job; None for all.
+
+        Returns:
+            The positions that were queued, in order, by job. Of two calls at once, each link is in one.
+
+        Raises:
+            NotFound: if there is no such job.
+        """
+        return self._database.write(
+            lambda connection: catalog_retry.requeue(connection, set(reasons), job_id)
+        )
+
+    def known_reasons(self, job_id: str | None = None) -> dict[str, int]:
+        """The codes and actions for which ``retry`` would queue a link now, and how many links each.
+
+        Raises:
+            NotFound: if there is no such job.
+        """
+        return self._database.read(lambda connection: catalog_retry.known_reasons(connection, job_id))
+
+    def claim(self, video_id: str, owner: str, seconds: float) -> bool:
+        """Takes the right to fetch a video, or renews it.
+
+        Args:
+            video_id: the video; the catalog need not know it.
+            owner: names the fetch, at most 200 characters; one that is repeated after a crash under the
+                same name need not wait for its own claim to run out.
+            seconds: from now, by the database's clock, so that workers' clocks need not agree.
+
+        Returns:
+            False while another owner's claim is good. Of any number that ask at once one gets it.
+        """
+        return self._database.write(
+            lambda connection: catalog_claims.claim(connection, video_id, owner, seconds)
+        )
+
+    def release(self, video_id: str, owner: str) -> None:
+        """Gives a claim back; one that is another's by now stays."""
+        self._database.write(lambda connection: catalog_claims.release(connection, video_id, owner))
+
+    def claimed(self, video_id: str) -> str | None:
+        """The owner of the claim on a video, None if it is free or has run out."""
+        return self._database.read(lambda connection: catalog_claims.claimed(connection, video_id))
+
+    def known_video(self, video_id: str) -> Video | None:
+        """A video that was fetched before, whether or not its file is still in the artifact store."""
+        return self._database.read(lambda connection: catalog_views.video(connection, video_id))
+
+    def link_order(self, job_id: str, position: int) -> LinkOrder:
+        """One link with its job's recipe and rules; costs the same however many links the job has.
+
+        Raises:
+            NotFound: if there is no such link.
+        """
+        return self._database.read(lambda connection: catalog_views.link_order(connection, job_id, position))
 
     def job(self, job_id: str) -> JobView:
         """The whole job, with every segment's drops and keepers.

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from broker.catalog_views import no_link
 from broker.errors import NotFound
 from broker.messages import Keeper, Segment, SegmentResult, Video
 from broker.tables import AnalysisRow, Base, FrameRow, JobRow, LinkRow, SegmentRow, VideoRow
@@ -44,9 +45,7 @@ def link(connection: Connection, job_id: str, position: int) -> ColumnElement[bo
     """
     where = and_(LinkRow.job_id == job_id, LinkRow.position == position)
     if connection.execute(select(LinkRow.position).where(where)).first() is None:
-        raise NotFound(
-            f"The job {job_id} has no link {position}.", "`hardpose status` lists the jobs that there are."
-        )
+        raise no_link(job_id, position)
     return where
 
 
@@ -56,27 +55,81 @@ def requeue_links(connection: Connection, job_id: str) -> None:
     connection.execute(again.values(state=State.QUEUED.value, failure=None, updated_at=now()))
 
 
+def lock_job(connection: Connection, job_id: str) -> None:
+    """Makes all who add links to the job wait in line: two of them do not number the same link twice."""
+    connection.execute(select(JobRow.id).where(JobRow.id == job_id).with_for_update())
+
+
 def append_links(connection: Connection, job_id: str, links: Sequence[str]) -> None:
-    """Adds the links that the job does not have yet; a link that is given twice is there twice."""
+    """Adds the links that the job does not have yet, by their text; call it under ``lock_job``.
+
+    A link that is given twice is there twice. One that a list of the job has brought is the same link
+    as the one that is given now.
+    """
     has = Counter(connection.scalars(select(LinkRow.link).where(LinkRow.job_id == job_id)))
-    position = sum(has.values())
-    rows: list[dict[str, Any]] = []
+    fresh = []
     for link in links:
         if has[link]:
             has[link] -= 1
-            continue
-        row = {"job_id": job_id, "position": position + len(rows), "link": link}
-        rows.append(row | {"state": State.QUEUED.value, "updated_at": now()})
+        else:
+            fresh.append(link)
+    _add_links(connection, job_id, fresh, parent=None)
+
+
+def _add_links(connection: Connection, job_id: str, links: Sequence[str], parent: int | None) -> None:
+    last = connection.scalar(select(func.max(LinkRow.position)).where(LinkRow.job_id == job_id))
+    first, time_now = 0 if last is None else last + 1, now()
+    same = {"job_id": job_id, "parent": parent, "state": State.QUEUED.value, "updated_at": time_now}
+    rows = [same | {"position": position, "link": link} for position, link in enumerate(links, first)]
     if rows:
         connection.execute(_insert(connection, LinkRow), rows)
 
 
+def list_link(
+    connection: Connection, job_id: str, position: int, links: Sequence[str], title: str, complete: bool
+) -> None:
+    """Turns the link into a list, once, and adds those of ``links`` that the job does not have yet."""
+    where = link(connection, job_id, position)
+    lock_job(connection, job_id)
+    if connection.scalar(select(LinkRow.listed).where(where)) is not None:
+        return
+    named = list(dict.fromkeys(_text(each) for each in links))
+    has = set(connection.scalars(select(LinkRow.link).where(LinkRow.job_id == job_id)))
+    _add_links(connection, job_id, [each for each in named if each not in has], parent=position)
+    own = {"listed": len(named), "list_title": _text(title), "list_complete": complete, "video_id": None}
+    own |= {"state": State.DONE.value, "failure": None, "updated_at": now()}
+    connection.execute(update(LinkRow).where(where).values(own))
+
+
+_SAID = ("source", "title", "uploader", "licence", "uploader_id", "channel_id", "upload_date")
+_FETCHED_BY = ("tool", "tool_version", "format_id")
+
+
+def _merged(known: Video, new: Video) -> Video:
+    """What is known of a video after it was fetched again; see ``Catalog.plan_video``."""
+    same_file = new.id.startswith("sha256:") or known.artifact == new.artifact
+    first, second = (known, new) if same_file else (new, known)
+    names = (*_SAID, *_FETCHED_BY) if same_file else _SAID
+    said = {name: getattr(first, name) for name in names}
+    unsaid = [name for name, value in said.items() if value in ("", Video.model_fields[name].default)]
+    gaps = {name: getattr(second, name) for name in unsaid}
+    return new.model_copy(update={**said, **gaps, "source": known.source})
+
+
 def put_video(connection: Connection, video: Video) -> None:
     """Books the video, or brings it up to date."""
-    columns = {name: _text(getattr(video, name)) for name in ("source", "title", "uploader", "licence")}
-    row = {**columns, "duration_ms": video.duration_ms, "json": video.model_dump(mode="json")}
-    statement = _insert(connection, VideoRow).values(id=video.id, **row)
-    connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=row))
+    add(connection, VideoRow, id=video.id, **_columns(video))
+    where = VideoRow.id == video.id
+    # Two who bring one video: the second sees what the first has written.
+    lock = select(VideoRow.json).where(where).with_for_update(key_share=True)
+    known = Video.model_validate(connection.execute(lock).scalar_one())
+    if (merged := _merged(known, video)) != known:
+        connection.execute(update(VideoRow).where(where).values(_columns(merged)))
+
+
+def _columns(video: Video) -> dict[str, Any]:
+    texts = {name: _text(getattr(video, name)) for name in ("source", "title", "uploader", "licence")}
+    return {**texts, "duration_ms": video.duration_ms, "json": video.model_dump(mode="json")}
 
 
 def lock(connection: Connection, video_id: str, recipe_id: str) -> None:

@@ -6,10 +6,11 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, literal, select
 
 from broker.errors import NotFound
+from broker.intake import Intake
 from broker.messages import Drop, Failure, Funnel, Keeper, Video
 from broker.recipe import Recipe
 from broker.tables import FrameRow, JobRow, LinkRow, RecipeRow, SegmentRow, VideoRow
-from broker.views import JobView, LinkView, SegmentView, State
+from broker.views import JobView, LinkOrder, LinkView, SegmentView, State
 
 Segments = dict[str, list[SegmentView]]
 """The segments of each video, by index."""
@@ -40,22 +41,82 @@ def jobs(connection: Connection) -> list[JobView]:
 
 def _jobs() -> Select[Any]:
     recipe = RecipeRow.json.label("recipe")
-    return select(JobRow.id, JobRow.recipe_id, JobRow.created_at, recipe).join(
+    return select(JobRow.id, JobRow.recipe_id, JobRow.created_at, JobRow.intake, recipe).join(
         RecipeRow, RecipeRow.id == JobRow.recipe_id
+    )
+
+
+def link_order(connection: Connection, job_id: str, position: int) -> LinkOrder:
+    """One link with what its job asks, in one query, however many links the job has.
+
+    Raises:
+        NotFound: if there is no such link.
+    """
+    row = connection.execute(
+        select(LinkRow, JobRow.intake, RecipeRow.json.label("recipe"))
+        .join(JobRow, JobRow.id == LinkRow.job_id)
+        .join(RecipeRow, RecipeRow.id == JobRow.recipe_id)
+        .where(LinkRow.job_id == job_id, LinkRow.position == position)
+    ).first()
+    if row is None:
+        raise no_link(job_id, position)
+    return LinkOrder(
+        job_id=job_id,
+        position=position,
+        link=row.link,
+        state=State(row.state),
+        recipe=Recipe.model_validate(row.recipe),
+        intake=intake_of(row.intake),
+        video_id=row.video_id,
+        parent=row.parent,
+        listed=row.listed,
+    )
+
+
+def open_children(connection: Connection, job_id: str, position: int) -> list[LinkView]:
+    """The links that the list has brought and that have not ended, without their segments."""
+    ended = [state for state in State if state.final]
+    mine = _links(job_id).where(LinkRow.parent == position, LinkRow.state.not_in(ended))
+    return [_link(row, defaultdict(list)) for row in connection.execute(mine)]
+
+
+def video(connection: Connection, video_id: str) -> Video | None:
+    """The video, if it was ever booked."""
+    record = connection.scalar(select(VideoRow.json).where(VideoRow.id == video_id))
+    return Video.model_validate(record) if record else None
+
+
+def no_link(job_id: str, position: int) -> NotFound:
+    """What to raise when a link is nowhere."""
+    return NotFound(
+        f"The job {job_id} has no link {position}.", "`hardpose status` lists the jobs that there are."
+    )
+
+
+def intake_of(record: dict[str, Any] | None) -> Intake:
+    """The rules of a job's row; one of before there were any has the defaults."""
+    return Intake.model_validate(record) if record else Intake()
+
+
+def _links(job_id: str) -> Select[Any]:
+    return (
+        select(LinkRow, VideoRow.json.label("video"))
+        .outerjoin(VideoRow, VideoRow.id == LinkRow.video_id)
+        .where(LinkRow.job_id == job_id)
+        .order_by(LinkRow.position)
     )
 
 
 def _job(connection: Connection, row: Row[Any], whole: bool) -> JobView:
     segments = _segments(connection, row, whole)
-    query = (
-        select(LinkRow.position, LinkRow.link, LinkRow.state, LinkRow.failure, VideoRow.json.label("video"))
-        .outerjoin(VideoRow, VideoRow.id == LinkRow.video_id)
-        .where(LinkRow.job_id == row.id)
-        .order_by(LinkRow.position)
+    links = [_link(link, segments) for link in connection.execute(_links(row.id))]
+    return JobView(
+        id=row.id,
+        recipe=Recipe.model_validate(row.recipe),
+        intake=intake_of(row.intake),
+        created_at=row.created_at,
+        links=tuple(links),
     )
-    links = [_link(link, segments) for link in connection.execute(query)]
-    recipe = Recipe.model_validate(row.recipe)
-    return JobView(id=row.id, recipe=recipe, created_at=row.created_at, links=tuple(links))
 
 
 def _link(row: Row[Any], segments: Segments) -> LinkView:
@@ -67,6 +128,10 @@ def _link(row: Row[Any], segments: Segments) -> LinkView:
         failure=_failure(row.failure),
         video=video,
         segments=tuple(segments[video.id]) if video else (),
+        parent=row.parent,
+        listed=row.listed,
+        list_title=row.list_title or "",
+        list_complete=row.list_complete is not False,
     )
 
 

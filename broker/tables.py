@@ -61,6 +61,8 @@ class JobRow(Base):
     id: Mapped[str] = mapped_column(String(200), primary_key=True)
     recipe_id: Mapped[str] = mapped_column(ForeignKey("recipes.id"), index=True)
     created_at: Mapped[str] = mapped_column(String(32))
+    intake: Mapped[dict[str, Any] | None] = mapped_column(JsonText)
+    """``broker.intake``; NULL, in jobs of before there were any rules, means the defaults."""
 
 
 class VideoRow(Base):
@@ -77,7 +79,7 @@ class VideoRow(Base):
 
 
 class LinkRow(Base):
-    """A link of a job, and the video it led to."""
+    """A link of a job, and the video or the list that it led to."""
 
     __tablename__ = "links"
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
@@ -87,6 +89,23 @@ class LinkRow(Base):
     failure: Mapped[dict[str, Any] | None] = mapped_column(JsonText)
     video_id: Mapped[str | None] = mapped_column(ForeignKey("videos.id"), index=True)
     updated_at: Mapped[str] = mapped_column(String(32))
+    parent: Mapped[int | None]
+    """Position of the playlist or channel that the link was found in."""
+    listed: Mapped[int | None]
+    """Of a playlist or channel: how many videos it named. NULL in every other row."""
+    list_title: Mapped[str | None] = mapped_column(Text)
+    list_complete: Mapped[bool | None]
+
+
+class ClaimRow(Base):
+    """Who fetches a video now. No reference to ``videos``: the claim is there before the video is."""
+
+    __tablename__ = "claims"
+    video_id: Mapped[str] = mapped_column(String(200), primary_key=True)
+    owner: Mapped[str] = mapped_column(String(200))
+    until: Mapped[float] = mapped_column(Float(53))
+    """Unix seconds by the database's clock: a sum of a time and a duration, which text cannot do alike
+    on both databases."""
 
 
 class AnalysisRow(Base):

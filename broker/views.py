@@ -4,6 +4,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
+from broker.intake import Intake
 from broker.messages import Drop, Failure, Funnel, Keeper, Video
 from broker.recipe import Frozen, Recipe, Stage
 
@@ -40,6 +41,23 @@ class SegmentView(Frozen):
     failure: Failure | None = None
 
 
+class LinkOrder(Frozen):
+    """All that the download of one link needs to know of its job."""
+
+    job_id: str
+    position: int
+    link: str
+    state: State
+    recipe: Recipe
+    intake: Intake
+    video_id: str | None = None
+    """The video it led to, if it was fetched before."""
+    parent: int | None = None
+    """Position of the list it was found in."""
+    listed: int | None = None
+    """How many videos it named, if it is a list that has been read."""
+
+
 class LinkView(Frozen):
     """One link of a job, with its video once that is known."""
 
@@ -49,6 +67,13 @@ class LinkView(Frozen):
     failure: Failure | None = None
     video: Video | None = None
     segments: tuple[SegmentView, ...] = ()
+    parent: int | None = None
+    """Position of the playlist or channel that named this link; None if the user gave it."""
+    listed: int | None = None
+    """How many videos it named, if it is a playlist or a channel. Such a link has no video of its own."""
+    list_title: str = ""
+    list_complete: bool = True
+    """Whether the list held no more videos than were taken."""
 
     def funnel(self) -> Funnel:
         """The sum over the finished segments."""
@@ -63,6 +88,13 @@ class JobView(Frozen):
     created_at: str
     """UTC, ISO 8601."""
     links: tuple[LinkView, ...] = ()
+    intake: Intake = Intake()
+    """Which of the linked videos it takes in."""
+
+    @property
+    def videos(self) -> tuple[LinkView, ...]:
+        """The links that are not lists: each is, or may become, one video."""
+        return tuple(link for link in self.links if link.listed is None)
 
     @property
     def final(self) -> bool:

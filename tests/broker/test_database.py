@@ -133,7 +133,7 @@ def test_sqlite_writes_ahead_and_checks_its_references(tmp_path: Path) -> None:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     with pytest.raises(CatalogBroken, match="FOREIGN KEY"):
         Database(f"sqlite:///{file}").write(
-            lambda c: c.execute(text("INSERT INTO jobs VALUES ('j', 'no such recipe', 'now')"))
+            lambda c: c.execute(text("INSERT INTO jobs (id, recipe_id, created_at) VALUES ('j', 'no such recipe', 'now')"))
         )
 
 
