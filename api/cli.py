@@ -12,11 +12,28 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 import typer
 
 from api.exit_codes import ExitCode, exit_code
+from api.options import (
+    Asked,
+    Device,
+    Home,
+    JobId,
+    Json,
+    MaybeJobId,
+    NothingGiven,
+    Out,
+    Placement,
+    Reasons,
+    Threshold,
+    UnknownReason,
+    takes_links,
+)
 from api.stopping import Interrupted
 from broker.errors import HardposeError, MissingDependency, NotFound, SettingsError
+from broker.intake import Intake
 from broker.recipe import canonical_hash
 from broker.settings import Settings, load_settings
 from workers.downloads.errors import BadLink
+from workers.downloads.lists import BadLinkList
 
 if TYPE_CHECKING:
     from broker.catalog import Catalog
@@ -29,22 +46,15 @@ cli = typer.Typer(
     add_completion=False,
 )
 
+_ANY = Intake()
 OWN_NAMESPACE = "run-"
 """How the namespace of a run begins that shares a broker, but not a catalog, with others."""
 
+WRONG_USAGE = (SettingsError, NotFound, BadLink, BadLinkList, NothingGiven, UnknownReason)
+"""Errors of what was typed."""
+
 P = ParamSpec("P")
 R = TypeVar("R")
-
-Links = Annotated[list[str], typer.Argument(help="Videos: files, folders, file: or http(s): links to media.")]
-Out = Annotated[Path, typer.Option(help="The data set goes to OUT/dataset, the state to OUT/state.")]
-Home = Annotated[Path | None, typer.Option(help="Folder of the catalog, artifacts and embedded broker.")]
-Json = Annotated[bool, typer.Option("--json", help="JSON on standard output, for programs.")]
-Threshold = Annotated[float | None, typer.Option(help="IoU below which a frame is hard (default 0.5).")]
-Device = Annotated[str | None, typer.Option(help="Your device: a .tflite file, or a driver's name.")]
-Placement = Annotated[
-    str | None, typer.Option(help='Which stages share a process: "pose+mask | me | compare".')
-]
-JobId = Annotated[str, typer.Argument(help="The job's id, as run and enqueue print it.")]
 
 
 @contextmanager
@@ -52,7 +62,7 @@ def _typed_exit() -> Iterator[None]:
     """Turns typed errors into a message and an exit status; anything else stays a traceback."""
     try:
         yield
-    except (SettingsError, NotFound, BadLink) as error:
+    except WRONG_USAGE as error:
         _fail(error, ExitCode.USAGE)
     except HardposeError as error:
         _fail(error, ExitCode.ENVIRONMENT)
@@ -118,8 +128,9 @@ def _recipe_overrides(threshold: float | None, device: str | None) -> dict[str, 
 
 
 @command
+@takes_links
 def run(
-    links: Links,
+    asked: Asked,
     out: Out = Path("hardpose-out"),
     threshold: Threshold = None,
     device: Device = None,
@@ -134,7 +145,8 @@ def run(
             "--no-workers leaves the work to workers elsewhere, and none can be reached.",
             "Set HARDPOSE_BROKER_URL and HARDPOSE_CATALOG_URL (or HARDPOSE_HOME) to theirs.",
         )
-    _run_and_report(settings, links, out, as_json, local_workers=not no_workers)
+    intake = asked.intake(settings.intake)
+    _run_and_report(settings, asked.read, out, as_json, intake, local_workers=not no_workers)
 
 
 @command
@@ -150,7 +162,7 @@ def demo(
     settings = _settings_for_run(out, placement=placement)
     typer.echo("the sample clips: fetched once (51 MB; BSD-3, package pose2sim)", err=True)
     clips = demo_clips(Runtime(settings).weights)
-    _run_and_report(settings, [str(clip) for clip in clips], out, as_json, local_workers=True)
+    _run_and_report(settings, lambda: [str(clip) for clip in clips], out, as_json)
 
 
 def _settings_for_run(out: Path, **given: Any) -> Settings:
@@ -167,7 +179,12 @@ def _settings_for_run(out: Path, **given: Any) -> Settings:
 
 
 def _run_and_report(
-    settings: Settings, links: list[str], out: Path, as_json: bool, local_workers: bool
+    settings: Settings,
+    links: Callable[[], list[str]],
+    out: Path,
+    as_json: bool,
+    intake: Intake = _ANY,
+    local_workers: bool = True,
 ) -> None:
     from api.progress import choose_view
 
@@ -176,9 +193,8 @@ def _run_and_report(
         # Imported after the first word: the libraries behind these take seconds on a cold disk.
         from api.run import run_job
         from api.summary import summary_json, summary_lines
-        from workers.downloads.local import expand_links
 
-        job, published = run_job(settings, expand_links(links), out, view, local_workers)
+        job, published = run_job(settings, links(), out, view, local_workers, intake)
     if as_json:
         typer.echo(json.dumps({"event": "finished", **summary_json(job, published)}))
     else:
@@ -187,8 +203,9 @@ def _run_and_report(
 
 
 @command
+@takes_links
 def enqueue(
-    links: Links,
+    asked: Asked,
     home: Home = None,
     threshold: Threshold = None,
     device: Device = None,
@@ -198,17 +215,16 @@ def enqueue(
     from api.local import attach
     from api.run import enqueue as send
     from tasks.runtime import Runtime
-    from workers.downloads.local import expand_links
 
     settings = attach(_settings(home=home, **_recipe_overrides(threshold, device)))
-    wanted = expand_links(links)
-    job_id = send(Runtime(settings), wanted)
+    wanted = asked.read()
+    job_id = send(Runtime(settings), wanted, asked.intake(settings.intake))
     typer.echo(json.dumps({"job_id": job_id, "links": len(wanted)}) if as_json else job_id)
 
 
 @command
 def status(
-    job_id: Annotated[str | None, typer.Argument(help="A job's id; without it all jobs.")] = None,
+    job_id: MaybeJobId = None,
     home: Home = None,
     as_json: Json = False,
 ) -> None:
@@ -241,6 +257,21 @@ def watch(job_id: JobId, home: Home = None, as_json: Json = False) -> None:
     else:
         typer.echo("\n".join(summary_lines(job)))
     raise typer.Exit(exit_code(job))
+
+
+@command
+def retry(
+    job_id: MaybeJobId = None, reason: Reasons = None, home: Home = None, as_json: Json = False
+) -> None:
+    """Try again what failed, in one job or in all; a running system does the work."""
+    from api.local import attach
+    from api.retry import print_sent
+    from api.retry import retry as again
+    from tasks.runtime import Runtime
+
+    settings = attach(_settings(home=home))
+    _catalog_of(settings)  # a folder without jobs ends it here
+    print_sent(again(Runtime(settings), job_id, reason or ()), as_json)
 
 
 @command

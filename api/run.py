@@ -11,12 +11,14 @@ from api.reconcile import Reconciler
 from api.stopping import StopFlag, stop_on_signals
 from broker.app import create_app
 from broker.errors import BrokerUnavailable
+from broker.intake import Intake
 from broker.recipe import Recipe, Stage, canonical_hash
 from broker.settings import Settings
 from broker.views import JobView
 from tasks.pipeline import send_links
 from tasks.publish import Published, publish
 from tasks.runtime import Runtime
+from workers.downloads.links import exists, has_scheme
 
 log = logging.getLogger(__name__)
 
@@ -25,18 +27,23 @@ POLL_SECONDS = 1.0
 BROKER_PATIENCE = 60.0
 """Seconds for which a broker may be away, as it is while it is restarted."""
 
+_ANY = Intake()
 
-def job_id_of(links: Sequence[str], recipe: Recipe) -> str:
-    """The same links under the same recipe are the same job: running it again resumes it.
+
+def job_id_of(links: Sequence[str], recipe: Recipe, intake: Intake = _ANY) -> str:
+    """The same links under the same recipe and rules are the same job: running it again resumes it.
 
     A local file that has changed since is another link: its old results are not its results.
     """
-    return canonical_hash([sorted({_identity(link) for link in links}), recipe.id])
+    parts: list[object] = [sorted({_identity(link) for link in links}), recipe.id]
+    rules = intake.model_dump(mode="json", exclude_defaults=True)
+    # Only what differs: a rule that is added one day must not make other jobs of those that do without it.
+    return canonical_hash([*parts, rules] if rules else parts)
 
 
 def _identity(link: str) -> str:
     path = Path(link)
-    if not path.is_file():
+    if has_scheme(link) or not exists(path) or not path.is_file():
         return link
     facts = path.stat()
     return f"{link} {facts.st_size} {facts.st_mtime_ns}"
@@ -53,7 +60,12 @@ def fetch_weights(runtime: Runtime, recipe: Recipe, view: View, stop: StopFlag) 
 
 
 def run_job(
-    settings: Settings, links: Sequence[str], out: Path, view: View, local_workers: bool = True
+    settings: Settings,
+    links: Sequence[str],
+    out: Path,
+    view: View,
+    local_workers: bool = True,
+    intake: Intake = _ANY,
 ) -> tuple[JobView, Published]:
     """Runs a job to its end and writes ``out/dataset``.
 
@@ -63,14 +75,14 @@ def run_job(
     """
     asked = Runtime(settings)
     recipe, queues = asked.recipe(), asked.placement.queues  # wrong ones end it before anything is started
-    job_id = job_id_of(links, recipe)
+    job_id = job_id_of(links, recipe, intake)
     view.say(f"job {job_id}: {len(links)} links, recipe {recipe.id}")
     with stop_on_signals() as stop, local_system(settings) as system:
         runtime = system.runtime
         if local_workers:
             fetch_weights(runtime, recipe, view, stop)
             system.start_workers([Stage.DOWNLOAD, *queues])
-        runtime.catalog.create_job(job_id, recipe, links)
+        runtime.catalog.create_job(job_id, recipe, links, intake)
         with create_app(system.settings) as app:
             send_links(app, runtime, job_id)
             _follow(system, Reconciler(app, runtime), job_id, view, stop)
@@ -125,12 +137,12 @@ def watch_job(runtime: Runtime, job_id: str, view: View) -> JobView:
     return runtime.catalog.job(job_id)
 
 
-def enqueue(runtime: Runtime, links: Sequence[str]) -> str:
+def enqueue(runtime: Runtime, links: Sequence[str], intake: Intake = _ANY) -> str:
     """Writes a job to the catalog and its links to the queue; returns the job's id."""
     recipe = runtime.recipe()
-    job_id = job_id_of(links, recipe)
+    job_id = job_id_of(links, recipe, intake)
     runtime.control.ping()
-    runtime.catalog.create_job(job_id, recipe, links)
+    runtime.catalog.create_job(job_id, recipe, links, intake)
     with create_app(runtime.settings) as app:
         sent = send_links(app, runtime, job_id)
     log.info("job %s: %s of %s links sent", job_id, sent, len(links))

@@ -69,6 +69,17 @@ def read_links(source: Path | Literal["-"], column: str | None = None) -> list[s
     return links
 
 
+def read_channels(source: Path) -> list[str]:
+    """Channels of a text file, one a line; empty lines and lines that begin with ``#`` are left out.
+
+    Raises:
+        BadLinkList: the file cannot be read.
+    """
+    with _opened(source, str(source)) as file:
+        lines = _links("text", _lines(file, str(source)), str(source), None)
+        return _bounded(lines, str(source))
+
+
 @contextmanager
 def _opened(source: Path | Literal["-"], name: str) -> Iterator[IO[bytes]]:
     if source == "-":
