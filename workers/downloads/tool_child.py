@@ -183,7 +183,7 @@ def main() -> None:
     report = Report(answers.write, _listen(words).get, request.max_bytes)
     try:
         adapter = importlib.import_module(ADAPTERS[request.tool])
-        runtimes = getattr(adapter, "runtimes", tuple)()
+        runtimes: Sequence[str] = getattr(adapter, "runtimes", tuple)()
         confine(request.folder, request.proxy, runtimes, request.max_bytes)
     except Exception as error:  # noqa: BLE001 - recorded: the parent raises and logs it
         report.failed(typed(error, request))
