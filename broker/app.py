@@ -7,6 +7,7 @@ from kombu import Queue
 
 from broker.control import PRIORITY_STEPS, key_prefix
 from broker.lease import LeaseKeeper
+from broker.parking_pump import ParkingPump
 from broker.settings import Settings, load_settings
 
 TASKS_MODULE = "tasks.celery_tasks"
@@ -31,7 +32,8 @@ def create_app(settings: Settings, queues: tuple[str, ...] = ()) -> Celery:
         **_messages(),
         **_delivery(settings),
     )
-    app.steps["consumer"].add(LeaseKeeper)
+    app.hardpose_settings = settings  # for the steps; not in app.conf, which Celery prints and sends about
+    app.steps["consumer"].update((LeaseKeeper, ParkingPump))
     return app
 
 

@@ -3,49 +3,45 @@
 Nothing here is the truth: the catalog is. Losing all of it costs repeated work, never a frame.
 """
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 
-import redis
-
+from broker.alerts import Alerts
+from broker.connection import EXPIRY_SECONDS
+from broker.connection import key_prefix as key_prefix
 from broker.errors import BrokerUnavailable
 from broker.messages import Segment
 from broker.recipe import CHAIN, Stage
 from broker.settings import Settings
-
-EXPIRY_SECONDS = 14 * 24 * 3600
-"""Long enough for a device that is switched off over a holiday."""
-
+from broker.transfers import Transfers
 
 RAISE_TICKET = """
 local current = redis.call('GET', KEYS[1])
 if not current or current < ARGV[1] then redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2]) end
 """
 """Sets a key to a larger value only, in one step."""
+NEXT_TICKET = """
+local clock = redis.call('TIME')
+local ticket = string.format('%016d', clock[1] * 1000000 + clock[2])
+local current = redis.call('GET', KEYS[1])
+if current and current >= ticket then ticket = string.format('%016d', current + 1) end
+redis.call('SET', KEYS[1], ticket, 'EX', ARGV[1])
+return ticket
+"""
+"""The server's time in microseconds, and always more than the ticket before."""
+PARKED = "parked"
+"""The key of the messages that wait for their time; see ``broker.parking``."""
 PRIORITY_STEPS = (0, 3, 6, 9)
 """Priorities of messages; kombu keeps a list for each."""
 PRIORITY_SEPARATOR = "\x06\x16"
 """Between a queue's name and its priority in kombu's keys (kombu.transport.redis.Channel.sep)."""
+KEPT_KEYS = ("egress:", "alerts")
+"""Of ours, that outlive the messages: a restart must not forget an open breaker or used tokens."""
+VOID_PARTS = (":queue", ":due")
+"""Of an egress: places in its queue, whose holders are messages."""
 
 
-def key_prefix(settings: Settings) -> str:
-    """What all keys of this system begin with, kombu's and ours."""
-    return f"{settings.namespace}:" if settings.namespace else ""
-
-
-class Control:
-    """The shared state under one Redis URL (password included: never log it).
-
-    Args:
-        url: of a Redis or Valkey database.
-        prefix: of every key; see ``key_prefix``.
-    """
-
-    def __init__(self, url: str, prefix: str = "") -> None:
-        self._prefix = prefix
-        self._redis = redis.Redis.from_url(
-            url, socket_timeout=10, socket_connect_timeout=10, health_check_interval=25, decode_responses=True
-        )
+class Control(Transfers, Alerts):
+    """The shared state under one Redis URL (password included: never log it)."""
 
     @classmethod
     def of(cls, settings: Settings) -> "Control":
@@ -61,25 +57,6 @@ class Control:
                 "Set HARDPOSE_CONTROL_URL=redis://host:6379/0 beside the broker of another kind.",
             )
         return cls(url, key_prefix(settings))
-
-    def ping(self) -> None:
-        """Asks for a sign of life.
-
-        Raises:
-            BrokerUnavailable: names what went wrong. So does every other method.
-        """
-        with self._typed():
-            self._redis.ping()
-
-    @contextmanager
-    def _typed(self) -> Iterator[None]:
-        try:
-            yield
-        except redis.RedisError as error:
-            raise BrokerUnavailable(
-                f"The broker does not answer: {error}.",
-                "Check that it runs and that HARDPOSE_BROKER_URL and its password are right.",
-            ) from error
 
     # --- tickets: which message of a segment is the valid one ---
 
@@ -100,13 +77,31 @@ class Control:
         return current is not None and str(current) > segment.ticket
 
     def _ticket(self, segment: Segment) -> str:
-        return f"{self._prefix}hardpose:ticket:{segment.key}"
+        return self.key(f"ticket:{segment.key}")
+
+    def issue_link_ticket(self, job_id: str, position: int) -> str:
+        """A new ticket for a link of a job; messages with older ones are void from now on."""
+        with self._typed():
+            ticket = self._redis.register_script(NEXT_TICKET)
+            return str(ticket(keys=[self._link_ticket(job_id, position)], args=[EXPIRY_SECONDS]))
+
+    def link_superseded(self, job_id: str, position: int, ticket: str) -> bool:
+        """Whether the link was sent anew since the message with this ticket was written.
+
+        A message without a ticket is valid, and so is any when the server has lost its memory.
+        """
+        with self._typed():
+            current = self._redis.get(self._link_ticket(job_id, position))
+        return bool(ticket) and current is not None and str(current) > ticket
+
+    def _link_ticket(self, job_id: str, position: int) -> str:
+        return self.key(f"ticket:link:{job_id}:{position}")
 
     # --- attempts: starts that did not come to an end ---
 
     def begin(self, name: str) -> int:
         """Counts a start of the work ``name``; the answer includes this one and those that never ended."""
-        key = f"{self._prefix}hardpose:attempts:{name}"
+        key = self.key(f"attempts:{name}")
         with self._typed():
             pipe = self._redis.pipeline()
             pipe.incr(key)
@@ -116,14 +111,14 @@ class Control:
     def end(self, name: str) -> None:
         """The work came to an end, good or bad: its process lives."""
         with self._typed():
-            self._redis.delete(f"{self._prefix}hardpose:attempts:{name}")
+            self._redis.delete(self.key(f"attempts:{name}"))
 
     # --- progress: for bars and ETAs ---
 
     def advance(self, segment: Segment, stage: Stage) -> None:
         """Notes that ``stage`` is done with ``segment``; twice counts once."""
         with self._typed():
-            name = f"{self._prefix}hardpose:progress:{segment.job_id}:{stage}"
+            name = self.key(f"progress:{segment.job_id}:{stage}")
             pipe = self._redis.pipeline(transaction=False)
             pipe.sadd(name, segment.key)
             pipe.expire(name, EXPIRY_SECONDS)
@@ -134,7 +129,7 @@ class Control:
         with self._typed():
             pipe = self._redis.pipeline(transaction=False)
             for stage in CHAIN:
-                pipe.scard(f"{self._prefix}hardpose:progress:{job_id}:{stage}")
+                pipe.scard(self.key(f"progress:{job_id}:{stage}"))
             return dict(zip(CHAIN, map(int, pipe.execute()), strict=True))
 
     # --- workers ---
@@ -142,22 +137,22 @@ class Control:
     def announce(self, name: str) -> None:
         """A worker process has loaded its models and takes work."""
         with self._typed():
-            self._redis.sadd(f"{self._prefix}hardpose:ready", name)
+            self._redis.sadd(self.key("ready"), name)
 
     def ready(self) -> set[str]:
         """Names of the worker processes that have announced themselves."""
         with self._typed():
-            return {str(name) for name in self._redis.smembers(f"{self._prefix}hardpose:ready")}
+            return {str(name) for name in self._redis.smembers(self.key("ready"))}
 
     def withdraw(self, name: str) -> None:
         """A worker process is gone."""
         with self._typed():
-            self._redis.srem(f"{self._prefix}hardpose:ready", name)
+            self._redis.srem(self.key("ready"), name)
 
     # --- messages ---
 
     def messages(self, queues: Iterable[str]) -> int:
-        """Messages that wait in ``queues`` of a Redis broker or are held by a worker, of any queue.
+        """Messages that wait in ``queues`` of a Redis broker, are held by a worker of any queue, or parked.
 
         While a job is under way this is never 0: a stage sends the next message before it acknowledges
         its own. It is 0 when the server has lost them.
@@ -169,9 +164,17 @@ class Control:
                     suffix = f"{PRIORITY_SEPARATOR}{step}" if step else ""
                     pipe.llen(f"{self._prefix}{queue}{suffix}")
             pipe.hlen(f"{self._prefix}unacked")
+            pipe.zcard(self.key(PARKED))
             return sum(map(int, pipe.execute()))
 
     def clear_queue_state(self) -> None:
-        """Empties the whole database: only for an embedded broker, whose queues the catalog rebuilds."""
+        """Drops all but what sites were asked and how they took it.
+
+        Only for an embedded broker, whose queues the catalog rebuilds.
+        """
+        kept = tuple(self.key(name) for name in KEPT_KEYS)
         with self._typed():
-            self._redis.flushdb()
+            names = map(str, self._redis.scan_iter(count=1000))
+            void = [name for name in names if not name.startswith(kept) or name.endswith(VOID_PARTS)]
+            for start in range(0, len(void), 1000):
+                self._redis.unlink(*void[start : start + 1000])

@@ -1,0 +1,350 @@
+"""The rate and the breaker of an egress, on a real server, asked by threads and by real processes."""
+
+import json
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+
+from broker import egress as module
+from broker.control import Control
+from broker.egress import UNLIMITED, Egress, Wait, egress_views
+from broker.embedded import EmbeddedBroker
+from broker.errors import BrokerUnavailable
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBroker]:
+    folder: Path = tmp_path_factory.mktemp("egress")
+    with EmbeddedBroker(folder) as broker:
+        yield broker
+
+
+@pytest.fixture(scope="module")
+def control(server: EmbeddedBroker) -> Control:
+    return Control(server.url)
+
+
+def an_egress(
+    control: Control, per_second: float = 10.0, burst: int = 1, pause: float = 0.3, longest: float = 1.0
+) -> Egress:
+    return Egress(control, f"test-{uuid.uuid4().hex}", per_second * 3600, burst, pause, longest)
+
+
+def wait_of(answer: Wait | None) -> Wait:
+    assert answer is not None, "was granted"
+    return answer
+
+
+def granted(egress: Egress, who: str, within: float = 5.0) -> float:
+    """Asks as a worker does until ``who`` is granted; the time of the grant."""
+    end = time.monotonic() + within
+    while (wait := egress.ask(who)) is not None:
+        assert time.monotonic() < end, f"{who} waits for ever: {wait}"
+        time.sleep(wait.seconds)
+    return time.monotonic()
+
+
+# --- the rate ---
+
+
+def test_a_burst_is_granted_at_once_and_no_more(control: Control) -> None:
+    egress = an_egress(control, per_second=1, burst=3)
+    answers = [egress.ask(f"v{i}") for i in range(5)]
+    assert answers[:3] == [None, None, None]
+    assert wait_of(answers[3]).reason == "rate"
+    assert wait_of(answers[3]).seconds == pytest.approx(1, abs=0.2)
+    assert wait_of(answers[4]).seconds == pytest.approx(2, abs=0.2)  # the next free slot, not the same
+
+
+def test_asking_too_early_keeps_the_slot_and_asking_at_it_grants(control: Control) -> None:
+    egress = an_egress(control, per_second=4)
+    assert egress.ask("first") is None
+    first, early = wait_of(egress.ask("a")), wait_of(egress.ask("a"))
+    assert early.seconds <= first.seconds
+    assert wait_of(egress.ask("b")).seconds == pytest.approx(0.5, abs=0.1)  # a's asking took one slot
+    time.sleep(early.seconds)
+    assert egress.ask("a") is None
+    assert egress.ask("a") is not None  # that token is used up
+
+
+def test_first_come_first_served(control: Control) -> None:
+    egress = an_egress(control, per_second=10, burst=2)
+    names = [f"v{i:02}" for i in range(12)]
+    for name in names:
+        egress.ask(name)  # v00 and v01 are granted here
+    with ThreadPoolExecutor(10) as pool:
+        times = list(pool.map(lambda name: granted(egress, name), names[2:]))
+    assert times == sorted(times)
+
+
+def test_a_token_that_is_kept_for_another_is_not_given_away(control: Control) -> None:
+    egress = an_egress(control, per_second=5, burst=2)
+    assert [egress.ask("x"), egress.ask("y")] == [None, None]
+    egress.ask("head")
+    time.sleep(0.25)  # one token is there now, and it is the head's
+    assert egress.ask("newcomer") is not None
+    assert egress.ask("head") is None
+
+
+def test_places_that_nobody_takes_up_are_forgotten(control: Control, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "GRACE_SECONDS", 0.3)
+    egress = an_egress(control, per_second=10)
+    egress.ask("first")
+    for i in range(5):
+        egress.ask(f"dead{i}")
+    assert egress.view().waiting == 5
+    time.sleep(0.9)  # the last of them was expected after 0.5 s
+    assert egress.ask("living") is None
+    assert egress.view().waiting == 0
+
+
+def test_a_place_can_be_given_up(control: Control) -> None:
+    egress = an_egress(control, per_second=1)
+    egress.ask("first")
+    egress.ask("cancelled")
+    before = wait_of(egress.ask("next")).seconds
+    egress.forget("cancelled")
+    assert wait_of(egress.ask("next")).seconds == pytest.approx(before - 1, abs=0.1)
+
+
+def test_no_wait_for_the_rate_is_told_longer_than_the_longest(control: Control) -> None:
+    egress = an_egress(control, per_second=1 / 600)
+    egress.ask("first")
+    waits = [wait_of(egress.ask(f"v{i}")).seconds for i in range(3)]
+    assert waits == [pytest.approx(600, abs=1), 900, 900]  # so a place whose holder died is found out
+
+
+@given(st.integers(1, 8), st.floats(0.5, 1000), st.floats(0.5, 1000), st.integers(1, 8))
+@examples(max_examples=25)
+def test_another_rate_takes_effect_at_once_and_forgives_no_token(
+    control: Control, burst: int, before: float, after: float, used: int
+) -> None:
+    used = min(used, burst)
+    slow, fast = before / 3600, after / 3600  # so slow that no token comes back meanwhile
+    first = an_egress(control, per_second=slow, burst=burst)
+    assert [first.ask(f"v{i}") for i in range(used)] == [None] * used
+    second = Egress(control, first.identity, fast * 3600, burst)
+    answers = [second.ask(f"w{i}") for i in range(burst - used + 1)]
+    assert answers[:-1] == [None] * (burst - used)
+    assert wait_of(answers[-1]).seconds == pytest.approx(min(1 / fast, 900), rel=0.01, abs=0.5)
+    assert second.view().videos_per_hour == pytest.approx(after, rel=1e-3)
+
+
+ASKER = """
+import json, sys, threading, time
+from broker.control import Control
+from broker.egress import Egress
+url, identity, rate, burst, name, count, seconds = sys.argv[1:]
+control = Control(url)
+egress = Egress(control, identity, float(rate) * 3600, int(burst))
+grants, longest, lock, end = [], [0.0], threading.Lock(), time.time() + float(seconds)
+def ask(thread):
+    number = 0
+    while time.time() < end:
+        who, begun = f"{name}-{thread}-{number}", time.time()
+        while (wait := egress.ask(who)) is not None and time.time() < end:
+            time.sleep(wait.seconds)
+        if wait is None:
+            with lock:
+                grants.append(time.time())
+                longest[0] = max(longest[0], time.time() - begun)
+        number += 1
+threads = [threading.Thread(target=ask, args=(i,)) for i in range(int(count))]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+print(json.dumps([grants, longest[0]]))
+"""
+
+
+def test_the_rate_holds_over_processes_and_nobody_starves(server: EmbeddedBroker, control: Control) -> None:
+    rate, burst, seconds, processes, threads = 30.0, 6, 6.0, 4, 3
+    identity = f"test-{uuid.uuid4().hex}"
+    line = [sys.executable, "-c", ASKER, server.url, identity, str(rate), str(burst)]
+    asking = [
+        subprocess.Popen([*line, str(i), str(threads), str(seconds)], stdout=subprocess.PIPE, text=True)
+        for i in range(processes)
+    ]
+    answers = [json.loads(process.communicate(timeout=60)[0]) for process in asking]
+    times = sorted(t for grants, _ in answers for t in grants)
+    assert len(times) >= 100
+    # The law, for every window; what a process notes of the server's time is late by some milliseconds.
+    slack = 0.25
+    for i, start in enumerate(times):
+        for j in range(i, len(times)):
+            assert j - i + 1 <= burst + rate * (times[j] - start + slack)
+    steady = times[burst:]
+    measured = (len(steady) - 1) / (steady[-1] - steady[0])
+    assert measured == pytest.approx(rate, rel=0.05)
+    fair = processes * threads / rate
+    assert max(longest for _, longest in answers) < 5 * fair
+    assert Egress(control, identity, rate * 3600, burst).view().granted == len(times)
+
+
+# --- the breaker ---
+
+
+def test_a_flagged_address_stops_everybody(control: Control) -> None:
+    egress = an_egress(control, per_second=100, burst=10, pause=30, longest=100)
+    other_worker = Egress(control, egress.identity, 360000, 10, 30, 100)
+    assert egress.ask("a") is None
+    assert egress.poisoned("a", "Sign in to confirm you're not a bot") == pytest.approx(30, abs=0.5)
+    wait = wait_of(other_worker.ask("b"))
+    assert wait.reason == "breaker"
+    assert wait.seconds == pytest.approx(30, abs=0.5)
+    view = other_worker.view()
+    assert (view.breaker, view.cause) == ("open", "Sign in to confirm you're not a bot")
+    assert view.retry_seconds == pytest.approx(30, abs=0.5)
+
+
+def test_requests_under_way_open_it_once_and_close_nothing(control: Control) -> None:
+    egress = an_egress(control, per_second=100, burst=10, pause=0.4, longest=100)
+    for who in "abcd":
+        assert egress.ask(who) is None
+    pauses = [egress.poisoned(who, "429") for who in "abc"]
+    assert pauses == [pytest.approx(0.4, abs=0.1)] * 3  # not 0.4, 0.8, 1.6
+    egress.succeeded("d")  # was granted before: its success proves nothing
+    assert egress.view().breaker == "open"
+
+
+def open_and_wait(egress: Egress) -> None:
+    assert egress.ask("unlucky") is None
+    time.sleep(egress.poisoned("unlucky", "429") + 0.02)
+
+
+def test_exactly_one_tries_first(control: Control) -> None:
+    egress = an_egress(control, per_second=1000, burst=50)
+    open_and_wait(egress)
+    assert egress.view().breaker == "half_open"
+    start = threading.Barrier(16)
+
+    def ask(name: int) -> Wait | None:
+        start.wait()
+        return egress.ask(f"v{name}")
+
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(ask, range(16)))
+    assert answers.count(None) == 1
+    assert {answer.reason for answer in answers if answer} == {"probe"}
+
+
+def test_a_good_answer_to_the_probe_closes_it_and_forgets_the_pauses(control: Control) -> None:
+    egress = an_egress(control, per_second=1000, burst=50)
+    open_and_wait(egress)
+    assert egress.ask("probe") is None
+    assert wait_of(egress.ask("other")).reason == "probe"
+    egress.succeeded("probe")
+    assert egress.ask("other") is None
+    assert (egress.view().breaker, egress.view().cause) == ("closed", "")
+    assert egress.poisoned("other", "429") == pytest.approx(0.3, abs=0.05)  # the first pause again
+
+
+def test_a_refused_probe_doubles_the_pause_up_to_the_longest(control: Control) -> None:
+    egress = an_egress(control, per_second=1000, burst=50, pause=0.2, longest=0.5)
+    open_and_wait(egress)
+    pauses = []
+    for _ in range(3):
+        assert egress.ask("probe") is None
+        pauses.append(egress.poisoned("probe", "429"))
+        time.sleep(pauses[-1] + 0.02)
+    assert pauses == [pytest.approx(p) for p in (0.4, 0.5, 0.5)]
+
+
+def test_a_probe_that_learnt_nothing_hands_its_role_on(control: Control) -> None:
+    egress = an_egress(control, per_second=1000, burst=50)
+    open_and_wait(egress)
+    assert egress.ask("probe") is None
+    egress.inconclusive("other")  # not the probe: changes nothing
+    assert wait_of(egress.ask("other")).reason == "probe"
+    egress.inconclusive("probe")
+    assert egress.view().breaker == "half_open"
+    assert egress.ask("other") is None
+
+
+def test_a_probe_that_died_is_replaced_and_one_that_lives_is_not(
+    control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PROBE_SECONDS", 0.5)
+    egress = an_egress(control, per_second=1000, burst=50)
+    open_and_wait(egress)
+    assert egress.ask("probe") is None
+    for _ in range(4):  # twice as long as its lease
+        time.sleep(0.25)
+        egress.alive("probe")
+        egress.alive("other")  # only the probe has a role to keep
+    assert wait_of(egress.ask("other")).reason == "probe"
+    time.sleep(0.55)
+    assert egress.ask("other") is None
+    egress.succeeded("probe")  # too late: it is another one's turn
+    assert egress.view().breaker == "half_open"
+
+
+def test_the_probe_obeys_the_rate(control: Control) -> None:
+    egress = an_egress(control, per_second=1, pause=0.1)
+    open_and_wait(egress)
+    wait = wait_of(egress.ask("probe"))
+    assert wait.reason == "rate"
+    time.sleep(wait.seconds)
+    assert egress.ask("probe") is None
+
+
+def test_those_who_wait_for_the_breaker_come_back_in_order_and_not_all_at_once(control: Control) -> None:
+    egress = an_egress(control, per_second=1, burst=2, pause=60, longest=60)
+    egress.ask("unlucky")
+    egress.poisoned("unlucky", "429")
+    waits = [wait_of(egress.ask(f"v{i}")).seconds for i in range(5)]
+    assert waits == [pytest.approx(s, abs=0.3) for s in (60, 60, 61, 62, 63)]
+
+
+# --- what people see ---
+
+
+def test_a_host_without_a_rate_has_only_a_breaker_and_leaves_no_trace(control: Control) -> None:
+    host = Egress(control, f"host:{uuid.uuid4().hex}.example", UNLIMITED, 1, 0.2, 1)
+    assert [host.ask(f"v{i}") for i in range(50)] == [None] * 50
+    assert host.identity not in [view.identity for view in egress_views(control)]
+    host.poisoned("v1", "429")
+    assert wait_of(host.ask("v2")).reason == "breaker"
+    assert host.identity in [view.identity for view in egress_views(control)]
+    time.sleep(0.25)
+    assert host.ask("v2") is None
+    assert wait_of(host.ask("v3")).reason == "probe"
+    host.succeeded("v2")
+    assert host.ask("v3") is None
+    assert host.identity not in [view.identity for view in egress_views(control)]
+
+
+def test_any_machine_can_see_it_without_knowing_the_settings(control: Control) -> None:
+    egress = an_egress(control, per_second=300 / 3600, burst=2)
+    for name in "abcd":
+        egress.ask(name)
+    (view,) = [view for view in egress_views(control) if view.identity == egress.identity]
+    assert (view.videos_per_hour, view.burst, view.granted, view.waiting) == (300, 2, 2, 2)
+    assert view.next_seconds == pytest.approx(12, abs=0.5)
+    assert (view.breaker, view.retry_seconds, view.pause_seconds, view.cause) == ("closed", 0, 0, "")
+
+
+def test_every_key_expires_and_carries_the_prefix(server: EmbeddedBroker) -> None:
+    control = Control(server.url, "apart:")
+    egress = an_egress(control, per_second=1)
+    for name in "ab":
+        egress.ask(name)
+    with control.server() as redis:
+        keys = [str(key) for key in redis.scan_iter(f"apart:hardpose:egress:{egress.identity}:*")]
+        assert len(keys) == 4
+        assert all(0 < redis.ttl(key) <= module.EXPIRY_SECONDS for key in keys)
+    assert egress.identity not in [view.identity for view in egress_views(Control(server.url))]
+
+
+def test_a_server_that_does_not_answer_is_a_typed_error() -> None:
+    with pytest.raises(BrokerUnavailable):
+        an_egress(Control("redis://127.0.0.1:1/0")).ask("a")
