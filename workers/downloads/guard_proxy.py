@@ -121,8 +121,9 @@ class GuardProxy:
         """The first target that could not be reached: ``NameNotResolved`` or ``ServerBusy``.
 
         Kept apart from ``refusal``: a tool survives one such failure and may then find out that the video is
-        private. It goes before a tool's failure only where the tool says no more than that it failed. (``MissingDependency`` is here too:
-        an upstream proxy without python-socks.)
+        private. It goes before a tool's failure only where the tool says no more than that it failed.
+        ``MissingDependency`` is here too:
+        an upstream proxy without python-socks.
         """
         return self._trouble
 
