@@ -229,14 +229,18 @@ def status(
     as_json: Json = False,
 ) -> None:
     """Show how far jobs are, and what failed and why."""
-    from api.local import has_catalog
+    from api.downloads import DownloadsState
+    from api.local import attach, has_catalog
     from api.status import print_job, print_jobs
+    from api.waiting import ask_parked
 
     settings = _settings(home=home)
     if job_id is not None:
-        print_job(_catalog_of(settings).job(job_id), as_json)
+        job = _catalog_of(settings).job(job_id)
+        print_job(job, as_json, *ask_parked(attach(settings), job_id))
     else:
-        print_jobs(_catalog_of(settings).jobs() if has_catalog(settings) else [], as_json)
+        jobs = _catalog_of(settings).jobs() if has_catalog(settings) else []
+        print_jobs(jobs, DownloadsState.of(attach(settings)), as_json)
 
 
 @command

@@ -23,10 +23,10 @@ class ExitCode(IntEnum):
 
 
 def exit_code(job: JobView) -> ExitCode:
-    """The exit status of a job that ended."""
+    """The exit status of a job that ended. A playlist that was read is no success by itself."""
     bad = [link for link in job.links if link.state != State.DONE]
     if not bad:
         return ExitCode.OK
-    if all(link.state == State.FAILED for link in job.links):
+    if all(link.state == State.FAILED for link in job.videos):
         return ExitCode.ALL_FAILED
     return ExitCode.SOME_FAILED

@@ -1,96 +1,24 @@
-"""Progress of a job: one snapshot, shown as bars in a terminal, as lines in a log, or as JSON lines."""
+"""Progress of a job, shown as bars in a terminal, as lines in a log, or as JSON lines."""
 
 import json
 import sys
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from types import TracebackType
 from typing import Protocol, Self, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from broker.messages import Verdict
-from broker.recipe import CHAIN, Stage
-from broker.views import JobView, State
+from api.snapshot import Eta, Snapshot
+from api.waiting import fetching_text
+from broker.recipe import Stage
 
 HEARTBEAT_SECONDS = 30
 """A line at least this often: silence looks like a hang."""
 
-KEPT = (Verdict.EASY, Verdict.HARD)
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """How far a job is."""
-
-    videos: int
-    videos_done: int
-    videos_failed: int
-    videos_waiting: int
-    """Not fetched yet: how many segments they have is not known."""
-    segments: int
-    segments_by_stage: dict[str, int] = field(default_factory=dict)
-    examined: int = 0
-    kept: int = 0
-    hard: int = 0
-
-    @classmethod
-    def of(cls, job: JobView, by_stage: dict[Stage, int]) -> "Snapshot":
-        """From the catalog's light view and the stages' own counts."""
-        segments = [segment for link in job.links for segment in link.segments]
-        settled = sum(segment.state.final for segment in segments)
-        funnel = job.funnel()
-        return cls(
-            videos=len(job.links),
-            videos_done=sum(link.state in (State.DONE, State.PARTIAL) for link in job.links),
-            videos_failed=sum(link.state == State.FAILED for link in job.links),
-            videos_waiting=sum(not link.state.final and not link.segments for link in job.links),
-            segments=len(segments),
-            # A segment that is settled has left all stages, also when an earlier run did the work.
-            segments_by_stage={s.value: max(settled, by_stage.get(s, 0)) for s in CHAIN},
-            examined=funnel.examined,
-            kept=funnel.of(*KEPT),
-            hard=funnel.of(Verdict.HARD),
-        )
-
-    @property
-    def fraction(self) -> float:
-        """Share of the work that is done, in [0, 1]; videos not yet fetched count like an average one."""
-        steps = self.segments * len(CHAIN)
-        share = sum(self.segments_by_stage.values()) / steps if steps else 0.0
-        planned = self.videos - self.videos_waiting - self.videos_failed
-        return (planned * share + self.videos_failed) / self.videos if self.videos else 1.0
-
-
-class Eta:
-    """Estimates the seconds left from the pace so far."""
-
-    def __init__(self) -> None:
-        self._started = time.monotonic()
-        self._changed = self._started
-        self._last: Snapshot | None = None
-
-    def note(self, snapshot: Snapshot) -> None:
-        """Takes in a snapshot."""
-        if snapshot != self._last:
-            self._last, self._changed = snapshot, time.monotonic()
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds since the job was sent."""
-        return time.monotonic() - self._started
-
-    @property
-    def quiet(self) -> float:
-        """Seconds since anything moved: the sign of a hang."""
-        return time.monotonic() - self._changed
-
-    def left(self) -> float | None:
-        """Seconds left, or None while there is nothing to estimate from."""
-        if self._last is None or self._last.fraction <= 0.02:
-            return None
-        return self.elapsed * (1 - self._last.fraction) / self._last.fraction
+TRANSFER_SECONDS = 10
+"""A line at most this often where nothing but bytes has moved."""
 
 
 class View(Protocol):
@@ -131,18 +59,21 @@ class Lines:
         print(text, file=self._out, flush=True)
 
     def show(self, snapshot: Snapshot) -> None:
-        """Prints the state if it moved, or every half minute with its age."""
+        """Prints the state if it moved, now and then while bytes do, or every half minute with its age."""
+        moving = snapshot.transfers != (self._shown.transfers if self._shown else ())
         self._shown = snapshot
         self._eta.note(snapshot)
         text = describe(snapshot)
-        now = time.monotonic()
-        moved = text != self._last_text and now - self._last_time >= self._every
-        if moved or now - self._last_time >= HEARTBEAT_SECONDS:
-            left = self._eta.left()
-            eta = f"  ETA {left:.0f} s" if left is not None else ""
-            quiet = f"  (no progress for {self._eta.quiet:.0f} s)" if self._eta.quiet > 30 else ""
-            self.say(f"[{self._eta.elapsed:5.0f} s] {text}{eta}{quiet}")
-            self._last_text, self._last_time = text, now
+        since = time.monotonic() - self._last_time
+        moved = text != self._last_text and since >= self._every
+        if moved or since >= (TRANSFER_SECONDS if moving else HEARTBEAT_SECONDS):
+            self.say(f"[{self._eta.elapsed:5.0f} s] {text}{_now(snapshot)}{self._when()}")
+            self._last_text, self._last_time = text, time.monotonic()
+
+    def _when(self) -> str:
+        left = self._eta.left()
+        eta = f"  ETA {left:.0f} s" if left is not None else ""
+        return eta + (f"  (no progress for {self._eta.quiet:.0f} s)" if self._eta.quiet > 30 else "")
 
 
 class JsonLines(Lines):
@@ -179,7 +110,7 @@ class Bars:
             TextColumn("{task.description:>9}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             console=console,
         )
         self._bars: dict[str, TaskID] = {}
@@ -204,15 +135,35 @@ class Bars:
             note += f"  no progress for {self._eta.quiet:.0f} s"
         failed = f"{snapshot.videos_failed} failed" if snapshot.videos_failed else ""
         self._bar("videos", snapshot.videos_done + snapshot.videos_failed, snapshot.videos, failed)
+        self._transfers(snapshot)
         for stage, done in snapshot.segments_by_stage.items():
             last = stage == Stage.COMPARE
             funnel = f"examined {snapshot.examined}, kept {snapshot.kept}, hard {snapshot.hard}  {note}"
             self._bar(stage, done, snapshot.segments, funnel if last else "")
 
+    def _transfers(self, snapshot: Snapshot) -> None:
+        """A bar in megabytes while something is fetched, and a line for each reason to wait."""
+        totals = [t.total or t.received for t in snapshot.transfers]
+        received = sum(t.received for t in snapshot.transfers)
+        if snapshot.transfers or "transfer" in self._bars:
+            note = fetching_text(snapshot.transfers) if snapshot.transfers else ""
+            self._bar("transfer", received // 10**6, -(-sum(totals) // 10**6), note)
+        if snapshot.waits or "waiting" in self._bars:
+            self._bar("waiting", 0, sum(w.links for w in snapshot.waits), "; ".join(map(str, snapshot.waits)))
+        for name, shown in (("transfer", snapshot.transfers), ("waiting", snapshot.waits)):
+            if name in self._bars:
+                self._progress.update(self._bars[name], visible=bool(shown))
+
     def _bar(self, name: str, done: int, total: int, note: str) -> None:
         if name not in self._bars:
             self._bars[name] = self._progress.add_task(name, total=None, note="")
         self._progress.update(self._bars[name], completed=done, total=total or None, note=note)
+
+
+def _now(snapshot: Snapshot) -> str:
+    """What is under way and what is waited for: it changes with the clock."""
+    parts = [fetching_text(snapshot.transfers)] if snapshot.transfers else []
+    return "".join(f"  {part}" for part in (*parts, *snapshot.waits))
 
 
 def describe(snapshot: Snapshot) -> str:

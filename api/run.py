@@ -6,9 +6,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from api.local import LocalSystem, local_system
-from api.progress import Snapshot, View
+from api.progress import View
 from api.reconcile import Reconciler
+from api.snapshot import Snapshot
 from api.stopping import StopFlag, stop_on_signals
+from api.waiting import transfers_of, waits_of
 from broker.app import create_app
 from broker.errors import BrokerUnavailable
 from broker.intake import Intake
@@ -113,7 +115,7 @@ def polls(runtime: Runtime, job_id: str, view: View) -> Iterator[None]:
     while True:
         try:
             job = runtime.catalog.job_light(job_id)
-            view.show(Snapshot.of(job, runtime.control.progress(job_id)))
+            view.show(_snapshot(runtime, job))
             answered = time.monotonic()
             if job.final:
                 return
@@ -123,6 +125,13 @@ def polls(runtime: Runtime, job_id: str, view: View) -> Iterator[None]:
             log.info("waiting for the broker: %s", error)
         yield
         time.sleep(POLL_SECONDS)
+
+
+def _snapshot(runtime: Runtime, job: JobView) -> Snapshot:
+    control = runtime.control
+    return Snapshot.of(
+        job, control.progress(job.id), transfers_of(control, job.id), waits_of(control, job.id)
+    )
 
 
 def watch_job(runtime: Runtime, job_id: str, view: View) -> JobView:

@@ -2,32 +2,30 @@
 
 from typing import Any
 
-from broker.messages import Failure, Verdict
+from api.failures import failure_lines, failures, reasons
+from api.printable import counted
+from broker.messages import Verdict
 from broker.views import JobView, LinkView
 from tasks.publish import Published
 from tasks.verdicts import explain_funnel
 
 
-def failures(job: JobView) -> list[tuple[LinkView, Failure]]:
-    """Every recorded failure of the job's links and segments."""
-    found = []
-    for link in job.links:
-        of_segments = [(link, segment.failure) for segment in link.segments if segment.failure is not None]
-        # A link whose segments failed carries the first of their failures: it is not a further one.
-        own = [(link, link.failure)] if link.failure is not None and not of_segments else []
-        found += own + of_segments
-    return found
+def summary_lines(job: JobView, published: Published | None = None, all_failures: bool = False) -> list[str]:
+    """The summary for people.
 
-
-def summary_lines(job: JobView, published: Published | None = None) -> list[str]:
-    """The summary for people."""
+    Args:
+        job: the job.
+        published: where its data set is, if it was written.
+        all_failures: each one, not by reason when there are many.
+    """
     funnel = job.funnel()
+    asked = [link for link in job.links if link.parent is None]
+    of_lists = f" of {counted(len(asked), 'link')}" if len(job.videos) < len(job.links) else ""
     lines = [
-        f"{len(job.links)} links, {funnel.examined} frames examined, "
+        f"{counted(len(job.videos), 'video')}{of_lists}, {counted(funnel.examined, 'frame')} examined, "
         f"{funnel.of(Verdict.EASY, Verdict.HARD)} kept, {funnel.of(Verdict.HARD)} hard"
     ]
-    for link, failure in failures(job):
-        lines.append(f"failed ({failure.code}): {link.link}\n    {failure.cause} {failure.remedy}")
+    lines += failure_lines(job, all_failures)
     if not funnel.of(Verdict.EASY, Verdict.HARD):
         lines.append("Nothing was kept, because:" if funnel.examined else "Nothing was examined.")
         lines += [f"    {reason}" for reason in explain_funnel(funnel)]
@@ -47,23 +45,32 @@ def summary_lines(job: JobView, published: Published | None = None) -> list[str]
 def summary_json(job: JobView, published: Published | None = None) -> dict[str, Any]:
     """The summary for programs."""
     funnel = job.funnel()
+    found = failures(job)
     return {
         "job_id": job.id,
         "recipe_id": job.recipe.id,
+        "intake": job.intake.model_dump(mode="json", exclude_defaults=True),
         "final": job.final,
-        "links": [
-            {
-                "link": link.link,
-                "state": link.state.value,
-                "video": link.video.id if link.video else None,
-                "funnel": link.funnel().model_dump(mode="json"),
-            }
-            for link in job.links
-        ],
-        "failures": [{"link": link.link, **f.model_dump(mode="json")} for link, f in failures(job)],
+        "videos": len(job.videos),
+        "links": [_link(link) for link in job.links],
+        "failures": [{"link": link.link, **f.model_dump(mode="json")} for link, f in found],
+        "failure_reasons": [reason.json() for reason in reasons(found)],
         "funnel": funnel.model_dump(mode="json"),
         "reasons": explain_funnel(funnel),
         "dataset": str(published.folder) if published else None,
         "images": published.images if published else None,
         "report": str(published.report) if published else None,
+    }
+
+
+def _link(link: LinkView) -> dict[str, Any]:
+    listing = {"title": link.list_title, "videos": link.listed, "complete": link.list_complete}
+    return {
+        "position": link.position,
+        "link": link.link,
+        "state": link.state.value,
+        "video": link.video.id if link.video else None,
+        "parent": link.parent,
+        "list": listing if link.listed is not None else None,
+        "funnel": link.funnel().model_dump(mode="json"),
     }

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from samples_of_books import a_video
 
 from api.exit_codes import ExitCode, exit_code
-from api.progress import Eta, JsonLines, Lines, Snapshot, describe
+from api.progress import JsonLines, Lines, describe
+from api.snapshot import Eta, Snapshot
 from api.summary import summary_json, summary_lines
 from broker.messages import Failure, Funnel, Verdict
 from broker.recipe import CHAIN, ModelSpec, Recipe, Stage

@@ -1,0 +1,89 @@
+"""Failures of a job: one by one, or by reason when there are many."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from api.printable import counted, printable
+from broker.errors import Action
+from broker.messages import Failure
+from broker.views import JobView, LinkView
+
+MANY = 10
+"""Failures that are still told one by one in a summary."""
+RETRYABLE = (Action.TRANSIENT, Action.SESSION_POISONED, Action.OUTDATED_TOOL)
+"""Trying again may help: later, after the pause, with a newer tool."""
+
+Found = list[tuple[LinkView, Failure]]
+
+
+@dataclass(frozen=True)
+class Reason:
+    """What failed for one reason."""
+
+    code: str
+    action: Action
+    count: int
+    link: str
+    """An example."""
+    failure: Failure
+    """Of the example."""
+
+    def json(self) -> dict[str, Any]:
+        """For programs."""
+        example = {"link": self.link, "cause": self.failure.cause, "remedy": self.failure.remedy}
+        retry = self.action in RETRYABLE
+        return {"code": self.code, "action": self.action.value, "count": self.count, "retry": retry} | example
+
+
+def failures(job: JobView) -> Found:
+    """Every recorded failure of the job's links and segments."""
+    found = []
+    for link in job.links:
+        of_segments = [(link, segment.failure) for segment in link.segments if segment.failure is not None]
+        # A link whose segments failed carries the first of their failures: it is not a further one.
+        own = [(link, link.failure)] if link.failure is not None and not of_segments else []
+        found += own + of_segments
+    return found
+
+
+def reasons(found: Found) -> list[Reason]:
+    """The reasons, the most frequent first."""
+    groups: dict[tuple[str, Action], Found] = defaultdict(list)
+    for link, failure in found:
+        groups[failure.code, failure.action].append((link, failure))
+    made = [
+        Reason(code, action, len(group), group[0][0].link, group[0][1])
+        for (code, action), group in groups.items()
+    ]
+    return sorted(made, key=lambda reason: (-reason.count, reason.code))
+
+
+def failure_lines(job: JobView, all_of_them: bool = False) -> list[str]:
+    """Every failure with cause and remedy, or more than ``MANY`` by reason; then what may be tried again."""
+    found = failures(job)
+    groups = reasons(found)
+    if all_of_them or len(found) <= MANY:
+        lines = [f"failed ({f.code}): {printable(link.link)}\n{_why(f)}" for link, f in found]
+    else:
+        lines = [f"{counted(len(found), 'failure')}, by reason:", *map(_reason_line, groups)]
+    return lines + _hints(job.id, groups)
+
+
+def _reason_line(reason: Reason) -> str:
+    example = f"e.g. {printable(reason.link)}" if reason.count > 1 else printable(reason.link)
+    return f"failed ({reason.code}) {reason.count} x, {example}\n{_why(reason.failure)}"
+
+
+def _why(failure: Failure) -> str:
+    tool = f"; {failure.tool} {failure.tool_version}".rstrip() if failure.tool else ""
+    return f"    ({failure.action}{tool}) {printable(failure.cause)} {printable(failure.remedy)}"
+
+
+def _hints(job_id: str, groups: Sequence[Reason]) -> list[str]:
+    again = [reason for reason in groups if reason.action in RETRYABLE]
+    if not again:
+        return []
+    options = " ".join(f"--reason {code}" for code in dict.fromkeys(reason.code for reason in again))
+    return [f"{counted(sum(r.count for r in again), 'failure')} may pass: hardpose retry {job_id} {options}"]

@@ -1,0 +1,27 @@
+"""Numbers and texts as they may be shown in a terminal."""
+
+
+def printable(text: str) -> str:
+    """``text`` with ``?`` for everything that a terminal could take for a command, or cannot show at all.
+
+    Titles, links and the words of sites are written by strangers.
+    """
+    return "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in text)
+
+
+def span(seconds: float) -> str:
+    """A stretch of time in the unit that suits it: ``8 s``, ``58 min``, ``2.5 h``."""
+    if seconds < 99.5:
+        return f"{max(0.0, seconds):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 99.5 * 60 else f"{seconds / 3600:.1f} h"
+
+
+def megabytes(count: float) -> str:
+    """Millions of bytes, with a tenth where that says something: ``45.2``, ``1,203``."""
+    millions = count / 1e6
+    return f"{millions:.1f}" if millions < 1000 else f"{millions:,.0f}"
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 link``, ``2 links``."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -1,0 +1,124 @@
+"""What a job waits for outside the queue, and what is on its way: the reasons for silence."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from api.printable import counted, megabytes, printable, span
+from broker.errors import BrokerUnavailable
+from broker.settings import Settings
+
+if TYPE_CHECKING:
+    from broker.control import Control
+
+Parked = Mapping[int, tuple[str, float]]
+"""Position of a link -> why it waits, and for how many seconds yet; see ``broker.parking.Parking.of_job``."""
+
+REASONS = {
+    "rate": "for the rate limit",
+    "breaker": "for the breaker",
+    "probe": "for the first video after a pause",
+    "claimed": "for another worker that fetches the same video",
+}
+"""Reason of a parked link -> what it waits for."""
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Links of a job that wait for one thing. Equal while only the clock runs."""
+
+    reason: str
+    links: int
+    seconds: float = field(compare=False)
+    """Until the first of them asks again."""
+    cause: str = ""
+    """Why the breaker is open."""
+
+    def __str__(self) -> str:
+        what = REASONS.get(self.reason, f"({self.reason})")
+        cause = f": {self.cause}" if self.cause else ""
+        if self.reason == "breaker":
+            return f"{counted(self.links, 'link')} wait {what}, open for {span(self.seconds)}{cause}"
+        return f"{counted(self.links, 'link')} wait {what}, next in {span(self.seconds)}"
+
+
+@dataclass(frozen=True)
+class Fetching:
+    """A link whose bytes are on their way."""
+
+    link: int
+    """Its number in the job, from 1."""
+    tool: str
+    received: int
+    """Bytes."""
+    total: int | None
+    """Bytes, if known."""
+    bytes_per_second: float = field(compare=False)
+
+
+def parked_of(control: "Control", job_id: str) -> dict[int, tuple[str, float]]:
+    """The job's links that wait outside the queue.
+
+    Raises:
+        BrokerUnavailable: it cannot be asked.
+    """
+    from broker.parking import Parking
+
+    return Parking(control).of_job(job_id)
+
+
+def ask_parked(settings: Settings, job_id: str) -> tuple[dict[int, tuple[str, float]], str]:
+    """The job's links that wait, or why that is not known: the catalog tells the rest without a broker."""
+    from broker.control import Control
+
+    try:
+        return parked_of(Control.of(settings), job_id), ""
+    except BrokerUnavailable as error:
+        return {}, error.cause
+
+
+def waits_of(control: "Control", job_id: str) -> tuple[Wait, ...]:
+    """What the job's links wait for, one entry for each reason.
+
+    Raises:
+        BrokerUnavailable: it cannot be asked.
+    """
+    seconds: dict[str, list[float]] = defaultdict(list)
+    for reason, left in parked_of(control, job_id).values():
+        seconds[reason].append(left)
+    cause = _cause(control) if "breaker" in seconds else ""
+    return tuple(
+        Wait(reason, len(lefts), min(lefts), cause if reason == "breaker" else "")
+        for reason, lefts in sorted(seconds.items())
+    )
+
+
+def _cause(control: "Control") -> str:
+    """Why breakers are open: the same for most of a job's links."""
+    from broker.egress import egress_views
+
+    causes = {view.cause: None for view in egress_views(control) if view.breaker != "closed" and view.cause}
+    return printable("; ".join(causes))
+
+
+def transfers_of(control: "Control", job_id: str) -> tuple[Fetching, ...]:
+    """The job's transfers that are under way, by position.
+
+    Raises:
+        BrokerUnavailable: it cannot be asked.
+    """
+    return tuple(
+        Fetching(t.position + 1, t.tool, t.received, t.total, t.bytes_per_second)
+        for t in control.transfers(job_id)
+    )
+
+
+def fetching_text(transfers: tuple[Fetching, ...]) -> str:
+    """``fetching 3: 45.2 of 120.3 MB, 2.1 MB/s``; the whole is left out where a size is not known."""
+    received = sum(t.received for t in transfers)
+    speed = sum(t.bytes_per_second for t in transfers)
+    totals = [t.total for t in transfers if t.total is not None]
+    known = len(totals) == len(transfers)
+    of = f" of {megabytes(sum(totals))}" if known else ""
+    return f"fetching {len(transfers)}: {megabytes(received)}{of} MB, {megabytes(speed)} MB/s"
