@@ -149,6 +149,15 @@ class Catalog:
 
         return self._database.write(work)
 
+    def open_children(self, job_id: str, position: int) -> list[LinkView]:
+        """The links that a list has brought and that have not ended, as ``list_link`` returned them.
+
+        For a list whose worker ended between booking it and sending its links.
+        """
+        return self._database.read(
+            lambda connection: catalog_views.open_children(connection, job_id, position)
+        )
+
     def fail_link(self, job_id: str, position: int, failure: Failure) -> None:
         """The link could not become segments; a link that is done stays done.
 
@@ -295,8 +304,8 @@ class Catalog:
 
         Args:
             video_id: the video; the catalog need not know it.
-            owner: names the fetch, at most 200 characters; one that is repeated after a crash under the
-                same name need not wait for its own claim to run out.
+            owner: names the fetch; one that is repeated after a crash under the same name need not
+                wait for its own claim to run out.
             seconds: from now, by the database's clock, so that workers' clocks need not agree.
 
         Returns:

@@ -5,7 +5,7 @@ All times are the database's own: workers' clocks may differ by more than a clai
 
 from typing import Any
 
-from sqlalchemy import Connection, Float, delete, func, literal_column, or_, select
+from sqlalchemy import Connection, Float, delete, extract, func, literal_column, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from broker.tables import ClaimRow
@@ -15,7 +15,7 @@ def _clock(connection: Connection) -> Any:
     """Unix seconds, now."""
     if connection.dialect.name == "postgresql":
         # Not now(): that is when the transaction began, which may have waited for another's claim.
-        return func.extract("epoch", func.clock_timestamp()).cast(Float(53))
+        return extract("epoch", func.clock_timestamp()).cast(Float(53))
     # Julian day of 1970-01-01 (SQLite manual, "Date And Time Functions"); good to a tenth of a millisecond.
     return literal_column("(julianday('now') - 2440587.5) * 86400.0", Float(53))
 
@@ -27,8 +27,10 @@ def claim(connection: Connection, video_id: str, owner: str, seconds: float) -> 
     take: Any = dialect.insert(ClaimRow).values(video_id=video_id, owner=owner, until=clock + seconds)
     new = {"owner": take.excluded.owner, "until": take.excluded.until}
     free = or_(ClaimRow.owner == take.excluded.owner, ClaimRow.until <= clock)
-    take = take.on_conflict_do_update(index_elements=["video_id"], set_=new, where=free)
-    return connection.execute(take).rowcount == 1
+    connection.execute(take.on_conflict_do_update(index_elements=["video_id"], set_=new, where=free))
+    # Asked, not counted: not every release of the drivers says how many rows an upsert wrote.
+    holder = connection.scalar(select(ClaimRow.owner).where(ClaimRow.video_id == video_id))
+    return bool(holder == owner)
 
 
 def release(connection: Connection, video_id: str, owner: str) -> None:

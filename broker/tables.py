@@ -102,7 +102,7 @@ class ClaimRow(Base):
 
     __tablename__ = "claims"
     video_id: Mapped[str] = mapped_column(String(200), primary_key=True)
-    owner: Mapped[str] = mapped_column(String(200))
+    owner: Mapped[str] = mapped_column(Text)
     until: Mapped[float] = mapped_column(Float(53))
     """Unix seconds by the database's clock: a sum of a time and a duration, which text cannot do alike
     on both databases."""

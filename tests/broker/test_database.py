@@ -1,7 +1,6 @@
 """The database under the books: many processes at once, migrations, typed errors."""
 
 import json
-import multiprocessing
 import pickle
 import socket
 import sqlite3
@@ -13,6 +12,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from samples_of_books import RECIPE, a_keeper, a_plan, a_result, a_video, link_of, planned
 from sqlalchemy import text
+from together import run_together
 
 from broker.catalog import Catalog
 from broker.database import CatalogBroken, CatalogNewer, CatalogUnavailable, Database
@@ -20,8 +20,6 @@ from broker.errors import Action, DiskFull, SettingsError
 from broker.messages import Keeper, Segment
 from broker.tables import Base
 from broker.views import State
-
-FORK = multiprocessing.get_context("fork")  # also proves that a catalog may be carried over a fork
 
 
 def settle_all(catalog: Catalog, segments: list[Segment], offset: int, start: Any, answers: Any) -> None:
@@ -32,19 +30,6 @@ def settle_all(catalog: Catalog, segments: list[Segment], offset: int, start: An
     except BaseException as error:
         answers.put(repr(error))
         raise
-
-
-def run_together(target: Any, count: int, *arguments: Any) -> list[Any]:
-    """Runs ``target(*arguments, n, start, answers)`` in ``count`` processes at once."""
-    start, answers = FORK.Barrier(count), FORK.Queue()
-    processes = [FORK.Process(target=target, args=(*arguments, n, start, answers)) for n in range(count)]
-    for process in processes:
-        process.start()
-    found = [answers.get(timeout=90) for _ in processes]
-    for process in processes:
-        process.join(30)
-    assert all(process.exitcode == 0 for process in processes), found
-    return found
 
 
 def test_of_eight_processes_exactly_one_settles_the_last_segment(catalog: Catalog) -> None:
@@ -133,7 +118,9 @@ def test_sqlite_writes_ahead_and_checks_its_references(tmp_path: Path) -> None:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     with pytest.raises(CatalogBroken, match="FOREIGN KEY"):
         Database(f"sqlite:///{file}").write(
-            lambda c: c.execute(text("INSERT INTO jobs (id, recipe_id, created_at) VALUES ('j', 'no such recipe', 'now')"))
+            lambda c: c.execute(
+                text("INSERT INTO jobs (id, recipe_id, created_at) VALUES ('j', 'no such recipe', 'now')")
+            )
         )
 
 

@@ -19,6 +19,6 @@ def upgrade() -> None:
     op.create_table(
         "claims",
         sa.Column("video_id", sa.String(200), primary_key=True),
-        sa.Column("owner", sa.String(200), nullable=False),
+        sa.Column("owner", sa.Text, nullable=False),
         sa.Column("until", sa.Float(53), nullable=False),
     )
