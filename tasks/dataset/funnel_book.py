@@ -86,6 +86,11 @@ def funnel_document(job: JobView, selection: Selection) -> dict[str, Any]:
             {"position": link.position, "link": public_source(link.link), **_failure(failure)}
             for link, failure in failed_links(job)
         ],
+        "lists": [
+            _list(link)
+            for link in sorted(job.links, key=lambda each: each.position)
+            if link.listed is not None
+        ],
     }
 
 
@@ -130,6 +135,16 @@ def _video(link: LinkView) -> dict[str, Any]:
             for s in link.segments
             if s.failure is not None
         ],
+    }
+
+
+def _list(link: LinkView) -> dict[str, Any]:
+    return {
+        "position": link.position,
+        "link": public_source(link.link),
+        "title": link.list_title,
+        "listed": link.listed,
+        "complete": link.list_complete,
     }
 
 

@@ -65,6 +65,10 @@ class LinkRow:
     written: int
     state: str
     same_as: int | None
+    holds: str = ""
+    """Of a playlist or a channel: how many videos."""
+    part_of: int | None = None
+    """Number of the list that named it."""
 
 
 def render_report(job: JobView, selection: Selection, sheet: ContactSheet) -> bytes:
@@ -173,7 +177,7 @@ def _link_row(link: LinkView, selection: Selection, same_as: int | None) -> Link
         number=link.position + 1,
         text=public_source(link.link),
         href=safe_href(link.link),
-        title=video.title if video else "",
+        title=video.title if video else link.list_title,
         uploader=video.uploader if video else "",
         licence=video.licence if video else "",
         duration=clock(video.duration_ms) if video else "",
@@ -181,7 +185,16 @@ def _link_row(link: LinkView, selection: Selection, same_as: int | None) -> Link
         written=written,
         state=str(link.state),
         same_as=same_as,
+        holds=_holds(link),
+        part_of=None if link.parent is None else link.parent + 1,
     )
+
+
+def _holds(link: LinkView) -> str:
+    if link.listed is None:
+        return ""
+    videos = f"{link.listed:,} video{'' if link.listed == 1 else 's'}"
+    return f"a list of {videos}" if link.list_complete else f"the first {videos} of a longer list"
 
 
 def _steps(job: JobView, selection: Selection) -> list[Row]:

@@ -297,3 +297,24 @@ def test_no_reason_of_a_failure_names_folders_or_secrets(store: Artifacts, tmp_p
     published = b"".join(contents(folder).values())
     assert b"/home/ann" not in published
     assert b"deadbeef" not in published
+
+
+def test_a_list_is_named_and_counts_as_no_video(store: Artifacts, tmp_path: Path) -> None:
+    clip = video("aaa")
+    plain = job_view(link_view(0, clip, segment_view([keeper(store, clip, 500, Verdict.HARD, 1)])))
+    found = {"listed": 3, "list_title": "Dances", "list_complete": False}
+    listed = LinkView(position=1, link="https://me:secret@example.org/list", state=State.DONE, **found)
+    child = plain.links[0].model_copy(update={"position": 2, "parent": 1})
+    job = job_view(listed, child)
+    assert (job.funnel(), job.videos) == (plain.funnel(), (child,))
+    one, other = (
+        publish(plain, store, tmp_path / "one").folder,
+        publish(job, store, tmp_path / "other").folder,
+    )
+    for name in ("annotations.json", "frames.csv", "verdicts.csv"):
+        assert (one / name).read_bytes() == (other / name).read_bytes()
+    book = json.loads((other / "funnel.json").read_text())
+    assert (len(book["videos"]), book["failed_links"]) == (1, [])
+    named = {"position": 1, "link": "https://example.org/list", "title": "Dances", "listed": 3}
+    assert book["lists"] == [{**named, "complete": False}]
+    assert json.loads((one / "funnel.json").read_text())["lists"] == []

@@ -146,6 +146,35 @@ def test_failed_segments_of_one_reason_stand_together(store: Artifacts, tmp_path
     assert "1. https://example.org/watch?v=aaa poison_segment It ended its worker." in words
 
 
+@pytest.mark.parametrize(
+    ("listed", "complete", "said"),
+    [
+        (12, True, "a list of 12 videos"),  # all of it
+        (1, True, "a list of 1 video"),  # singular
+        (5000, False, "the first 5,000 videos of a longer list"),  # cut off
+        (0, True, "a list of 0 videos"),  # a list still, not a video
+    ],
+)
+def test_a_list_is_shown_as_what_it_is(
+    store: Artifacts, tmp_path: Path, listed: int, complete: bool, said: str
+) -> None:
+    link = LinkView(
+        position=0,
+        link="https://example.org/list",
+        state=State.DONE,
+        listed=listed,
+        list_title=HOSTILE,
+        list_complete=complete,
+    )
+    clip = video("aaa")
+    child = link_view(1, clip).model_copy(update={"parent": 0})
+    page = page_of(job_view(link, child), store, tmp_path)
+    assert f" {said} " in page.words
+    assert HOSTILE in page.text
+    assert page.all("script") == []
+    assert page.words.count("of list 1") == 1
+
+
 def test_an_empty_job_has_a_page_too(store: Artifacts, tmp_path: Path) -> None:
     assert "No frame was examined: the job has no links." in page_of(job_view(), store, tmp_path).words
 
