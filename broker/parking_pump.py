@@ -75,6 +75,10 @@ def pump(app: Any, settings: Settings, stopped: threading.Event) -> None:
         except (BrokerUnavailable, OperationalError, OSError) as error:
             log.warning("parked messages wait for the broker: %s", error)
             wait = AWAY_SECONDS
+        except Exception:
+            # Without this thread the parked messages of the last worker would wait for ever.
+            log.exception("a parked message could not be sent; it is tried again")
+            wait = AWAY_SECONDS
         else:
             wait = 0.0 if sent == BATCH else wait
 

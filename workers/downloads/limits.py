@@ -9,8 +9,8 @@ from workers.downloads.errors import (
     DownloadError,
     PrivateAddress,
     RefusedByServer,
-    TooManyRedirects,
     ToolMissing,
+    TooManyRedirects,
     UnsupportedScheme,
     UnsupportedSite,
 )
