@@ -64,7 +64,7 @@ class Video:
         player_http: status of the answers of ``youtubei/v1/player``.
         garbage: the player answers with an HTML page.
         media: ``whole``, ``missing`` (404), ``refused`` (429), ``private`` (a redirect to 10.0.0.1),
-            ``cut`` (half of every answer) or ``slow`` (one byte a second).
+            ``cut`` (half of every answer), ``empty`` (no byte of any) or ``slow`` (one byte a second).
         itags: of the formats it has.
     """
 
@@ -72,6 +72,7 @@ class Video:
     body: bytes = b"\0\0\0\x18ftypmp42" + bytes(range(256)) * 400
     title: str = "A person, walking"
     author: str = "Walkers"
+    handle: str = "@walkers"
     channel_id: str = "UCabcdefghijklmnopqrstuv"
     seconds: int = 12
     published: str = "2026-03-04T05:06:07-07:00"
@@ -115,7 +116,15 @@ class Video:
                 "formats": [row for row in rows if row["itag"] == PROGRESSIVE],
                 "adaptiveFormats": [row for row in rows if row["itag"] != PROGRESSIVE],
             },
-            "microformat": {"playerMicroformatRenderer": {"publishDate": self.published}},
+            "microformat": {
+                "playerMicroformatRenderer": {
+                    "publishDate": self.published,
+                    "uploadDate": self.published,
+                    "ownerProfileUrl": f"http://www.youtube.com/{self.handle}",
+                    "ownerChannelName": self.author,
+                    "externalChannelId": self.channel_id,
+                }
+            },
         }
 
     def _format(self, row) -> dict:
@@ -139,7 +148,8 @@ class Video:
         rows = [{"metadataRowRenderer": row}] if self.licence else []
         second = {
             "videoSecondaryInfoRenderer": {
-                "metadataRowContainer": {"metadataRowContainerRenderer": {"rows": rows}}
+                "owner": {"videoOwnerRenderer": {"title": {"runs": [{"text": self.author}]}}},
+                "metadataRowContainer": {"metadataRowContainerRenderer": {"rows": rows}},
             }
         }
         first = {"videoPrimaryInfoRenderer": {"title": {"runs": [{"text": self.title}]}}}
@@ -336,7 +346,9 @@ class _Site(BaseHTTPRequestHandler):
         if self.command == "HEAD":
             return
         if video.media == "cut":
-            self.wfile.write(part[: len(part) // 2])
+            self.wfile.write(part[: (len(part) + 1) // 2])
+            self.close_connection = True
+        elif video.media == "empty":
             self.close_connection = True
         elif video.media == "slow":
             for byte in part:

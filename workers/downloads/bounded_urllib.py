@@ -10,6 +10,10 @@ class AnswerTooLarge(http.client.HTTPException):
     """A server sends more than any page or part of a video has."""
 
 
+class EmptyAnswer(http.client.HTTPException):
+    """A server answers with no byte at all. pytubefix would ask again at once, without end."""
+
+
 class _Bound(urllib.request.BaseHandler):
     """Bounds ``read()`` without a size on every answer.
 
@@ -29,10 +33,16 @@ class _Bound(urllib.request.BaseHandler):
 
 
 def _bounded(read: Callable[..., bytes], response: Any, limit: int) -> Callable[..., bytes]:
+    begun = False
+
     def bounded(size: int | None = None) -> bytes:
+        nonlocal begun
         if size is not None and size >= 0:
             return read(size)
         data = read(limit + 1)
+        if not data and not begun and response.status < 300:
+            raise EmptyAnswer("an answer without a byte")
+        begun = True
         if len(data) > limit:
             raise AnswerTooLarge(f"an answer has more than {limit} bytes")
         if missing := response.length or 0:  # with a size, read() keeps quiet about an answer that is cut off
