@@ -1,6 +1,7 @@
 """yt-dlp, in its own process (see ``tool_child``). The only file that imports ``yt_dlp``."""
 
 import hashlib
+import os
 import re
 import shutil
 import sys
@@ -45,11 +46,12 @@ from workers.downloads.tool_child import Report, ToolRequest
 from workers.downloads.ytdlp_words import AGAIN, OTHER, UPDATE, by_status, by_words, tidy
 
 FORMAT = (
-    "bv*[height<={height}][vcodec^=avc1]/bv*[height<={height}][vcodec^=vp9]/bv*[height<={height}]"
-    "/b[height<={height}]/bv*[height<=?{height}]/b[height<=?{height}]"
+    "bv[height<={height}][vcodec^=avc1]/bv[height<={height}][vcodec~='^vp0?9']/bv[height<={height}]"
+    "/b[height<={height}][vcodec^=avc1]/b[height<={height}]/bv[height<=?{height}]/b[height<=?{height}]"
 )
 """A picture without sound, in a codec that decodes fast; one file, so nothing is merged and FFmpeg is not
-needed. Last come formats whose height the site does not state: the file itself is looked at later."""
+needed. ``bv*`` in place of ``bv`` would take YouTube's 360 lines with sound, in H.264, before VP9 in full
+height. Last come formats whose height the site does not state: the file itself is looked at later."""
 PROTOCOLS = frozenset({"http", "https", "m3u8", "m3u8_native", "http_dash_segments"})
 """What yt-dlp fetches itself, over HTTP."""
 RETRIES = 4
@@ -59,6 +61,8 @@ MAX_DEPTH = 3
 """Of lists in lists: a channel's tabs are two deep."""
 MAX_HOPS = 5
 """Pages that hand a link on to the next extractor."""
+NAMELESS = ("generic", "html5mediaembed")
+"""Extractors of any site's pages, whose ids are names of files: the same on many sites."""
 LISTS = ("playlist", "multi_video")
 
 Info = dict[str, Any]
@@ -116,6 +120,7 @@ class _Stage:
         self._report.found(metadata)
         _check(info, metadata)
         self.moving = True
+        ydl.params["outtmpl"]["default"] = _name(self._request.folder, metadata.format_id)
         ydl.process_info(info)
         self._report.fetched(Path(info["filepath"]), metadata)
 
@@ -138,7 +143,6 @@ class _Stage:
 def _options(request: ToolRequest, stage: _Stage) -> Info:
     wanted = request.options
     expression = str(wanted.get("format") or FORMAT).replace("{height}", str(request.max_height))
-    stem = hashlib.sha256(expression.encode()).hexdigest()[:8]
     arguments = {key: dict(values) for key, values in dict(wanted.get("extractor_args") or {}).items()}
     if clients := wanted.get("player_clients"):
         arguments.setdefault("youtube", {})["player_client"] = list(clients)
@@ -148,10 +152,8 @@ def _options(request: ToolRequest, stage: _Stage) -> Info:
         "noplaylist": True,
         "extract_flat": "in_playlist",
         "playlistend": request.max_entries + 1,
-        # where it goes: no word of a page becomes part of a name, but the suffix, which yt-dlp checks
-        "outtmpl": {"default": str(request.folder / "media" / f"video-{stem}.%(format_id|)S.%(ext)s")},
-        "restrictfilenames": True,
-        "trim_file_name": 120,
+        # where it goes
+        "outtmpl": {"default": _name(request.folder, "")},
         "cachedir": str(request.folder / "home" / "yt-dlp"),
         "continuedl": True,
         "updatetime": False,
@@ -159,6 +161,7 @@ def _options(request: ToolRequest, stage: _Stage) -> Info:
         "allow_multiple_video_streams": False,
         # how it is asked for
         "proxy": request.proxy,
+        "compat_opts": {"no-certifi"} if _own_authorities() else set(),
         "cookiefile": str(request.cookies) if request.cookies else None,
         "usenetrc": False,
         "enable_file_urls": False,
@@ -180,6 +183,20 @@ def _options(request: ToolRequest, stage: _Stage) -> Info:
         "color": "never",
         "progress_hooks": [stage.progress],
     }
+
+
+def _own_authorities() -> bool:
+    # An operator's certificate authorities; yt-dlp would read certifi's in their place.
+    return any(name in os.environ for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"))
+
+
+def _name(folder: Path, format_id: str) -> str:
+    """Template of the file's path: the same for the same format, so that a cut transfer is continued.
+
+    No word of a page becomes part of it but the suffix, and yt-dlp knows which suffixes are safe.
+    """
+    stem = hashlib.sha256(format_id.encode("utf-8", "replace")).hexdigest()[:16]
+    return str(folder / "media" / stem).replace("%", "%%") + ".%(ext)s"
 
 
 def _pause(n: int) -> float:
@@ -290,7 +307,7 @@ def video_id(info: Info) -> str:
     """``<site>:<id>``; an id with other characters than letters, digits, ``_`` and ``-`` becomes its hash."""
     site = re.sub(r"[^a-z0-9]", "", str(info.get("extractor_key") or "").lower()) or "site"
     name = str(info.get("id") or "")
-    if site == "generic":  # its ids are names of files, the same on many sites
+    if site in NAMELESS:
         name = f"{info.get('webpage_url')} {name}"
     if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
         return f"{site}:{name}"

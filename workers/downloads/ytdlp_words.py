@@ -9,6 +9,7 @@ from workers.downloads.errors import (
     AgeRestricted,
     BotCheck,
     DrmProtected,
+    EmptyFile,
     EmptyList,
     ExtractionFailed,
     LiveStream,
@@ -81,6 +82,7 @@ TABLE: tuple[Words, ...] = (
     Words("No video formats found|Failed to extract|Unable to extract", ExtractionFailed, UPDATE),  # any site
     Words("Unsupported URL|is not a valid URL|No suitable extractor", UnsupportedSite, OTHER),  # no extractor
     # --- of the transfer ---
+    Words("not get any data blocks", EmptyFile, "Check that the link plays in a browser."),  # HttpFD
     Words("content too short|more expected|bytes read", TransferCut, AGAIN),  # HttpFD, after its retries
     Words("timed out|Connection (reset|refused|aborted)|Remote end closed", ServerBusy, AGAIN),  # urllib3
     Words("Unable to connect to proxy|ProxyError|Tunnel connection failed", ServerBusy, AGAIN),  # urllib3
