@@ -5,11 +5,13 @@ import json
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import typer
 
+from api.doctor_sites import site_findings
+from api.findings import Finding
 from api.local import attach, has_catalog
 from broker.errors import HardposeError
 from broker.settings import Settings
@@ -31,21 +33,11 @@ OPTIONAL = {"flower", "psycopg"}
 FREE_BYTES = 2 * 1024**3
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at."""
-
-    what: str
-    ok: bool
-    detail: str
-    remedy: str = ""
-    optional: bool = False
-
-
 def diagnose(settings: Settings) -> list[Finding]:
-    """Looks at packages, folders, weights and the broker. Starts nothing and fetches nothing."""
+    """Looks at packages, folders, downloaders, weights and the broker. Starts nothing and fetches nothing."""
     findings = [_python(), *map(_package, EXTRAS), _free_space(settings.home), _free_space(settings.temp_dir)]
     packages_here = all(f.ok or f.optional for f in findings)
+    findings += site_findings(settings)
     findings.append(_check("broker", lambda: _broker(settings)))
     if packages_here:
         findings += [
@@ -61,8 +53,7 @@ def print_findings(findings: list[Finding], as_json: bool) -> None:
         typer.echo(json.dumps([asdict(finding) for finding in findings]))
         return
     for finding in findings:
-        mark = "ok     " if finding.ok else "absent " if finding.optional else "MISSING"
-        typer.echo(f"{mark} {finding.what}: {finding.detail}")
+        typer.echo(f"{finding.mark:7} {finding.what}: {finding.detail}")
         if not finding.ok and finding.remedy:
             typer.echo(f"        -> {finding.remedy}")
 

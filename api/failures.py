@@ -78,7 +78,7 @@ def _reason_line(reason: Reason) -> str:
 
 def _why(failure: Failure) -> str:
     tool = f"; {failure.tool} {failure.tool_version}".rstrip() if failure.tool else ""
-    return f"    ({failure.action}{tool}) {printable(failure.cause)} {printable(failure.remedy)}"
+    return f"    ({failure.action}{tool}) {printable(failure.cause)} {printable(failure.remedy)}".rstrip()
 
 
 def _hints(job_id: str, groups: Sequence[Reason]) -> list[str]:

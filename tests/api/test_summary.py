@@ -13,6 +13,7 @@ from api.exit_codes import ExitCode, exit_code
 from api.progress import JsonLines, Lines, describe
 from api.snapshot import Eta, Snapshot
 from api.summary import summary_json, summary_lines
+from broker.errors import Action
 from broker.messages import Failure, Funnel, Verdict
 from broker.recipe import CHAIN, ModelSpec, Recipe, Stage
 from broker.views import JobView, LinkView, SegmentView, State
@@ -136,3 +137,32 @@ def test_json_lines_are_json() -> None:
     events = [json.loads(line) for line in out.getvalue().splitlines()]
     assert [event["event"] for event in events] == ["message", "progress"]
     assert events[1]["videos"] == 4
+
+
+def test_many_failures_are_told_by_reason_with_an_example_each() -> None:
+    private = Failure(code="video_private", cause="It is private.")
+    busy = Failure(
+        code="server_busy", cause="HTTP 503.", action=Action.TRANSIENT, tool="yt-dlp", tool_version="1"
+    )
+    links = [link(n, State.FAILED, private) for n in range(37)]
+    view = job(*links, link(37, State.FAILED, busy), link(38, State.DONE, None, segment(0, hard=1)))
+    lines = summary_lines(view)
+    assert lines[1:] == [
+        "38 failures, by reason:",
+        "failed (video_private) 37 x, e.g. 0.mp4\n    (permanent) It is private.",
+        "failed (server_busy) 1 x, 37.mp4\n    (transient; yt-dlp 1) HTTP 503.",
+        "1 failure may pass: hardpose retry job --reason server_busy",
+    ]
+    assert sum(line.startswith("failed (") for line in summary_lines(view, all_failures=True)) == 38
+    answer = summary_json(view)
+    assert len(answer["failures"]) == 38
+    assert [(r["code"], r["count"], r["retry"]) for r in answer["failure_reasons"]] == [
+        ("video_private", 37, False),
+        ("server_busy", 1, True),
+    ]
+
+
+def test_a_list_that_was_read_is_no_success_by_itself() -> None:
+    listing = link(0, State.DONE).model_copy(update={"listed": 1})
+    assert exit_code(job(listing, link(1, State.FAILED, FAILURE))) == ExitCode.ALL_FAILED
+    assert exit_code(job(listing, link(1, State.DONE))) == ExitCode.OK
