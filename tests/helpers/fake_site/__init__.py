@@ -47,6 +47,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -114,12 +115,13 @@ def watch(behaviour: str, number: int = 0) -> str:
 
 @dataclass(frozen=True)
 class Asked:
-    """One request: when (monotonic seconds), what, of which video (empty for none), from which byte."""
+    """One request: when (monotonic seconds), what, of which video (empty for none), which bytes, cookies."""
 
     time: float
     path: str
     video: str
     range: str | None
+    cookie: str | None = None
 
 
 class FakeSite(ThreadingHTTPServer):
@@ -147,10 +149,10 @@ class FakeSite(ThreadingHTTPServer):
     def media(self, video: str) -> bytes:
         return self._media if isinstance(self._media, bytes) else self._media(video)
 
-    def note(self, path: str, video: str, asked_range: str | None) -> int:
+    def note(self, path: str, video: str, heads: Message) -> int:
         """Writes a request down; how many there were of this path, with this one."""
         with self._lock:
-            self._asked.append(Asked(time.monotonic(), path, video, asked_range))
+            self._asked.append(Asked(time.monotonic(), path, video, heads.get("Range"), heads.get("Cookie")))
             return sum(1 for asked in self._asked if asked.path == path)
 
     def asked(self, part: str = "") -> list[Asked]:
@@ -179,7 +181,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         kind, _, rest = self.path.strip("/").partition("/")
         video = rest.partition("/")[0] if kind in ("page", "media") else ""
-        count = self.server.note(self.path, video, self.headers.get("Range"))
+        count = self.server.note(self.path, video, self.headers)
         serve = {"page": self.page, "media": self.video, "list": self.list, "channel": self.channel}
         serve.get(kind, self.other)(rest, count)
 
