@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import typer
 
 from api.options import UnknownReason
+from api.printable import counted
 from broker.app import create_app
 from tasks.pipeline import send_links
 from tasks.runtime import Runtime
@@ -48,4 +49,5 @@ def print_sent(sent: dict[str, int], as_json: bool) -> None:
     if not sent:
         typer.echo("Nothing failed: there is nothing to try again.")
     for job_id, count in sent.items():
-        typer.echo(f"{job_id}: {count} links are tried again; `hardpose watch {job_id}` follows them")
+        tried = f"{counted(count, 'link')} {'is' if count == 1 else 'are'} tried again"
+        typer.echo(f"{job_id}: {tried}; `hardpose watch {job_id}` follows")

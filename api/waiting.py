@@ -38,9 +38,10 @@ class Wait:
     def __str__(self) -> str:
         what = REASONS.get(self.reason, f"({self.reason})")
         cause = f": {self.cause}" if self.cause else ""
+        links = f"{counted(self.links, 'link')} {'waits' if self.links == 1 else 'wait'}"
         if self.reason == "breaker":
-            return f"{counted(self.links, 'link')} wait {what}, open for {span(self.seconds)}{cause}"
-        return f"{counted(self.links, 'link')} wait {what}, next in {span(self.seconds)}"
+            return f"{links} {what}, open for {span(self.seconds)}{cause}"
+        return f"{links} {what}, next in {span(self.seconds)}"
 
 
 @dataclass(frozen=True)

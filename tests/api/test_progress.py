@@ -46,7 +46,7 @@ def test_transfers_in_a_line(transfers: tuple[Fetching, ...], text: str) -> None
     [
         (RATE, "42 links wait for the rate limit, next in 8 s"),
         (BREAKER, "7 links wait for the breaker, open for 58 min: Sign in to confirm"),
-        (Wait("claimed", 1, 5), "1 link wait for another worker that fetches the same video, next in 5 s"),
+        (Wait("claimed", 1, 5), "1 link waits for another worker that fetches the same video, next in 5 s"),
         (Wait("new", 2, 9000), "2 links wait (new), next in 2.5 h"),  # of a later release
     ],
 )
