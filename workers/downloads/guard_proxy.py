@@ -298,10 +298,14 @@ class _Handler(socketserver.BaseRequestHandler):
         # The client's own Host header is not believed: the address is checked, and the name goes with it.
         headers = [(name, value) for name, value in head.passed_on() if name.lower() != "host"]
         start = f"{head.start[0]} {url.raw_path.decode('ascii')} HTTP/1.1"
+        request = wire.head_bytes(start, [("Host", url.netloc.decode("ascii")), *headers])
         target.settimeout(idle)
-        target.sendall(wire.head_bytes(start, [("Host", url.netloc.decode("ascii")), *headers]))
-        wire.send_body(self.request, target, head.rest, length, idle)
-        answer = _answer_of(target, idle)
+        try:
+            target.sendall(request)
+            wire.send_body(self.request, target, head.rest, length, idle)
+            answer = _answer_of(target, idle)
+        except OSError as error:
+            raise wire.WireError(502, "the server broke off") from error
         self.request.settimeout(idle)
         self.request.sendall(wire.head_bytes(" ".join(answer.start), answer.passed_on()) + answer.rest)
         wire.drain(target, self.request, idle)
@@ -312,6 +316,7 @@ class _Handler(socketserver.BaseRequestHandler):
         self.request.settimeout(self.proxy.head_seconds)
         try:
             self.request.sendall(wire.head_bytes(f"HTTP/1.1 {status} {text}", known) + body)
+            wire.linger(self.request)
         except OSError as error:
             logger.debug("a client of the guard proxy did not wait for its answer: %s", error)
 

@@ -155,6 +155,23 @@ def drain(source: socket.socket, target: socket.socket, idle: float) -> None:
         pass
 
 
+def linger(sock: socket.socket, seconds: float = 1.0) -> None:
+    """Says that nothing more comes, and takes in what is under way: closing before would destroy the answer.
+
+    Args:
+        sock: whose answer has been sent.
+        seconds: at most; and at most 1 MiB.
+    """
+    sock.shutdown(socket.SHUT_WR)
+    deadline, left = time.monotonic() + seconds, 1024**2
+    while left > 0 and (remaining := deadline - time.monotonic()) > 0:
+        sock.settimeout(remaining)
+        data = sock.recv(min(left, _CHUNK))
+        if not data:
+            return
+        left -= len(data)
+
+
 def _copy(source: socket.socket, target: socket.socket) -> bool:
     data = source.recv(_CHUNK)
     if data:
