@@ -31,6 +31,7 @@ from broker.views import JobView
 from tasks.download import download
 from tasks.pipeline import run_stages, send_links
 from tasks.runtime import Runtime
+from tasks.transfer import Errand
 
 PLACEMENTS = {
     "pose | mask | me | compare": 2,
@@ -86,7 +87,7 @@ def plain_main(home: Path, clip: Path) -> dict[str, float]:
     for stage in CHAIN:
         runtime.runner(stage, recipe)
     began, clock = time.process_time(), time.monotonic()
-    for segment in download(runtime, JOB, 0, str(clip)):
+    for segment in download(runtime, Errand(JOB, 0, str(clip))).segments:
         runtime.catalog.settle_segment(run_stages(runtime, CHAIN, SegmentResult(segment=segment)))
     rss = psutil.Process().memory_info().rss / MEGABYTE
     return {"cpu": time.process_time() - began, "wall": time.monotonic() - clock, "rss": rss}

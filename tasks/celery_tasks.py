@@ -8,7 +8,7 @@ import os
 import socket
 import time
 from functools import cache
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from celery import Task, current_app, shared_task
 from celery.exceptions import Reject, SoftTimeLimitExceeded
@@ -17,13 +17,17 @@ from celery.signals import worker_process_init, worker_ready, worker_shutdown
 from broker.control import Control
 from broker.errors import Action, BrokerUnavailable, HardposeError
 from broker.messages import Failure, Segment, SegmentResult
+from broker.parking import ParkedLink, Parking
 from broker.recipe import Stage
 from broker.settings import load_settings
 from tasks.attempts import attempt_of_link, attempt_of_segment, counted
-from tasks.pipeline import run_stages, send_segments
+from tasks.pipeline import link_limits, run_stages, send_link, send_segments
 from tasks.placement import Group, all_groups, queue_name
 from tasks.runtime import Runtime
 from workers.process import process_name
+
+if TYPE_CHECKING:
+    from tasks.transfer import Errand, PutBack
 
 log = logging.getLogger(__name__)
 
@@ -41,18 +45,26 @@ def runtime() -> Runtime:
 
 
 @shared_task(name="hardpose.download", bind=True, max_retries=RETRIES, default_retry_delay=RETRY_SECONDS)
-def download_link(self: Task, job_id: str, position: int, link: str) -> None:
-    """Fetches one link and sends one chain for each of its segments."""
+def download_link(self: Task, job_id: str, position: int, link: str, ticket: str = "") -> None:
+    """Fetches one link and sends one chain for each of its segments, or one message for each of its links."""
     # Imported here: a model or device worker has neither the catalog's packages nor a decoder's.
     from tasks.download import download
+    from tasks.transfer import Errand, PutBack
 
     here = runtime()
     try:
+        if here.control.link_superseded(job_id, position, ticket):
+            log.info("link %s of job %s was sent anew, this message is void", position, job_id)
+            return
         name, most = attempt_of_link(job_id, position), here.settings.max_attempts
         with counted(here.control, name, most, f"Link {position + 1}") as starts:
             # More than one: the process ended while this link, among others, was in it.
-            segments = download(here, job_id, position, link, suspect=starts > 1)
-        send_segments(self.app, here, segments)
+            done = download(here, Errand(job_id, position, link, ticket), suspect=starts > 1)
+        send_segments(self.app, here, done.segments)
+        for child in done.links:
+            send_link(self.app, here, job_id, child.position, child.link)
+    except PutBack as wait:
+        _park(self, Errand(job_id, position, link, ticket), wait)
     except HardposeError as error:
         if error.action == Action.TRANSIENT and self.request.retries < RETRIES:
             raise again(self, error) from error
@@ -60,6 +72,28 @@ def download_link(self: Task, job_id: str, position: int, link: str) -> None:
     except Exception as error:
         log.exception("link %s of job %s failed", position, job_id)
         _record_link(self, job_id, position, error)
+
+
+def _park(task: Task, errand: "Errand", wait: "PutBack") -> None:
+    """Lets a link wait outside the queue: it costs no worker, no memory and no attempt."""
+    here = runtime()
+    message = ParkedLink(
+        job_id=errand.job_id,
+        position=errand.position,
+        link=errand.link,
+        ticket=errand.ticket,
+        retries=task.request.retries,
+        task_id=task.request.id,
+        reason=wait.reason,
+        **link_limits(here.settings),
+    )
+    try:
+        here.catalog.put_back(errand.job_id, errand.position)
+        Parking(here.control).park(message, wait.seconds)
+    except HardposeError as away:
+        if away.action != Action.TRANSIENT:
+            raise
+        raise again(task, away) from away
 
 
 def _record_link(task: Task, job_id: str, position: int, error: BaseException) -> None:

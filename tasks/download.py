@@ -2,50 +2,146 @@
 
 import subprocess
 import sys
-import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
+from broker.errors import Action, HardposeError
 from broker.messages import Segment, Video
-from broker.recipe import Recipe
+from broker.recipe import canonical_hash
 from broker.settings import Settings
+from broker.views import LinkOrder, LinkView
 from tasks.attempts import Poison
 from tasks.pipeline import segments_of
 from tasks.runtime import Runtime
-from workers.downloads.contracts import Fetched, FetchLimits
-from workers.downloads.local import fetch
+from tasks.transfer import AlreadyHere, Errand, PutBack, Transfer, video_here
+from workers.downloads import gates
+from workers.downloads.chain import fetch
+from workers.downloads.contracts import Fetched, FetchLimits, Listing, Metadata
+from workers.downloads.links import is_remote
+from workers.downloads.parts import PartBusy, part_folder
+from workers.downloads.sites import known_video_id
 from workers.video import probe
 
+BUSY_PAUSE = 5.0
+"""Until a link that another process of this machine is fetching is looked at again."""
 
-def download(runtime: Runtime, job_id: str, position: int, link: str, suspect: bool = False) -> list[Segment]:
-    """Fetches ``link`` and writes down its video and segments; returns the segments that are still to do.
+
+@dataclass(frozen=True)
+class Downloaded:
+    """What a link has become.
+
+    Attributes:
+        segments: of its video, those that are still to do.
+        links: of its playlist, those that are still to do.
+    """
+
+    segments: tuple[Segment, ...] = ()
+    links: tuple[LinkView, ...] = ()
+
+
+def download(runtime: Runtime, errand: Errand, suspect: bool = False) -> Downloaded:
+    """Fetches a link, unless its video is there, and writes down its video and segments, or its links.
 
     Args:
         runtime: of this process.
-        job_id: of the job that asks.
-        position: of the link in the job.
-        link: a path, a ``file:`` URL or the http(s) address of a media file.
+        errand: which link of which job.
         suspect: a process has ended over this link; the file is first opened in one of its own.
 
     Raises:
+        PutBack: the link has to wait; nothing was asked, or the site wants no more for a while.
         HardposeError: typed by cause; the task writes it to the catalog.
     """
-    runtime.catalog.start_link(job_id, position)
-    recipe: Recipe = runtime.catalog.job_light(job_id).recipe
+    order = runtime.catalog.link_order(errand.job_id, errand.position)
+    if order.state.final:
+        return Downloaded()
+    runtime.catalog.start_link(errand.job_id, errand.position)
+    video = video_here(runtime, known_video_id(order.link))
+    if video is not None:
+        gates.check(stated(video), order.intake, runtime.settings)
+        return _plan(runtime, errand, order, video)
+    try:
+        return _fetch(runtime, errand, order, suspect)
+    except AlreadyHere as here:
+        return _plan(runtime, errand, order, here.video)
+    except PartBusy as error:
+        raise PutBack(BUSY_PAUSE, "claimed") from error
+
+
+def _plan(runtime: Runtime, errand: Errand, order: LinkOrder, video: Video) -> Downloaded:
+    segments = segments_of(errand.job_id, video, order.recipe)
+    return Downloaded(tuple(runtime.catalog.plan_video(errand.job_id, errand.position, video, segments)))
+
+
+def _fetch(runtime: Runtime, errand: Errand, order: LinkOrder, suspect: bool) -> Downloaded:
+    """Takes the link through the downloaders, and books what came out of it before others may claim it."""
     settings = runtime.settings
-    settings.temp_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="hardpose-download-", dir=settings.temp_dir) as folder:
-        limits = FetchLimits(
-            max_bytes=settings.max_video_bytes,
-            timeout_seconds=settings.download_timeout_seconds,
-            allow_networks=settings.allow_networks,
-        )
-        fetched = fetch(link, Path(folder), limits)
+    transfer = Transfer(runtime, errand, order)
+    name = canonical_hash([errand.job_id, errand.position])
+    with part_folder(settings.temp_dir, name, _resumable) as folder, transfer.held():
+        if known := known_video_id(order.link):
+            transfer.claim(known)
+        fetched = _watched(runtime, transfer, order, folder)
+        if isinstance(fetched, Listing):
+            children = runtime.catalog.list_link(
+                errand.job_id, errand.position, fetched.links, fetched.title, fetched.complete
+            )
+            return Downloaded(links=tuple(children))
         if suspect:
             probe_apart(fetched.path, settings)
         video = describe(runtime, fetched)
+        if is_remote(order.link):  # what nobody could know before: a direct link's length, for one
+            gates.check(stated(video), order.intake, settings)
         if not runtime.artifacts.exists(video.artifact):
             runtime.artifacts.put_file(video.artifact, fetched.path)
-    return runtime.catalog.plan_video(job_id, position, video, segments_of(job_id, video, recipe))
+        return _plan(runtime, errand, order, video)
+
+
+def _watched(runtime: Runtime, transfer: Transfer, order: LinkOrder, folder: Path) -> Fetched | Listing:
+    settings = runtime.settings
+    bounds = FetchLimits(
+        max_bytes=settings.max_video_bytes,
+        timeout_seconds=settings.download_timeout_seconds,
+        allow_networks=settings.allow_networks,
+        max_height=order.intake.max_height,
+        max_entries=order.intake.limit or settings.downloads.max_list_entries,
+    )
+    try:
+        fetched = fetch(order.link, folder, bounds, settings, transfer)
+    except HardposeError as error:
+        transfer.ended(error)
+        raise
+    except (AlreadyHere, PutBack):  # the site has answered, or it was not asked at all
+        transfer.ended(None)
+        raise
+    transfer.ended(None)
+    if is_remote(order.link):
+        runtime.control.tool_works(fetched.tool, fetched.tool_version)
+    return fetched
+
+
+def _resumable(error: BaseException) -> bool:
+    """Whether the next try of the same link may build upon the bytes that are there."""
+    if isinstance(error, HardposeError):
+        return error.action in (Action.TRANSIENT, Action.SESSION_POISONED)
+    return isinstance(error, PutBack)
+
+
+def stated(video: Video) -> Metadata:
+    """What the site has stated of a video that was fetched before: each job has gates of its own."""
+    return Metadata(
+        video_id=video.id,
+        link=video.source,
+        title=video.title,
+        uploader=video.uploader,
+        uploader_id=video.uploader_id,
+        channel_id=video.channel_id,
+        licence=video.licence,
+        upload_date=video.upload_date,
+        duration_seconds=video.duration_ms / 1000,
+        format_id=video.format_id,
+        height=video.height,
+        size_bytes=video.size_bytes,
+    )
 
 
 def _suffix(path: Path) -> str:
@@ -68,6 +164,11 @@ def describe(runtime: Runtime, fetched: Fetched) -> Video:
         title=fetched.title,
         uploader=fetched.uploader,
         licence=fetched.licence,
+        uploader_id=fetched.uploader_id,
+        channel_id=fetched.channel_id,
+        upload_date=fetched.upload_date,
+        format_id=fetched.format_id,
+        sha256=fetched.sha256,
         fps=facts.fps,
         width=facts.width,
         height=facts.height,

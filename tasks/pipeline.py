@@ -1,7 +1,7 @@
 """How a video becomes segments, and a segment passes the stages: in a plain loop, or as a chain of tasks."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery, chain, signature
@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from broker.errors import ArtifactMissing
 from broker.messages import Segment, SegmentResult, Video
 from broker.recipe import CHAIN, Recipe, Stage
+from broker.settings import Settings
 from tasks.attempts import attempt_of_link
 from tasks.placement import Placement, queue_name
 from tasks.runtime import Runtime
@@ -111,14 +112,37 @@ def send_segments(app: Celery, runtime: Runtime, segments: Sequence[Segment]) ->
         segment_chain(app, segment, runtime.placement).apply_async()
 
 
-def send_links(app: Celery, runtime: Runtime, job_id: str) -> int:
-    """Enqueues a download for every link of the job that has not ended; returns how many."""
+def send_links(app: Celery, runtime: Runtime, job_id: str, positions: Collection[int] | None = None) -> int:
+    """Enqueues a download for every link of the job that has not ended; returns how many.
+
+    Args:
+        app: sends.
+        runtime: of this process.
+        job_id: of the job.
+        positions: only these of its links.
+    """
     open_links = runtime.catalog.unfinished(job_id)
-    # Of their own: the limits of the stages are about a segment, these about a transfer.
-    soft = int(runtime.settings.download_timeout_seconds) + DOWNLOAD_MARGIN_SECONDS
-    limits = {"soft_time_limit": soft, "time_limit": soft + 60}
+    if positions is not None:
+        open_links = [link for link in open_links if link.position in positions]
     for link in open_links:
-        args = (job_id, link.position, link.link)
-        runtime.control.end(attempt_of_link(job_id, link.position))  # asked for anew, counted anew
-        app.send_task("hardpose.download", args=args, queue=Stage.DOWNLOAD, **limits)
+        send_link(app, runtime, job_id, link.position, link.link)
     return len(open_links)
+
+
+def send_link(app: Celery, runtime: Runtime, job_id: str, position: int, link: str) -> None:
+    """Enqueues a download; messages of earlier sendings become void, and its starts are counted anew."""
+    runtime.control.end(attempt_of_link(job_id, position))
+    ticket = runtime.control.issue_link_ticket(job_id, position)
+    app.send_task(
+        "hardpose.download",
+        args=(job_id, position, link),
+        kwargs={"ticket": ticket},
+        queue=Stage.DOWNLOAD,
+        **link_limits(runtime.settings),
+    )
+
+
+def link_limits(settings: Settings) -> dict[str, int]:
+    """Time limits of a download, which is about a transfer; those of the stages are about a segment."""
+    soft = int(settings.download_timeout_seconds) + DOWNLOAD_MARGIN_SECONDS
+    return {"soft_time_limit": soft, "time_limit": soft + 60}

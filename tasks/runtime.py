@@ -102,6 +102,7 @@ class Runtime:
         """Loads what the configured recipe needs for ``stages``, libraries and models."""
         if Stage.DOWNLOAD in stages:
             importlib.import_module("tasks.download")
+            importlib.import_module("workers.downloads.parts").sweep(self.settings.temp_dir)
         if Stage.DOWNLOAD in stages or Stage.COMPARE in stages:
             self.catalog  # noqa: B018 - made here and now
         chained = [stage for stage in CHAIN if stage in stages]
