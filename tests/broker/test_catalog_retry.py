@@ -64,9 +64,14 @@ def test_the_reasons_that_there_are(catalog: Catalog) -> None:
         "transient": 2,
     }
     assert catalog.known_reasons("two") == {"server_busy": 1, "transient": 1}
-    for reason, count in catalog.known_reasons().items():
-        assert count == sum(len(positions) for positions in catalog.retry([reason]).values()) or count
-    assert catalog.known_reasons() == {}
+
+
+@pytest.mark.parametrize("reason", ["bot_check", "server_busy", "session_poisoned", "transient"])
+def test_a_known_reason_counts_what_it_would_queue(catalog: Catalog, reason: str) -> None:
+    three_failures(catalog)
+    count = catalog.known_reasons()[reason]
+    assert sum(len(positions) for positions in catalog.retry([reason]).values()) == count
+    assert reason not in catalog.known_reasons()
 
 
 def test_a_failed_segment_is_a_reason(catalog: Catalog) -> None:
