@@ -50,8 +50,7 @@ def freely_licensed(licence: str) -> bool:
 
 
 def _check_channel(metadata: Metadata, intake: Intake) -> None:
-    stated = {metadata.uploader, metadata.uploader_id, metadata.channel_id} - {""}
-    names = {_plain(name) for name in stated}
+    names = {_plain(name) for name in (metadata.uploader, metadata.uploader_id, metadata.channel_id)} - {""}
     for denied in intake.denied_channels:
         if _plain(denied) in names:
             raise ChannelDenied(
