@@ -27,6 +27,7 @@ from api.options import (
     UnknownReason,
     takes_links,
 )
+from api.printable import printable
 from api.stopping import Interrupted
 from broker.errors import HardposeError, MissingDependency, NotFound, SettingsError
 from broker.intake import Intake
@@ -72,7 +73,7 @@ def _typed_exit() -> Iterator[None]:
 
 
 def _fail(error: HardposeError, code: ExitCode) -> None:
-    typer.echo(f"{error.code}: {error.cause}\n  -> {error.remedy}", err=True)
+    typer.echo(f"{error.code}: {printable(error.cause)}\n  -> {printable(error.remedy)}", err=True)
     raise typer.Exit(code) from error
 
 

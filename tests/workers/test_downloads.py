@@ -202,6 +202,7 @@ def test_a_local_file_stays_where_it_is(tmp_path):
     ("link", "error"),
     [
         ("absent.mp4", FileMissing),  # no such path
+        ("a" * 5000, FileUnreadable),  # a name that no file can have
         (".", EmptyFolder),  # a folder without a video
         ("/dev/zero", FileUnreadable),  # endless
         ("empty.mp4", EmptyFile),  # 0 bytes

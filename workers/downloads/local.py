@@ -60,7 +60,14 @@ def fetch(link: str, folder: Path, limits: FetchLimits) -> Fetched:
 
 def _take_local(link: str, path: Path, limits: FetchLimits) -> Fetched:
     path = path.absolute()
-    if not path.exists():
+    try:
+        there = path.exists()
+    except OSError as error:  # a name longer than a file's can be, or a folder that may not be entered
+        raise FileUnreadable(
+            f"{str(path)[:300]} cannot be looked for: {error.strerror}.",
+            "Check the path and its permissions.",
+        ) from error
+    if not there:
         raise FileMissing(f"There is no file {path}.", "Check the path.")
     if path.is_dir():
         known = ", ".join(sorted(VIDEO_SUFFIXES))
