@@ -1,11 +1,15 @@
 """Claims: one fetch at a time of one video, by one clock."""
 
+import threading
 import time
 from typing import Any
 
+from sqlalchemy import Connection
 from together import run_together
 
+from broker import catalog_claims
 from broker.catalog import Catalog
+from broker.database import Database
 
 VIDEO = "youtube:abcdefghijk"
 
@@ -43,6 +47,21 @@ def test_a_claim_is_renewed(catalog: Catalog) -> None:
     assert catalog.claimed(VIDEO) == "one"
     assert catalog.claim(VIDEO, "one", 0), "and cut short"
     assert catalog.claimed(VIDEO) is None
+
+
+def test_a_claimant_that_had_to_wait_goes_by_the_time_after_it(catalog: Catalog, url: str) -> None:
+    claimed = threading.Event()
+
+    def slowly(connection: Connection) -> None:
+        catalog_claims.claim(connection, VIDEO, "one", 0.2)
+        claimed.set()
+        time.sleep(0.5)
+
+    other = threading.Thread(target=Database(url).write, args=(slowly,))
+    other.start()
+    assert claimed.wait(10)
+    assert catalog.claim(VIDEO, "two", 60), "it has run out while the other transaction was open"
+    other.join()
 
 
 def test_an_owner_may_have_a_long_name(catalog: Catalog) -> None:
