@@ -73,7 +73,7 @@ class Warden:
     def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
         """Called by the interpreter before each audited action."""
         if event == "open":
-            self._open(arguments[0], arguments[2])
+            self._open(*arguments)
         elif event in _PATHS:
             for path, folder in _PATHS[event]:
                 self._write(arguments[path], -1 if folder is None else arguments[folder])
@@ -86,8 +86,12 @@ class Warden:
         elif event in _REFUSED:
             raise Confined(f"{event} is not allowed in a downloader's process")
 
-    def _open(self, path: Any, flags: int) -> None:
-        if flags & _WRITES and not isinstance(path, int) and os.fsdecode(path) != os.devnull:
+    def _open(self, path: Any, mode: str | None, flags: int) -> None:
+        if isinstance(path, int) or os.fsdecode(path) == os.devnull:
+            return
+        # The event does not say relative to which open folder a path is, so none outside may be opened. It
+        # has no mode when it comes from os.open, the only one that opens folders.
+        if flags & _WRITES or (mode is None and Path(os.fsdecode(path)).is_dir()):
             self._write(path)
 
     def _write(self, path: Any, folder: int = -1) -> None:
@@ -98,7 +102,7 @@ class Warden:
             name = str(Path(f"/proc/self/fd/{folder}").readlink() / name)
         real = os.path.realpath(name)
         if real != self._folder and not real.startswith(self._folder + os.sep):
-            raise Confined(f"writing {name!r} is not allowed in a downloader's process")
+            raise Confined(f"writing to {name!r} is not allowed in a downloader's process")
 
     def _connect(self, address: Any) -> None:
         if not isinstance(address, tuple) or tuple(address[:2]) != self._proxy:

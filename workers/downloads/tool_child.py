@@ -16,8 +16,9 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from broker.errors import DiskFull, HardposeError
 from workers.downloads.confinement import confine
@@ -155,11 +156,11 @@ def run_adapter(request: ToolRequest, report: Report, fetch: Callable[[ToolReque
         return
     except HardposeError as error:
         report.failed(error)
-    except Exception as error:  # noqa: BLE001 - recorded: the parent raises and logs it
+    except BaseException as error:  # noqa: BLE001 - recorded: the parent raises and logs it
         report.failed(typed(error, request))
 
 
-def typed(error: Exception, request: ToolRequest) -> HardposeError:
+def typed(error: BaseException, request: ToolRequest) -> HardposeError:
     """The typed error of something that no adapter has foreseen."""
     number = error.errno if isinstance(error, OSError) else None
     if number in (errno.ENOSPC, errno.EDQUOT):
@@ -189,7 +190,6 @@ def main() -> None:
         report.failed(typed(error, request))
     else:
         run_adapter(request, report, adapter.fetch)
-    sys.stderr.flush()
     os._exit(0)  # no thread or exit handler of a tool holds it up
 
 
@@ -200,6 +200,7 @@ def _take_pipes() -> tuple[Any, Any]:
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.dup2(2, 1)
+    cast(TextIOWrapper, sys.stdout).reconfigure(line_buffering=True)  # what was printed last is told first
     return words, _Flushed(answers)
 
 

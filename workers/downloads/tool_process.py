@@ -48,6 +48,8 @@ log = logging.getLogger(__name__)
 PACKAGES: Mapping[Tool, str] = {"ytdlp": "yt-dlp", "pytubefix": "pytubefix", "pytube": "pytube"}
 """Name of each tool's package, which is also the name that users see."""
 STDERR_LINES = 30
+ENDING_SECONDS = 2.0
+"""For a process that has closed its pipe to be gone."""
 
 _UNCLEAR = (
     ExtractionFailed, ServerBusy, TransferCut, RefusedByServer, NotFoundOnServer, UnsupportedSite,
@@ -258,8 +260,6 @@ class _Child:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
-            assert pipe is not None
         for reader in self._readers:
             reader.join(timeout=5)
         with contextlib.suppress(OSError):  # what was not yet written has no reader any more
@@ -276,6 +276,9 @@ class _Child:
             log.debug("the downloader's process no longer listens")
 
     def _lost(self) -> ExtractionFailed:
+        end = time.monotonic() + ENDING_SECONDS  # its own way of ending tells more than being killed
+        while not self._has_ended() and time.monotonic() < end:
+            time.sleep(0.01)
         self.end()
         code = self._process.returncode
         how = f"was ended by signal {-code}" if code < 0 else f"ended with status {code}"
@@ -283,6 +286,10 @@ class _Child:
         return ExtractionFailed(
             f"The downloader's process {how}: {last}.", "Look into the log; update the downloader."
         )
+
+    def _has_ended(self) -> bool:
+        # It is left unburied: until then nobody else can have its number, and with that its group's.
+        return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
 
     def _hear(self) -> None:
         assert self._process.stdout is not None
