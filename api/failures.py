@@ -10,8 +10,8 @@ from broker.errors import Action
 from broker.messages import Failure
 from broker.views import JobView, LinkView
 
-MANY = 10
-"""Failures that are still told one by one in a summary."""
+FEW = 3
+"""Failures for one reason that are still told one by one in a summary."""
 RETRYABLE = (Action.TRANSIENT, Action.SESSION_POISONED, Action.OUTDATED_TOOL)
 """Trying again may help: later, after the pause, with a newer tool."""
 
@@ -61,19 +61,21 @@ def reasons(found: Found) -> list[Reason]:
 
 
 def failure_lines(job: JobView, all_of_them: bool = False) -> list[str]:
-    """Every failure with cause and remedy, or more than ``MANY`` by reason; then what may be tried again."""
+    """Failures with cause and remedy, of more than ``FEW`` for one reason an example; then what may pass."""
     found = failures(job)
     groups = reasons(found)
-    if all_of_them or len(found) <= MANY:
-        lines = [f"failed ({f.code}): {printable(link.link)}\n{_why(f)}" for link, f in found]
-    else:
-        lines = [f"{counted(len(found), 'failure')}, by reason:", *map(_reason_line, groups)]
+    many = {(r.code, r.action) for r in groups if r.count > FEW and not all_of_them}
+    lines = [_reason_line(reason) for reason in groups if (reason.code, reason.action) in many]
+    lines += [
+        f"failed ({f.code}): {printable(link.link)}\n{_why(f)}"
+        for link, f in found
+        if (f.code, f.action) not in many
+    ]
     return lines + _hints(job.id, groups)
 
 
 def _reason_line(reason: Reason) -> str:
-    example = f"e.g. {printable(reason.link)}" if reason.count > 1 else printable(reason.link)
-    return f"failed ({reason.code}) {reason.count} x, {example}\n{_why(reason.failure)}"
+    return f"failed ({reason.code}) {reason.count:,} x, e.g. {printable(reason.link)}\n{_why(reason.failure)}"
 
 
 def _why(failure: Failure) -> str:

@@ -148,9 +148,8 @@ def test_many_failures_are_told_by_reason_with_an_example_each() -> None:
     view = job(*links, link(37, State.FAILED, busy), link(38, State.DONE, None, segment(0, hard=1)))
     lines = summary_lines(view)
     assert lines[1:] == [
-        "38 failures, by reason:",
         "failed (video_private) 37 x, e.g. 0.mp4\n    (permanent) It is private.",
-        "failed (server_busy) 1 x, 37.mp4\n    (transient; yt-dlp 1) HTTP 503.",
+        "failed (server_busy): 37.mp4\n    (transient; yt-dlp 1) HTTP 503.",
         "1 failure may pass: hardpose retry job --reason server_busy",
     ]
     assert sum(line.startswith("failed (") for line in summary_lines(view, all_failures=True)) == 38
