@@ -1,9 +1,10 @@
 """From a link to its video: which downloader is asked, and when the next one is."""
 
+import socket
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from fake_site import FakeSite, serving, video_id, watch
@@ -39,7 +40,15 @@ def clip(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def site(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSite]:
+    known = socket.getaddrinfo
+
+    def no_names(host: str, *rest: Any, **more: Any) -> list[Any]:
+        if host == "127.0.0.1":
+            return known(host, *rest, **more)
+        raise socket.gaierror(socket.EAI_AGAIN, f"{host}: no name is known to these tests")
+
     with serving(clip.read_bytes()) as server:
+        monkeypatch.setattr(socket, "getaddrinfo", no_names)
         monkeypatch.setenv("PYTHONPATH", server.pythonpath(tmp_path / "plugin"))
         yield server
 
@@ -123,7 +132,7 @@ def test_what_is_said_of_the_video_ends_the_search(
 
 def test_next_tool_is_asked_when_one_no_longer_understands(site: FakeSite, tmp_path: Path) -> None:
     seen = Seen()
-    # No name is known here, so pytubefix cannot reach YouTube: that is its own finding, and worth a retry.
+    # No name is known here, so pytubefix cannot reach YouTube: a finding of its own.
     with pytest.raises(errors.DownloadError) as caught:
         fetch(watch("broken"), tmp_path / "f", LIMITS, with_tools("ytdlp", "pytubefix"), seen)
     assert seen.asked == ["yt-dlp", "pytubefix"]

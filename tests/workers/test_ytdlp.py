@@ -139,6 +139,7 @@ def test_second_call_on_the_same_folder_continues(site: FakeSite, media: bytes, 
         ("busy2", 3),  # two 503s, then the file
         ("norange", 2),  # cut, and the server sends the whole file again
         ("nolen", 1),  # nobody says how long it is
+        ("hls", 4),  # a list, and its three pieces
     ],
 )
 def test_media_that_is_hard_to_get_arrives_whole(
@@ -158,6 +159,9 @@ def test_media_that_is_hard_to_get_arrives_whole(
         ("html", errors.NotAVideo, Action.PERMANENT),  # a page with status 200
         ("m403", errors.ExtractionFailed, Action.OUTDATED_TOOL),  # YouTube to a client it no longer serves
         ("inside", errors.PrivateAddress, Action.PERMANENT),  # a redirect into a private network
+        ("rtmp", errors.NoSuitableFormat, Action.PERMANENT),  # yt-dlp would start rtmpdump
+        ("file", errors.NoSuitableFormat, Action.PERMANENT),  # a file of this machine as the video
+        ("leak", errors.BadLink, Action.PERMANENT),  # a file of this machine as a piece of it
         ("tall", errors.NoSuitableFormat, Action.PERMANENT),  # no format within the bound
         ("page5xx", errors.ServerBusy, Action.TRANSIENT),  # the page answers 503
         ("page404", errors.NotFoundOnServer, Action.PERMANENT),  # the page answers 404

@@ -293,10 +293,14 @@ class _Child:
 
     def _hear(self) -> None:
         assert self._process.stdout is not None
-        with self._process.stdout as pipe:
-            for line in pipe:
-                self._words.put(json.loads(line))
-        self._words.put(None)
+        try:
+            with self._process.stdout as pipe:
+                for line in pipe:
+                    self._words.put(json.loads(line))
+        except ValueError as error:
+            self.last_lines.append(f"it said what is no JSON: {error}")
+        finally:
+            self._words.put(None)
 
     def _hear_errors(self) -> None:
         assert self._process.stderr is not None

@@ -63,6 +63,8 @@ MAX_HOPS = 5
 """Pages that hand a link on to the next extractor."""
 NAMELESS = ("generic", "html5mediaembed")
 """Extractors of any site's pages, whose ids are names of files: the same on many sites."""
+MAX_WORDS = 500
+"""Characters kept of a title or a name; YouTube allows 100."""
 LISTS = ("playlist", "multi_video")
 
 Info = dict[str, Any]
@@ -133,7 +135,7 @@ class _Stage:
             raise links.skipped or EmptyList(
                 f"{self._request.link} lists no video.", "Check that the list is public and not empty."
             )
-        self._report.listing(found[:most], str(info.get("title") or ""), len(found) <= most)
+        self._report.listing(found[:most], _words(info, "title"), len(found) <= most)
 
     def progress(self, status: Mapping[str, Any]) -> None:
         """yt-dlp's progress hook."""
@@ -289,18 +291,23 @@ def metadata_of(info: Info, link: str) -> Metadata:
     return Metadata(
         video_id=video_id(info),
         link=canonical(str(info.get("webpage_url") or link)),
-        title=str(info.get("title") or ""),
-        uploader=str(info.get("channel") or info.get("uploader") or ""),
-        uploader_id=str(info.get("uploader_id") or ""),
-        channel_id=str(info.get("channel_id") or ""),
-        licence=str(info.get("license") or "unknown"),
+        title=_words(info, "title"),
+        uploader=_words(info, "channel", "uploader"),
+        uploader_id=_words(info, "uploader_id"),
+        channel_id=_words(info, "channel_id"),
+        licence=_words(info, "license") or "unknown",
         upload_date=f"{day[:4]}-{day[4:6]}-{day[6:]}" if re.fullmatch(r"[0-9]{8}", day) else "",
         duration_seconds=float(info["duration"]) if info.get("duration") else None,
         live=bool(info.get("is_live")) or info.get("live_status") in ("is_live", "is_upcoming", "post_live"),
-        format_id=str(info.get("format_id") or ""),
+        format_id=_words(info, "format_id"),
         height=int(info["height"]) if info.get("height") else None,
         size_bytes=int(size) if size else None,
     )
+
+
+def _words(info: Info, *names: str) -> str:
+    """The first of the fields that the site fills, as much of it as is of use."""
+    return next((str(info[name])[:MAX_WORDS] for name in names if info.get(name)), "")
 
 
 def video_id(info: Info) -> str:

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from broker.errors import DiskFull, HardposeError
 from workers.downloads.errors import (
     AgeRestricted,
+    BadLink,
     BotCheck,
     DrmProtected,
     EmptyFile,
@@ -77,6 +78,7 @@ TABLE: tuple[Words, ...] = (
     Words("video (is )?(unavailable|not available)|isn.t available", VideoRemoved, OTHER),  # YouTube, many
     Words("not made this video available|has been closed|has been deleted", VideoRemoved, OTHER),  # YouTube
     Words("Requested format is not available", NoSuitableFormat, "Raise the job's largest height."),
+    Words("file:// URLs are disabled", BadLink, OTHER),  # a page or a list of pieces names a local file
     # --- of yt-dlp: another downloader may know better ---
     Words("page needs to be reloaded", ExtractionFailed, UPDATE),  # YouTube to a client it no longer serves
     Words("No video formats found|Failed to extract|Unable to extract", ExtractionFailed, UPDATE),  # any site
@@ -90,7 +92,7 @@ TABLE: tuple[Words, ...] = (
 
 _STATUS = re.compile(r"HTTP Error (\d{3})")
 _NOISE = re.compile(
-    r"\x1b\[[0-9;]*m|^ERROR: |; please report this issue on .*|Use --(cookies|list-formats|username).*",
+    r"\x1b\[[0-9;]*m|^ERROR: |; please report this issue on .*|Use --[a-z].*",
     re.DOTALL,
 )
 

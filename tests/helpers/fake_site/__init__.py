@@ -27,12 +27,16 @@ page404     the page answers 404
 rate        the page answers 429
 hang        the page never answers
 bot         "Sign in to confirm you're not a bot"; so with the next rows: YouTube's own words
+bot1        the same at the first request, then as it should be
 limit       "This content isn't available, try again later"
 private, removed, members, age, region, soon, drm
 odd         a reason that nobody has seen yet
 live        a stream that runs
 broken      the extractor finds no longer what it looks for
 crash       the extractor raises what it should not
+hls         one format in pieces, with a list of them
+leak        the same, but the list names a file of this machine
+rtmp, file  one format at an address that is not http
 evil        title, format and file names that want to be commands and paths
 ==========  =====================================================================================
 
@@ -199,8 +203,8 @@ class _Handler(BaseHTTPRequestHandler):
         status = {"page503": 503 if count == 1 else 200, "page5xx": 503, "page404": 404, "rate": 429}
         if status.get(behaviour, 200) != 200:
             self.answer(status[behaviour], b"no")
-        elif behaviour in WORDS:
-            kind, text = WORDS[behaviour]
+        elif behaviour in WORDS or (behaviour == "bot1" and count == 1):
+            kind, text = WORDS[behaviour.rstrip("1")]
             self.json({"raise": kind, "text": text, "expected": True})
         elif behaviour == "broken":
             self.json({"raise": "RegexNotFoundError", "text": "Unable to extract player", "expected": False})
@@ -226,6 +230,15 @@ class _Handler(BaseHTTPRequestHandler):
             "live_status": "is_live" if behaviour == "live" else "not_live",
             "formats": [self.format(video, name) for name in OFFERED.get(behaviour, tuple(FORMATS))],
         }
+        single = {
+            "hls": (f"{self.server.base}/media/{video}/list.m3u8", "m3u8_native"),
+            "leak": (f"{self.server.base}/media/{video}/list.m3u8", "m3u8_native"),
+            "rtmp": ("rtmp://127.0.0.1/film", "rtmp"),
+            "file": ("file:///etc/hostname", "file"),
+        }
+        if behaviour in single:
+            url, protocol = single[behaviour]
+            info["formats"] = [{**self.format(video, "avc-720"), "url": url, "protocol": protocol}]
         if behaviour == "evil":
             info |= {
                 "title": HOSTILE,
@@ -290,6 +303,14 @@ class _Handler(BaseHTTPRequestHandler):
         }
         if behaviour == "busy2" and count <= 2:
             self.answer(503, b"busy")
+        elif rest.endswith("list.m3u8"):
+            pieces = ["file:///etc/hostname"] if behaviour == "leak" else [f"piece{n}" for n in range(3)]
+            body = "#EXTM3U\n" + "".join(f"#EXTINF:4,\n{piece}\n" for piece in pieces) + "#EXT-X-ENDLIST\n"
+            self.answer(200, body.encode(), {"Content-Type": "application/vnd.apple.mpegurl"})
+        elif "/piece" in rest:
+            number, body = int(rest[-1]), self.server.media(rest.partition("/")[0])
+            third = -(-len(body) // 3)
+            self.answer(200, body[number * third : (number + 1) * third])
         elif behaviour in special:
             special[behaviour]()
         else:
