@@ -25,7 +25,7 @@ from yt_dlp.utils import (
     unsmuggle_url,
 )
 
-from broker.errors import HardposeError
+from broker.errors import Action, HardposeError
 from workers.downloads.contracts import Metadata
 from workers.downloads.errors import (
     BotCheck,
@@ -96,12 +96,41 @@ def fetch(request: ToolRequest, report: Report) -> None:
         try:
             stage.run(ydl)
         except (YoutubeDLError, OSError) as error:
-            raise translated(error, request.link, stage.moving) from error
+            raise _warned(translated(error, request.link, stage.moving), stage.log.warnings) from error
 
 
 def _only_installed_plugins() -> None:
     # Plugins come with the packages that an operator installs, not from folders of a user or the system.
     yt_dlp.plugins.default_plugin_paths = lambda: map(Path, sys.path)
+
+
+class _Log:
+    """Where yt-dlp speaks: stderr, which the parent reads. What it warns of is kept."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def debug(self, text: str) -> None:
+        """Its progress, of which ours is enough."""
+
+    def warning(self, text: str) -> None:
+        self.warnings.append(text)
+        self.error(f"WARNING: {text}")
+
+    def error(self, text: str) -> None:
+        sys.stderr.write(f"{text}\n")
+
+
+def _warned(error: HardposeError, warnings: Sequence[str]) -> HardposeError:
+    """The cause of a failed extraction where yt-dlp has only warned of it: YouTube's player answers 429 or
+    503, and yt-dlp goes on and finds no formats. Another tool would ask the same server again.
+    """
+    if error.action != Action.OUTDATED_TOOL:
+        return error
+    found = [typed for text in warnings if (typed := by_words(text)) is not None]
+    poisoned = [typed for typed in found if typed.action == Action.SESSION_POISONED]
+    busy = [typed for typed in found if isinstance(typed, ServerBusy)]
+    return next(iter([*poisoned, *busy]), error)
 
 
 class _Stage:
@@ -110,6 +139,7 @@ class _Stage:
     def __init__(self, request: ToolRequest, report: Report) -> None:
         self._request = request
         self._report = report
+        self.log = _Log()
         self.moving = False
         """Whether the transfer has begun."""
 
@@ -183,6 +213,7 @@ def _options(request: ToolRequest, stage: _Stage) -> Info:
         "quiet": True,
         "noprogress": True,
         "color": "never",
+        "logger": stage.log,
         "progress_hooks": [stage.progress],
     }
 
