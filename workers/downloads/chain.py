@@ -1,8 +1,8 @@
 """From a link to its video, by the first downloader that can: the file itself, then the tools of sites."""
 
-import logging
 import time
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -14,8 +14,6 @@ from workers.downloads.errors import DownloadError, NotAVideo, ToolMissing, Unsu
 from workers.downloads.links import is_remote, refuse_password, storable
 from workers.downloads.sites import canonical, is_youtube
 from workers.downloads.tool_process import PACKAGES, ToolOptions, run_tool
-
-log = logging.getLogger(__name__)
 
 ALL_SITES: tuple[Tool, ...] = ("ytdlp",)
 """The tools that know other sites than YouTube."""
@@ -54,7 +52,8 @@ def fetch(
             if not is_remote(link):
                 raise
         names = tuple(name for name in settings.downloads.tools if name in ALL_SITES)
-    return _by_tools(names, link, folder, limits, settings, watcher, deadline)
+    ask = _Ask(link, folder, limits, settings, watcher, deadline)
+    return _by_tools(names, ask)
 
 
 def installed_tools(settings: Settings) -> list[tuple[str, str]]:
@@ -97,31 +96,38 @@ def _direct(link: str, folder: Path, limits: FetchLimits, watcher: Watcher) -> F
         raise
 
 
-def _by_tools(
-    names: tuple[Tool, ...],
-    link: str,
-    folder: Path,
-    limits: FetchLimits,
-    settings: Settings,
-    watcher: Watcher,
-    deadline: float,
-) -> Fetched | Listing:
+@dataclass(frozen=True)
+class _Ask:
+    """What every tool is asked; ``deadline`` in seconds of the monotonic clock."""
+
+    link: str
+    folder: Path
+    limits: FetchLimits
+    settings: Settings
+    watcher: Watcher
+    deadline: float
+
+    def of(self, name: Tool) -> Fetched | Listing:
+        self.watcher.asking(PACKAGES[name])
+        left = replace(self.limits, timeout_seconds=max(self.deadline - time.monotonic(), 1.0))
+        options = tool_options(name, self.settings)
+        found = run_tool(name, canonical(self.link), self.folder, left, options, self.watcher)
+        return replace(found, source=storable(self.link)) if isinstance(found, Fetched) else found
+
+
+def _by_tools(names: Sequence[Tool], ask: _Ask) -> Fetched | Listing:
     first: DownloadError | None = None
     for name in names:
         if _installed(name) is None:
             continue
-        watcher.asking(PACKAGES[name])
-        left = replace(limits, timeout_seconds=max(deadline - time.monotonic(), 1.0))
         try:
-            found = run_tool(name, canonical(link), folder, left, tool_options(name, settings), watcher)
+            return ask.of(name)
         except DownloadError as error:
             if error.action != Action.OUTDATED_TOOL:
                 raise
-            watcher.outdated(error)
+            ask.watcher.outdated(error)
             first = first or error
-        else:
-            return replace(found, source=storable(link)) if isinstance(found, Fetched) else found
-    raise first or _no_tool(link, settings)
+    raise first or _no_tool(ask.link, ask.settings)
 
 
 def _no_tool(link: str, settings: Settings) -> DownloadError:
