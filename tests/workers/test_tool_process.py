@@ -182,7 +182,7 @@ def test_no_setting_and_no_secret_reaches_it(do: Do, tmp_path: Path, monkeypatch
 def test_what_it_prints_is_logged_without_the_proxys_password(
     do: Do, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.DEBUG, "workers.downloads.tool_process"), pytest.raises(errors.VideoPrivate):
+    with caplog.at_level(logging.DEBUG, "workers.downloads.tool_pipe"), pytest.raises(errors.VideoPrivate):
         do("print(json.dumps({'kind': 'fetched'})); print('to', params['proxy'], file=sys.stderr)")
     assert "to http://hardpose:***@127.0.0.1:" in caplog.text
     assert '{"kind": "fetched"}' in caplog.text  # printed, and so no word of the protocol

@@ -13,9 +13,10 @@ from make_video import write_steady
 
 from broker.errors import Action
 from broker.messages import Video
-from workers.downloads import errors, ytdlp
+from workers.downloads import errors
 from workers.downloads.contracts import Fetched, FetchLimits, Listing, Metadata, Unwatched
 from workers.downloads.tool_process import ToolOptions, run_tool
+from workers.downloads.ytdlp_info import video_id as video_id_of
 from workers.downloads.ytdlp_words import TABLE, by_words
 
 LIMITS = FetchLimits(max_bytes=1_000_000, timeout_seconds=60, allow_networks=("127.0.0.0/8",))
@@ -296,13 +297,13 @@ def test_cookies_that_are_not_there_are_named(site: FakeSite, tmp_path: Path) ->
 
 @given(st.text(min_size=1), st.text(max_size=100))
 def test_every_id_of_a_site_becomes_one_that_the_catalog_takes(key: str, name: str) -> None:
-    made = ytdlp.video_id({"extractor_key": key, "id": name})
+    made = video_id_of({"extractor_key": key, "id": name})
     assert re.fullmatch(Video.model_fields["id"].metadata[0].pattern, made)
     assert len(made) <= 65 + len(key)
 
 
 def test_ids_that_only_differ_in_what_cannot_stay_differ_still() -> None:
-    one, other = (ytdlp.video_id({"extractor_key": "Site", "id": name}) for name in ("a/b", "a.b"))
+    one, other = (video_id_of({"extractor_key": "Site", "id": name}) for name in ("a/b", "a.b"))
     assert one != other
 
 

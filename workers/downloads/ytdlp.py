@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import re
 import shutil
 import sys
 import sysconfig
@@ -25,7 +24,7 @@ from yt_dlp.utils import (
     unsmuggle_url,
 )
 
-from broker.errors import Action, HardposeError
+from broker.errors import HardposeError
 from workers.downloads.contracts import Metadata
 from workers.downloads.errors import (
     BotCheck,
@@ -43,7 +42,8 @@ from workers.downloads.errors import (
 from workers.downloads.links import is_remote
 from workers.downloads.sites import canonical, is_youtube, youtube_id
 from workers.downloads.tool_child import Report, ToolRequest
-from workers.downloads.ytdlp_words import AGAIN, OTHER, UPDATE, by_status, by_words, tidy
+from workers.downloads.ytdlp_info import Info, metadata_of, words
+from workers.downloads.ytdlp_words import AGAIN, OTHER, UPDATE, by_status, by_words, tidy, warned
 
 FORMAT = (
     "bv[height<={height}][vcodec^=avc1]/bv[height<={height}][vcodec~='^vp0?9']/bv[height<={height}]"
@@ -61,14 +61,7 @@ MAX_DEPTH = 3
 """Of lists in lists: a channel's tabs are two deep."""
 MAX_HOPS = 5
 """Pages that hand a link on to the next extractor."""
-NAMELESS = ("generic", "html5mediaembed")
-"""Extractors of any site's pages, whose ids are names of files: the same on many sites."""
-MAX_WORDS = 500
-"""Characters kept of a title or a name; YouTube allows 100."""
 LISTS = ("playlist", "multi_video")
-
-Info = dict[str, Any]
-"""yt-dlp's info dict."""
 
 
 def runtimes() -> Sequence[str]:
@@ -96,7 +89,7 @@ def fetch(request: ToolRequest, report: Report) -> None:
         try:
             stage.run(ydl)
         except (YoutubeDLError, OSError) as error:
-            raise _warned(translated(error, request.link, stage.moving), stage.log.warnings) from error
+            raise warned(translated(error, request.link, stage.moving), stage.log.warnings) from error
 
 
 def _only_installed_plugins() -> None:
@@ -119,18 +112,6 @@ class _Log:
 
     def error(self, text: str) -> None:
         sys.stderr.write(f"{text}\n")
-
-
-def _warned(error: HardposeError, warnings: Sequence[str]) -> HardposeError:
-    """The cause of a failed extraction where yt-dlp has only warned of it: YouTube's player answers 429 or
-    503, and yt-dlp goes on and finds no formats. Another tool would ask the same server again.
-    """
-    if error.action != Action.OUTDATED_TOOL:
-        return error
-    found = [typed for text in warnings if (typed := by_words(text)) is not None]
-    poisoned = [typed for typed in found if typed.action == Action.SESSION_POISONED]
-    busy = [typed for typed in found if isinstance(typed, ServerBusy)]
-    return next(iter([*poisoned, *busy]), error)
 
 
 class _Stage:
@@ -165,7 +146,7 @@ class _Stage:
             raise links.skipped or EmptyList(
                 f"{self._request.link} lists no video.", "Check that the list is public and not empty."
             )
-        self._report.listing(found[:most], _words(info, "title"), len(found) <= most)
+        self._report.listing(found[:most], words(info, "title"), len(found) <= most)
 
     def progress(self, status: Mapping[str, Any]) -> None:
         """yt-dlp's progress hook."""
@@ -313,43 +294,6 @@ def _entry_link(entry: Info) -> str:
         if is_remote(link):
             return link
     return ""
-
-
-def metadata_of(info: Info, link: str) -> Metadata:
-    """What the site states, from yt-dlp's info dict of one video whose format is chosen."""
-    day = str(info.get("upload_date") or "")
-    size = info.get("filesize")
-    return Metadata(
-        video_id=video_id(info),
-        link=canonical(str(info.get("webpage_url") or link)),
-        title=_words(info, "title"),
-        uploader=_words(info, "channel", "uploader"),
-        uploader_id=_words(info, "uploader_id"),
-        channel_id=_words(info, "channel_id"),
-        licence=_words(info, "license") or "unknown",
-        upload_date=f"{day[:4]}-{day[4:6]}-{day[6:]}" if re.fullmatch(r"[0-9]{8}", day) else "",
-        duration_seconds=float(info["duration"]) if info.get("duration") else None,
-        live=bool(info.get("is_live")) or info.get("live_status") in ("is_live", "is_upcoming", "post_live"),
-        format_id=_words(info, "format_id"),
-        height=int(info["height"]) if info.get("height") else None,
-        size_bytes=int(size) if size else None,
-    )
-
-
-def _words(info: Info, *names: str) -> str:
-    """The first of the fields that the site fills, as much of it as is of use."""
-    return next((str(info[name])[:MAX_WORDS] for name in names if info.get(name)), "")
-
-
-def video_id(info: Info) -> str:
-    """``<site>:<id>``; an id with other characters than letters, digits, ``_`` and ``-`` becomes its hash."""
-    site = re.sub(r"[^a-z0-9]", "", str(info.get("extractor_key") or "").lower()) or "site"
-    name = str(info.get("id") or "")
-    if site in NAMELESS:
-        name = f"{info.get('webpage_url')} {name}"
-    if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
-        return f"{site}:{name}"
-    return f"{site}:{hashlib.sha256(name.encode('utf-8', 'replace')).hexdigest()[:32]}"
 
 
 def _check(info: Info, metadata: Metadata) -> None:

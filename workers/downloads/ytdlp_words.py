@@ -1,10 +1,11 @@
 """What yt-dlp's error texts and HTTP statuses mean. No import of yt-dlp: this is about words."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from broker.errors import DiskFull, HardposeError
+from broker.errors import Action, DiskFull, HardposeError
 from workers.downloads.errors import (
     AgeRestricted,
     BadLink,
@@ -129,3 +130,15 @@ def by_status(status: int, url: str, text: str) -> HardposeError:
     if status in TRANSIENT_STATUS or status >= 500:
         return ServerBusy(says, AGAIN)
     return RefusedByServer(says, "Check that the link opens without logging in.")
+
+
+def warned(error: HardposeError, warnings: Sequence[str]) -> HardposeError:
+    """The cause of a failed extraction where yt-dlp has only warned of it: YouTube's player answers 429 or
+    503, and yt-dlp goes on and finds no formats. Another tool would ask the same server again.
+    """
+    if error.action != Action.OUTDATED_TOOL:
+        return error
+    found = [typed for text in warnings if (typed := by_words(text)) is not None]
+    poisoned = [typed for typed in found if typed.action == Action.SESSION_POISONED]
+    busy = [typed for typed in found if isinstance(typed, ServerBusy)]
+    return next(iter([*poisoned, *busy]), error)
