@@ -52,6 +52,8 @@ def download(runtime: Runtime, errand: Errand, suspect: bool = False) -> Downloa
         HardposeError: typed by cause; the task writes it to the catalog.
     """
     order = runtime.catalog.link_order(errand.job_id, errand.position)
+    if order.listed is not None:  # its links may not all have been sent, if a worker died over it
+        return Downloaded(links=tuple(runtime.catalog.open_children(errand.job_id, errand.position)))
     if order.state.final:
         return Downloaded()
     runtime.catalog.start_link(errand.job_id, errand.position)
@@ -107,11 +109,11 @@ def _watched(runtime: Runtime, transfer: Transfer, order: LinkOrder, folder: Pat
     )
     try:
         fetched = fetch(order.link, folder, bounds, settings, transfer)
-    except HardposeError as error:
-        transfer.ended(error)
-        raise
     except (AlreadyHere, PutBack):  # the site has answered, or it was not asked at all
         transfer.ended(None)
+        raise
+    except Exception as error:
+        transfer.ended(error)
         raise
     transfer.ended(None)
     if is_remote(order.link):

@@ -204,7 +204,7 @@ class Transfer:
 
     # --- the end ---
 
-    def ended(self, error: HardposeError | None) -> None:
+    def ended(self, error: Exception | None) -> None:
         """Tells the site's breaker how it went.
 
         Raises:
@@ -213,7 +213,7 @@ class Transfer:
         if self._turn is None:
             return
         seconds = limits.note(self._turn, self._errand.who, error)
-        if error is None or error.action != Action.SESSION_POISONED:
+        if not isinstance(error, HardposeError) or error.action != Action.SESSION_POISONED:
             return
         name = bot_checks_of(self._errand)
         if self._runtime.control.begin(name) < self._runtime.settings.downloads.max_bot_checks:

@@ -235,7 +235,7 @@ class FakeYouTube:
 
     @property
     def upstream(self) -> str:
-        """For ``HARDPOSE_DOWNLOAD_PROXY``: leads to the fake, and nowhere else."""
+        """For ``HARDPOSE_DOWNLOAD_PROXY``: leads to the fake and to 127.0.0.0/8, and nowhere else."""
         return f"http://127.0.0.1:{self._proxy.server_address[1]}"
 
     def add(self, video: Video) -> str:
@@ -370,16 +370,20 @@ class _Site(BaseHTTPRequestHandler):
 
 
 class _Upstream(BaseHTTPRequestHandler):
-    """The operator's proxy: CONNECT to one of the fake's public addresses leads to the fake."""
+    """The operator's proxy: CONNECT to one of the fake's public addresses leads to the fake, to one of this
+    machine's there, and to any other nowhere."""
 
     server: _Server
 
     def do_CONNECT(self) -> None:
         self.server.site.connected.append(self.path)
-        if self.path not in {f"{address}:443" for address in ADDRESSES.values()}:
+        host, _, port = self.path.rpartition(":")
+        if self.path in {f"{address}:443" for address in ADDRESSES.values()}:
+            host, port = "127.0.0.1", str(self.server.site.port)
+        elif not host.startswith("127."):
             self.send_error(502, "No route")
             return
-        with socket.create_connection(("127.0.0.1", self.server.site.port), 10) as site:
+        with socket.create_connection((host, int(port)), 10) as site:
             self.wfile.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
             back = threading.Thread(target=_pump, args=(site, self.connection), daemon=True)
             back.start()

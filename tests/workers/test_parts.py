@@ -38,6 +38,13 @@ def test_what_is_left_after_an_error(tmp_path, resumable, there):
         assert again == folder and (again / "video.part").exists() == there
 
 
+def test_an_empty_folder_is_nothing_to_come_back_for(tmp_path):
+    with pytest.raises(RuntimeError), part_folder(tmp_path, "a", always) as folder:
+        (folder / "tool").mkdir()
+        raise RuntimeError
+    assert not folder.exists()
+
+
 def test_nobody_else_fetches_into_it(tmp_path):
     with part_folder(tmp_path, "a", never), pytest.raises(PartBusy), part_folder(tmp_path, "a", never):
         raise AssertionError("two at once")

@@ -26,8 +26,8 @@ class PartBusy(Exception):
 def part_folder(root: Path, name: str, resumable: Callable[[BaseException], bool]) -> Iterator[Path]:
     """The folder of the transfer ``name``, locked while inside.
 
-    It is removed on the way out, unless an error passes that is ``resumable``; a process that is killed
-    leaves it too. What an earlier try has left in it is there.
+    It is removed on the way out, unless an error passes that is ``resumable`` and there is a file in it; a
+    process that is killed leaves it too. What an earlier try has left in it is there.
 
     Args:
         root: on a disk with room; made when needed.
@@ -43,7 +43,7 @@ def part_folder(root: Path, name: str, resumable: Callable[[BaseException], bool
         try:
             yield folder
         except BaseException as error:
-            if not resumable(error):
+            if not resumable(error) or not any(path.is_file() for path in folder.rglob("*")):
                 shutil.rmtree(folder, ignore_errors=True)
             raise
         shutil.rmtree(folder, ignore_errors=True)
