@@ -36,7 +36,7 @@ PRIORITY_SEPARATOR = "\x06\x16"
 """Between a queue's name and its priority in kombu's keys (kombu.transport.redis.Channel.sep)."""
 KEPT_KEYS = ("egress:", "alerts")
 """Of ours, that outlive the messages: a restart must not forget an open breaker or used tokens."""
-VOID_PARTS = (":queue", ":due")
+VOID_PARTS = (":queue", ":due", ":late")
 """Of an egress: places in its queue, whose holders are messages."""
 
 

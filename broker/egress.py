@@ -12,8 +12,8 @@ from broker.recipe import Frozen
 
 EXPIRY_SECONDS = 7 * 24 * 3600
 """After which an address that nobody uses is forgotten; far longer than any pause."""
-GRACE_SECONDS = 120.0
-"""For which a place in the queue is kept behind its time; after that its holder is taken for dead."""
+GRACE_SECONDS = 5.0
+"""For which a place in the queue holds up those behind it once its time has come."""
 PROBE_SECONDS = 120.0
 """For which the one who tries first after a pause may be silent before another one tries."""
 PROBE_WAIT_SECONDS = 5.0
@@ -90,7 +90,7 @@ class Egress:
 
         Returns:
             None: yes, and the token is used up. Else how long to wait, with a place in the queue that is
-            kept until ``GRACE_SECONDS`` after that.
+            kept; ``GRACE_SECONDS`` after that it holds up nobody any more.
         """
         limits = (self._interval, self._burst, GRACE_SECONDS, MAX_WAIT_SECONDS)
         answer = self._run(ASK, who, *limits, PROBE_SECONDS, PROBE_WAIT_SECONDS)
@@ -152,7 +152,7 @@ def egress_views(control: Connection) -> list[EgressView]:
 
 def run_script(control: Connection, script: str, identity: str, who: str, *args: float | str) -> list[str]:
     """Runs one of the scripts on the keys of ``identity``."""
-    parts = (f"egress:{identity}:{part}" for part in ("state", "queue", "due", "minutes"))
+    parts = (f"egress:{identity}:{part}" for part in ("state", "queue", "due", "late", "minutes"))
     keys = [control.key(name) for name in (*parts, "egress:identities")]
     with control.server() as server:
         answer: Any = server.register_script(script)(keys=keys, args=[identity, EXPIRY_SECONDS, who, *args])

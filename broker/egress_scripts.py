@@ -3,15 +3,17 @@
 The rate is GCRA (the generic cell rate algorithm, ITU-T I.371) with a queue in front. ``tat`` is the time at
 which the bucket is full again; a token is there when ``tat + interval - burst * interval <= now``. Whoever
 has to wait stands in a queue by the order of arrival, and whoever stands at place p (from 0) is granted when
-there are p + 1 tokens: those ahead keep theirs until they come or are forgotten. So tokens are spent at the
-grant and never before, and the law of the bucket holds whatever happens to those who wait.
+there are p + 1 tokens: those ahead keep theirs until they come or are late. Who is late steps aside, so that
+the dead hold up nobody, and steps in again at the place of its arrival when it does come. So tokens are spent
+at the grant and never before, and the law of the bucket holds whatever happens to those who wait.
 
-KEYS: state (hash), queue (who by arrival), due (who by the time it is expected), minutes (grants by minute),
-identities (names by their last use). ARGV: identity, expiry, who, then what the script needs.
+KEYS: state (hash), queue (who by arrival), due (who by the time it is expected), late (who by arrival, those
+that stepped aside), minutes (grants by minute), identities (names by their last use). ARGV: identity, expiry,
+who, then what the script needs.
 """
 
 _COMMON = """
-local state, queue, due, minutes, identities = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local state, queue, due, late, minutes, identities = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local identity, expiry, who = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
@@ -19,11 +21,11 @@ local function text(number) return string.format('%.6f', number) end
 local function get(field) return tonumber(redis.call('HGET', state, field) or '0') end
 local function set(field, number) redis.call('HSET', state, field, text(number)) end
 local function holder() return redis.call('HGET', state, 'holder') or '' end
-local function leave() redis.call('ZREM', queue, who) redis.call('ZREM', due, who) end
+local function leave() for i = 2, 4 do redis.call('ZREM', KEYS[i], who) end end
 local function keep()
   redis.call('ZREMRANGEBYSCORE', identities, '-inf', now - expiry)
   redis.call('ZADD', identities, text(now), identity)
-  for i = 1, 4 do redis.call('EXPIRE', KEYS[i], expiry) end
+  for i = 1, 5 do redis.call('EXPIRE', KEYS[i], expiry) end
 end
 -- A server's clock that was set back must not lengthen a pause.
 local function pause_left()
@@ -40,11 +42,13 @@ local grace, longest, probe_lease, probe_wait =
 local pause = get('pause')
 if interval == 0 and pause == 0 then return {} end
 
--- Those who did not come at their time are forgotten.
-for _, late in ipairs(redis.call('ZRANGEBYSCORE', due, '-inf', '(' .. text(now - grace))) do
-  redis.call('ZREM', queue, late)
-  redis.call('ZREM', due, late)
+-- Those who did not come at their time step aside.
+for _, other in ipairs(redis.call('ZRANGEBYSCORE', due, '-inf', '(' .. text(now - grace))) do
+  redis.call('ZADD', late, redis.call('ZSCORE', queue, other), other)
+  redis.call('ZREM', queue, other)
+  redis.call('ZREM', due, other)
 end
+redis.call('ZREMRANGEBYRANK', late, 0, -10001)
 
 -- The bucket. Another rate keeps the tokens that are used up; no more than all can be.
 local before = get('interval')
@@ -71,7 +75,9 @@ local function grant()
 end
 
 if not redis.call('ZSCORE', queue, who) then
-  redis.call('ZADD', queue, redis.call('HINCRBY', state, 'arrivals', 1), who)
+  local arrival = redis.call('ZSCORE', late, who) or redis.call('HINCRBY', state, 'arrivals', 1)
+  redis.call('ZADD', queue, arrival, who)
+  redis.call('ZREM', late, who)
 end
 local place = redis.call('ZRANK', queue, who)
 -- Who has to wait for more than the rate comes back at a pace at which it could be granted, not all at once.
@@ -116,7 +122,7 @@ SUCCEEDED = (
 if holder() == who then
   redis.call('HDEL', state, 'pause', 'until', 'cause', 'holder', 'lease')
   if get('interval') == 0 then
-    redis.call('DEL', state, queue, due, minutes)
+    redis.call('DEL', state, queue, due, late, minutes)
     redis.call('ZREM', identities, identity)
   end
 end

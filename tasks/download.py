@@ -17,6 +17,7 @@ from tasks.transfer import AlreadyHere, Errand, PutBack, Transfer, video_here
 from workers.downloads import gates
 from workers.downloads.chain import fetch
 from workers.downloads.contracts import Fetched, FetchLimits, Listing, Metadata
+from workers.downloads.limits import egress_of
 from workers.downloads.links import is_remote
 from workers.downloads.parts import PartBusy, part_folder
 from workers.downloads.sites import known_video_id
@@ -59,6 +60,7 @@ def download(runtime: Runtime, errand: Errand, suspect: bool = False) -> Downloa
     runtime.catalog.start_link(errand.job_id, errand.position)
     video = video_here(runtime, known_video_id(order.link))
     if video is not None:
+        egress_of(runtime.settings, runtime.control).forget(errand.who)  # it may have waited for a turn
         gates.check(stated(video), order.intake, runtime.settings)
         return _plan(runtime, errand, order, video)
     try:

@@ -84,7 +84,9 @@ def test_a_token_that_is_kept_for_another_is_not_given_away(control: Control) ->
     assert egress.ask("head") is None
 
 
-def test_places_that_nobody_takes_up_are_forgotten(control: Control, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_places_that_nobody_takes_up_hold_up_nobody(
+    control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "GRACE_SECONDS", 0.3)
     egress = an_egress(control, per_second=10)
     egress.ask("first")
@@ -94,6 +96,32 @@ def test_places_that_nobody_takes_up_are_forgotten(control: Control, monkeypatch
     time.sleep(0.9)  # the last of them was expected after 0.5 s
     assert egress.ask("living") is None
     assert egress.view().waiting == 0
+
+
+def test_who_comes_late_has_still_come_first(control: Control, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "GRACE_SECONDS", 0.1)
+    egress = an_egress(control, per_second=5, burst=2)
+    assert [egress.ask("x"), egress.ask("y")] == [None, None]
+    for who in ("late", "second", "third"):
+        egress.ask(who)
+    time.sleep(0.5)  # "late" was expected after 0.2 s; there are two tokens now
+    assert [egress.ask("second"), egress.ask("third")] == [None, None]
+    newcomer = wait_of(egress.ask("newcomer")).seconds
+    assert wait_of(egress.ask("late")).seconds < newcomer
+    assert wait_of(egress.ask("newcomer")).seconds > newcomer
+
+
+def test_more_dead_places_than_the_bucket_holds_do_not_stop_it(
+    control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "GRACE_SECONDS", 0.1)
+    egress = an_egress(control, per_second=20, burst=2)
+    for number in range(12):
+        egress.ask(f"dead{number}")
+    waited = time.monotonic()
+    while wait := egress.ask("living"):
+        time.sleep(min(wait.seconds, 0.2))
+    assert time.monotonic() - waited < 2.0
 
 
 def test_a_place_can_be_given_up(control: Control) -> None:

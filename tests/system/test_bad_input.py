@@ -32,7 +32,7 @@ BAD = {
     "8k.avi": "video_too_large",  # 7680 x 4320
     "folder": "empty_folder",  # a folder that holds no video
     "missing-on-server.mp4": "http_404",
-    "html.mp4": "not_a_video",  # an HTML page instead of a video
+    "html.mp4": "unsupported_site",  # a page in which no downloader finds a video
     "metadata.mp4": "private_address",  # http://169.254.169.254/metadata.mp4
     "clip.mp4": "unsupported_scheme",  # ftp:
 }

@@ -242,7 +242,10 @@ def _first(pages: list[object], index: int, kind: str) -> bool:
 
 def test_rate_is_held_over_all_workers_together(outcome: Outcome) -> None:
     pages = outcome.site.asked("/page/")
-    calm = [asked.time for asked in pages[: next(i for i, a in enumerate(pages) if a.video.startswith(("bot-", "bot1-")))]]
+    calm = [
+        asked.time
+        for asked in pages[: next(i for i, a in enumerate(pages) if a.video.startswith(("bot-", "bot1-")))]
+    ]
     calm = calm[BURST:]  # what may be asked for at once at the start is not the rate
     assert len(calm) > 100
     rate = (len(calm) - 1) / (calm[-1] - calm[0]) * 3600
