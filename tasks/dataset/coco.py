@@ -57,6 +57,8 @@ def image_entry(number: int, shot: Shot, height: int, width: int, licence: int) 
         "license": licence,
         "video": shot.video.id,
         "source": public_source(shot.video.source),
+        "title": shot.video.title,
+        "uploader": shot.video.uploader,
         "time_ms": shot.keeper.time_ms,
         "iou": shot.keeper.iou,
         "mask_file": f"masks/{shot.name}.png",

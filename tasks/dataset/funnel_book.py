@@ -7,6 +7,7 @@ from broker.messages import Failure, Funnel, Verdict
 from broker.recipe import Stage
 from broker.views import JobView, LinkView, SegmentView, State
 from tasks.dataset.selection import LeftOut, Selection, distinct_videos
+from tasks.dataset.tables import provenance
 from tasks.dataset.text import public_source, public_text
 
 FORMAT = "hardpose dataset"
@@ -121,7 +122,9 @@ def _video(link: LinkView) -> dict[str, Any]:
         "video": link.video.id,
         "source": public_source(link.video.source),
         "title": link.video.title,
+        "uploader": link.video.uploader,
         "licence": link.video.licence,
+        **provenance(link.video),
         "state": str(link.state),
         **_counts(link.funnel()),
         "segments": {str(state): states.count(state) for state in State if state in states},
@@ -154,6 +157,8 @@ def _failure(failure: Failure) -> dict[str, Any]:
         "cause": failure.cause,
         "remedy": failure.remedy,
         "action": str(failure.action),
+        "tool": failure.tool,
+        "tool_version": failure.tool_version,
     }
 
 

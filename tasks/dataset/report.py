@@ -13,7 +13,8 @@ from broker.messages import Failure, Verdict
 from broker.recipe import Recipe, Stage
 from broker.views import JobView, LinkView
 from tasks.dataset.contact_sheet import ContactSheet
-from tasks.dataset.funnel_book import failed_links, public_failure, stage_seconds, total_funnel
+from tasks.dataset.failure_groups import failure_groups, kind_of
+from tasks.dataset.funnel_book import public_failure, stage_seconds, total_funnel
 from tasks.dataset.histogram import Histogram
 from tasks.dataset.selection import Selection, Shot, distinct_videos
 from tasks.dataset.tables import measure_name
@@ -104,9 +105,7 @@ def render_report(job: JobView, selection: Selection, sheet: ContactSheet) -> by
             shape=_shape(selection.written or selection.doubtful),
             doubtful=[_doubtful_card(shot, sheet) for shot in sheet.doubtful_shots],
             doubtful_total=len(selection.doubtful),
-            failed=[
-                (link.position + 1, public_source(link.link), failure) for link, failure in failed_links(job)
-            ],
+            failed=failure_groups(job),
             lost=_lost_segments(job),
             seconds=_seconds(job),
         )
@@ -123,6 +122,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["clock"] = clock
+    environment.filters["kind"] = kind_of
     environment.filters["thousands"] = lambda number: f"{number:,}"
     return environment
 

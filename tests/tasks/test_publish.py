@@ -142,6 +142,13 @@ def test_what_a_site_states_stands_behind_the_older_columns(store: Artifacts, tm
     assert columns[columns.index("verdict") + 1 :][: len(expected)] == list(expected)
     (image,) = json.loads((folder / "annotations.json").read_text())["images"]
     assert {name: image[name] for name in expected} == expected
+    (film,) = json.loads((folder / "funnel.json").read_text())["videos"]
+    assert {name: film[name] for name in expected} == expected
+    # What an attribution needs, wherever a video is named: its title, its maker, its page, its licence.
+    owed = ("Dance aaa", "someone", "https://example.org/watch?v=aaa", "CC BY 4.0")
+    assert (film["title"], film["uploader"], film["source"], film["licence"]) == owed
+    assert (image["title"], image["uploader"], image["source"]) == owed[:3]
+    assert (row["title"], row["uploader"], row["source"], row["source_licence"]) == owed
 
 
 def test_verdicts_csv_holds_every_examined_frame(store: Artifacts, tmp_path: Path) -> None:
@@ -257,7 +264,13 @@ def test_an_empty_job(store: Artifacts, tmp_path: Path) -> None:
 
 
 def test_a_job_with_failed_links_only(store: Artifacts, tmp_path: Path) -> None:
-    failure = Failure(code="video_private", cause="The video is private.", remedy="Ask its owner.")
+    failure = Failure(
+        code="video_private",
+        cause="The video is private.",
+        remedy="Ask its owner.",
+        tool="yt-dlp",
+        tool_version="2026.10.26",
+    )
     link = LinkView(position=0, link="https://me:secret@example.org/v", state=State.FAILED, failure=failure)
     folder = publish(job_view(link), store, tmp_path).folder
     failed = json.loads((folder / "funnel.json").read_text())["failed_links"]
@@ -269,6 +282,8 @@ def test_a_job_with_failed_links_only(store: Artifacts, tmp_path: Path) -> None:
             "cause": "The video is private.",
             "remedy": "Ask its owner.",
             "action": "permanent",
+            "tool": "yt-dlp",
+            "tool_version": "2026.10.26",
         }
     ]
     assert not any(b"secret" in data for data in contents(folder).values())

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.artifacts import Artifacts
+from broker.errors import Action
 from broker.messages import Drop, Failure, Verdict
 from broker.views import JobView, LinkView, State
 from tasks.dataset import contact_sheet
@@ -130,7 +131,24 @@ def test_failed_links_say_what_to_do(store: Artifacts, tmp_path: Path) -> None:
     link = LinkView(position=0, link="https://example.org/v", state=State.FAILED, failure=failure)
     words = page_of(job_view(link), store, tmp_path).words
     assert "No frame was examined. The reasons stand under Failures" in words
-    assert "1. https://example.org/v video_private The video is private. Ask its owner." in words
+    assert "1. https://example.org/v video_private permanent The video is private. Ask its owner." in words
+
+
+def test_many_links_of_one_reason_are_told_once_with_the_tool(store: Artifacts, tmp_path: Path) -> None:
+    private = Failure(code="video_private", cause=HOSTILE, remedy="Ask.", tool="yt-dlp", tool_version="1.2")
+    busy = Failure(code="server_busy", cause="HTTP 503.", action=Action.TRANSIENT)
+    failures = [busy, *[private] * 37]
+    links = [
+        LinkView(position=n, link=f"https://example.org/{n}", state=State.FAILED, failure=failure)
+        for n, failure in enumerate(failures)
+    ]
+    page = page_of(job_view(*links), store, tmp_path)
+    assert "37 links video_private permanent; yt-dlp 1.2 For example:" in page.words
+    assert page.words.count("Ask.") == 1
+    assert page.text.count(HOSTILE) == 38  # each has its own cause, folded away
+    assert "All 37 2. https://example.org/1 " in page.words
+    assert "1. https://example.org/0 server_busy transient HTTP 503." in page.words
+    assert page.all("script") == []
 
 
 def test_failed_segments_of_one_reason_stand_together(store: Artifacts, tmp_path: Path) -> None:
@@ -142,8 +160,8 @@ def test_failed_segments_of_one_reason_stand_together(store: Artifacts, tmp_path
         for i in range(8)
     ]
     words = page_of(job_view(link_view(0, video("aaa"), *lost, state=State.FAILED)), store, tmp_path).words
-    assert words.count("1:20 to 1:40 and 3 more segments poison_segment") == 1
-    assert "1. https://example.org/watch?v=aaa poison_segment It ended its worker." in words
+    assert words.count("1:20 to 1:40 and 3 more segments poison_segment permanent") == 1
+    assert "1. https://example.org/watch?v=aaa poison_segment permanent It ended its worker." in words
 
 
 @pytest.mark.parametrize(
