@@ -299,7 +299,7 @@ class Catalog:
         """
         return self._database.read(lambda connection: catalog_retry.known_reasons(connection, job_id))
 
-    def claim(self, video_id: str, owner: str, seconds: float) -> bool:
+    def claim(self, video_id: str, owner: str, seconds: float, family: str = "", silent: float = 0.0) -> bool:
         """Takes the right to fetch a video, or renews it.
 
         Args:
@@ -307,12 +307,15 @@ class Catalog:
             owner: names the fetch; one that is repeated after a crash under the same name need not
                 wait for its own claim to run out.
             seconds: from now, by the database's clock, so that workers' clocks need not agree.
+            family: what the names of earlier fetches for the very same link begin with; none: none are.
+            silent: seconds without renewal after which a claim of the family is void, less than
+                ``seconds``: whoever stops a run and starts it again need not wait for it to run out.
 
         Returns:
             False while another owner's claim is good. Of any number that ask at once one gets it.
         """
         return self._database.write(
-            lambda connection: catalog_claims.claim(connection, video_id, owner, seconds)
+            lambda connection: catalog_claims.claim(connection, video_id, owner, seconds, family, silent)
         )
 
     def release(self, video_id: str, owner: str) -> None:

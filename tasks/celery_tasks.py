@@ -11,7 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 from celery import Task, current_app, shared_task
-from celery.exceptions import Reject, SoftTimeLimitExceeded
+from celery.exceptions import Reject, Retry, SoftTimeLimitExceeded
 from celery.signals import worker_process_init, worker_ready, worker_shutdown
 
 from broker.control import Control
@@ -64,7 +64,9 @@ def download_link(self: Task, job_id: str, position: int, link: str, ticket: str
         for child in done.links:
             send_link(self.app, here, job_id, child.position, child.link)
     except PutBack as wait:
-        _park(self, Errand(job_id, position, link, ticket), wait)
+        raise _parked(self, Errand(job_id, position, link, ticket), wait) from wait
+    except BrokerUnavailable as error:
+        raise again(self, error) from error
     except HardposeError as error:
         if error.action == Action.TRANSIENT and self.request.retries < RETRIES:
             raise again(self, error) from error
@@ -74,8 +76,14 @@ def download_link(self: Task, job_id: str, position: int, link: str, ticket: str
         _record_link(self, job_id, position, error)
 
 
-def _park(task: Task, errand: "Errand", wait: "PutBack") -> None:
-    """Lets a link wait outside the queue: it costs no worker, no memory and no attempt."""
+def _parked(task: Task, errand: "Errand", wait: "PutBack") -> BaseException:
+    """Lets a link wait outside the queue: it costs no worker, no memory and no attempt.
+
+    Returns what ends the task. To Celery that is a retry, so that neither its log nor Flower calls a link
+    that waits a success.
+    """
+    from tasks.transfer import best_effort
+
     here = runtime()
     message = ParkedLink(
         job_id=errand.job_id,
@@ -87,13 +95,14 @@ def _park(task: Task, errand: "Errand", wait: "PutBack") -> None:
         reason=wait.reason,
         **link_limits(here.settings),
     )
-    try:
+    with best_effort(f"link {errand.who} waits and is still shown as running"):
         here.catalog.put_back(errand.job_id, errand.position)
+    try:
         Parking(here.control).park(message, wait.seconds)
-    except HardposeError as away:
-        if away.action != Action.TRANSIENT:
-            raise
-        raise again(task, away) from away
+    except BrokerUnavailable as away:
+        return again(task, away)
+    told = f"put back ({wait.reason}) for {wait.seconds:.0f} s"
+    return cast(BaseException, Retry(told, when=wait.seconds))
 
 
 def _record_link(task: Task, job_id: str, position: int, error: BaseException) -> None:
@@ -103,7 +112,7 @@ def _record_link(task: Task, job_id: str, position: int, error: BaseException) -
     except HardposeError as away:
         if away.action != Action.TRANSIENT:
             raise
-        raise task.retry(exc=away, countdown=BOOKS_RETRY_SECONDS, max_retries=None) from away
+        raise _retry(task, away, BOOKS_RETRY_SECONDS, max_retries=None) from away
 
 
 def again(task: Task, error: HardposeError) -> BaseException:
@@ -114,8 +123,17 @@ def again(task: Task, error: HardposeError) -> BaseException:
     if isinstance(error, BrokerUnavailable):
         time.sleep(RETRY_SECONDS)
         return cast(BaseException, Reject(str(error), requeue=True))
-    pause = RETRY_SECONDS * 2**task.request.retries
-    return cast(BaseException, task.retry(exc=error, countdown=pause, throw=False))
+    return _retry(task, error, RETRY_SECONDS * 2**task.request.retries)
+
+
+def _retry(task: Task, error: HardposeError, pause: float, **options: Any) -> BaseException:
+    """Celery's retry; where it could not be sent, Celery would drop the message, and we have it back."""
+    try:
+        return cast(BaseException, task.retry(exc=error, countdown=pause, throw=False, **options))
+    except Reject as unsent:
+        log.warning("a retry could not be sent, the message goes back: %s", unsent.reason)
+        time.sleep(RETRY_SECONDS)
+        return cast(BaseException, Reject(unsent.reason, requeue=True))
 
 
 def run_group(task: Task, stages: Group, result: SegmentResult) -> SegmentResult | None:
@@ -232,7 +250,7 @@ def record_segment_failure(self: Task, segment: Segment, failure: Failure) -> No
     except HardposeError as error:
         if error.action != Action.TRANSIENT:
             raise
-        raise self.retry(exc=error, countdown=BOOKS_RETRY_SECONDS) from error
+        raise _retry(self, error, BOOKS_RETRY_SECONDS) from error
 
 
 def _own_stages() -> tuple[Stage, ...]:

@@ -13,12 +13,13 @@ from broker.views import LinkOrder, LinkView
 from tasks.attempts import Poison
 from tasks.pipeline import segments_of
 from tasks.runtime import Runtime
-from tasks.transfer import AlreadyHere, Errand, PutBack, Transfer, video_here
+from tasks.transfer import AlreadyHere, Errand, PutBack, Transfer, best_effort, video_here
 from workers.downloads import gates
 from workers.downloads.chain import fetch
 from workers.downloads.contracts import Fetched, FetchLimits, Listing, Metadata
 from workers.downloads.limits import egress_of
 from workers.downloads.links import is_remote
+from workers.downloads.local import TOOL as LOCAL
 from workers.downloads.parts import PartBusy, part_folder
 from workers.downloads.sites import known_video_id
 from workers.video import probe
@@ -84,6 +85,9 @@ def _fetch(runtime: Runtime, errand: Errand, order: LinkOrder, suspect: bool) ->
     with part_folder(settings.temp_dir, name, _resumable) as folder, transfer.held():
         if known := known_video_id(order.link):
             transfer.claim(known)
+            if video := video_here(runtime, known):  # by whoever had the claim until now
+                gates.check(stated(video), order.intake, settings)
+                raise AlreadyHere(video)
         fetched = _watched(runtime, transfer, order, folder)
         if isinstance(fetched, Listing):
             children = runtime.catalog.list_link(
@@ -118,8 +122,9 @@ def _watched(runtime: Runtime, transfer: Transfer, order: LinkOrder, folder: Pat
         transfer.ended(error)
         raise
     transfer.ended(None)
-    if is_remote(order.link):
-        runtime.control.tool_works(fetched.tool, fetched.tool_version)
+    if fetched.tool != LOCAL:
+        with best_effort("an alert may stand longer than it should"):
+            runtime.control.tool_works(fetched.tool, fetched.tool_version)
     return fetched
 
 

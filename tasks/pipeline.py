@@ -1,14 +1,17 @@
 """How a video becomes segments, and a segment passes the stages: in a plain loop, or as a chain of tasks."""
 
 import logging
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery, chain, signature
+from kombu.exceptions import OperationalError
 from pydantic import ValidationError
 
-from broker.errors import ArtifactMissing
+from broker.errors import ArtifactMissing, BrokerUnavailable
 from broker.messages import Segment, SegmentResult, Video
+from broker.parking import Parking
 from broker.recipe import CHAIN, Recipe, Stage
 from broker.settings import Settings
 from tasks.attempts import attempt_of_link
@@ -106,10 +109,27 @@ def segment_chain(app: Celery, segment: Segment, placement: Placement) -> Any:
 
 
 def send_segments(app: Celery, runtime: Runtime, segments: Sequence[Segment]) -> None:
-    """Sends one chain for each segment; messages of earlier sendings become void."""
+    """Sends one chain for each segment; messages of earlier sendings become void.
+
+    Raises:
+        BrokerUnavailable: some may have been sent; sending all anew is safe.
+    """
     runtime.control.issue_tickets(segments)
-    for segment in segments:
-        segment_chain(app, segment, runtime.placement).apply_async()
+    with _sending():
+        for segment in segments:
+            segment_chain(app, segment, runtime.placement).apply_async()
+
+
+@contextmanager
+def _sending() -> Iterator[None]:
+    """A broker that is away while a message is sent is no failure of what the message is about."""
+    try:
+        yield
+    except OperationalError as error:
+        raise BrokerUnavailable(
+            f"The broker takes no message: {error}.",
+            "Check that it runs and that HARDPOSE_BROKER_URL and its password are right.",
+        ) from error
 
 
 def send_links(app: Celery, runtime: Runtime, job_id: str, positions: Collection[int] | None = None) -> int:
@@ -120,6 +140,9 @@ def send_links(app: Celery, runtime: Runtime, job_id: str, positions: Collection
         runtime: of this process.
         job_id: of the job.
         positions: only these of its links.
+
+    Raises:
+        BrokerUnavailable: some may have been sent; sending all anew is safe.
     """
     open_links = runtime.catalog.unfinished(job_id)
     if positions is not None:
@@ -130,16 +153,22 @@ def send_links(app: Celery, runtime: Runtime, job_id: str, positions: Collection
 
 
 def send_link(app: Celery, runtime: Runtime, job_id: str, position: int, link: str) -> None:
-    """Enqueues a download; messages of earlier sendings become void, and its starts are counted anew."""
+    """Enqueues a download; messages of earlier sendings become void, and its starts are counted anew.
+
+    Raises:
+        BrokerUnavailable: sending it anew is safe.
+    """
     runtime.control.end(attempt_of_link(job_id, position))
     ticket = runtime.control.issue_link_ticket(job_id, position)
-    app.send_task(
-        "hardpose.download",
-        args=(job_id, position, link),
-        kwargs={"ticket": ticket},
-        queue=Stage.DOWNLOAD,
-        **link_limits(runtime.settings),
-    )
+    Parking(runtime.control).drop(job_id, position)  # void by now, and it would be shown as waiting
+    with _sending():
+        app.send_task(
+            "hardpose.download",
+            args=(job_id, position, link),
+            kwargs={"ticket": ticket},
+            queue=Stage.DOWNLOAD,
+            **link_limits(runtime.settings),
+        )
 
 
 def link_limits(settings: Settings) -> dict[str, int]:

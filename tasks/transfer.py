@@ -24,13 +24,18 @@ log = logging.getLogger(__name__)
 
 CLAIM_SECONDS = 60.0
 """A claim that is not renewed for so long is void: its worker is gone."""
-RENEW_SECONDS = 15.0
+RENEW_SECONDS = 5.0
+SILENT_SECONDS = 15.0
+"""A claim by an earlier message about the same link is void after so long without renewal: its worker was
+stopped, and whoever runs the job again should not wait for the claim to run out."""
 CLAIMED_PAUSE = 5.0
 """Until a link whose video another worker is fetching is looked at again."""
 SHORT_WAIT = 1.5
 """Seconds that are waited out in place; a longer wait gives the worker to another link."""
 MOVED_SECONDS = 1.0
 """Between two reports of a transfer's progress."""
+AWAY_SECONDS = 15.0
+"""Until progress is reported again after the broker could not be told: a call may take seconds to fail."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,15 @@ class PutBack(Exception):
         super().__init__(seconds, reason)
         self.seconds = seconds
         self.reason = reason
+
+
+@contextmanager
+def best_effort(what: str) -> Iterator[None]:
+    """For what only tells others, or lapses by itself: its failure is logged and changes no outcome."""
+    try:
+        yield
+    except HardposeError as error:
+        log.warning("%s: %s", what, error)
 
 
 class AlreadyHere(Exception):
@@ -111,7 +125,7 @@ class Transfer:
         if self._turn is not None and self._turn.identity == egress.identity:
             return
         if self._turn is not None:
-            limits.note(self._turn, self._errand.who, None)  # the host has answered: it is a page
+            self._note(None)  # the host has answered: it is a page
         self._take_turn(egress)
 
     def _take_turn(self, egress: Egress) -> None:
@@ -126,7 +140,8 @@ class Transfer:
         """A tool no longer understands the site: whoever runs the cluster must hear of it."""
         site = _site(self._errand.link)
         log.error("%s %s no longer understands %s: %s", error.tool, error.tool_version, site, error.cause)
-        self._runtime.control.outdated_tool(error.tool, error.tool_version, error.cause)
+        with best_effort("no alert could be left"):
+            self._runtime.control.outdated_tool(error.tool, error.tool_version, error.cause)
 
     def found(self, metadata: Metadata) -> None:
         """Lets through what the job takes in and nobody has fetched or is fetching.
@@ -137,20 +152,26 @@ class Transfer:
             PutBack: another worker is at it.
         """
         gates.check(metadata, self._order.intake, self._runtime.settings)
-        video = video_here(self._runtime, metadata.video_id)
+        self._check_new(metadata.video_id)
+        self.claim(metadata.video_id)
+        self._check_new(metadata.video_id)  # whoever had the claim until now may have fetched it
+
+    def _check_new(self, video_id: str) -> None:
+        video = video_here(self._runtime, video_id)
         if video is not None:
             raise AlreadyHere(video)
-        self.claim(metadata.video_id)
 
     def moved(self, received: int, total: int | None) -> None:
         """Tells those who watch the job."""
         now = time.monotonic()
         if now - self._moved < MOVED_SECONDS:
             return
-        self._moved, self._shown = now, True
-        self._runtime.control.transfer(
-            self._errand.job_id, self._errand.position, received, total, self._tool
-        )
+        self._moved, self._shown = now + AWAY_SECONDS, True  # unless the broker can be told
+        with best_effort("the progress of a transfer is not shown"):
+            self._runtime.control.transfer(
+                self._errand.job_id, self._errand.position, received, total, self._tool
+            )
+            self._moved = now
 
     # --- the claim ---
 
@@ -162,18 +183,29 @@ class Transfer:
         """
         if self._claimed == video_id:
             return
-        if not self._runtime.catalog.claim(video_id, self._errand.owner, CLAIM_SECONDS):
+        if not self._hold(video_id):
             raise PutBack(CLAIMED_PAUSE, "claimed")
         before, self._claimed = self._claimed, video_id
         self._keep_alive()
         if before is not None:
-            self._runtime.catalog.release(before, self._errand.owner)
+            self._release(before)
+
+    def _hold(self, video_id: str) -> bool:
+        family = f"{self._errand.who}:"
+        return self._runtime.catalog.claim(
+            video_id, self._errand.owner, CLAIM_SECONDS, family, SILENT_SECONDS
+        )
+
+    def _release(self, video_id: str) -> None:
+        with best_effort(f"the claim on {video_id} is left to run out"):
+            self._runtime.catalog.release(video_id, self._errand.owner)
 
     @contextmanager
     def held(self) -> Iterator[None]:
         """While inside, the claim and the turn are kept alive; afterwards the claim is given back.
 
-        A local file takes neither, and needs no broker.
+        A local file takes neither, and needs no broker. What cannot be given back lapses: that is neither
+        a failure of the link nor a reason to lose the error that ended it.
         """
         try:
             yield
@@ -182,9 +214,10 @@ class Transfer:
             if self._heart is not None:
                 self._heart.join()
             if self._claimed is not None:
-                self._runtime.catalog.release(self._claimed, self._errand.owner)
+                self._release(self._claimed)
             if self._shown:
-                self._runtime.control.transfer_ended(self._errand.job_id, self._errand.position)
+                with best_effort("a transfer that has ended may still be shown"):
+                    self._runtime.control.transfer_ended(self._errand.job_id, self._errand.position)
 
     def _keep_alive(self) -> None:
         if self._heart is None:
@@ -195,7 +228,7 @@ class Transfer:
         while not self._ended.wait(RENEW_SECONDS):
             claimed, turn = self._claimed, self._turn
             try:
-                if claimed and not self._runtime.catalog.claim(claimed, self._errand.owner, CLAIM_SECONDS):
+                if claimed and not self._hold(claimed):
                     log.warning("the claim of %s on %s was lost", self._errand.owner, claimed)
                 if turn:
                     turn.alive(self._errand.who)
@@ -209,16 +242,24 @@ class Transfer:
 
         Raises:
             PutBack: the session is poisoned, and this link has not set that off too often yet.
+            BrokerUnavailable: the session is poisoned, and the breaker cannot be told.
         """
         if self._turn is None:
             return
-        seconds = limits.note(self._turn, self._errand.who, error)
         if not isinstance(error, HardposeError) or error.action != Action.SESSION_POISONED:
+            self._note(error)
             return
+        seconds = limits.note(self._turn, self._errand.who, error)
         name = bot_checks_of(self._errand)
         if self._runtime.control.begin(name) < self._runtime.settings.downloads.max_bot_checks:
             raise PutBack(seconds, "breaker") from error
         self._runtime.control.end(name)
+
+    def _note(self, error: Exception | None) -> None:
+        """A breaker that does not hear of a good end lets another link try, a little later."""
+        if self._turn is not None:
+            with best_effort("the breaker was not told how a fetch ended"):
+                limits.note(self._turn, self._errand.who, error)
 
 
 def bot_checks_of(errand: Errand) -> str:

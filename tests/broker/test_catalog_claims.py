@@ -107,3 +107,13 @@ def pass_on(catalog: Catalog, n: int, start: Any, answers: Any) -> None:
 def test_a_claim_that_is_held_is_never_anothers(catalog: Catalog) -> None:
     assert run_together(pass_on, 4, catalog) == [10] * 4
     assert catalog.claimed(VIDEO) is None
+
+
+def test_a_silent_claim_falls_to_its_own_family_first(catalog: Catalog) -> None:
+    assert catalog.claim(VIDEO, "job:1:a", 60)
+    assert not catalog.claim(VIDEO, "job:1:b", 60, "job:1:", 15), "it was renewed just now"
+    assert catalog.claim(VIDEO, "job:1:a", 44.9, "job:1:", 15)  # as it stands 15 s later
+    assert not catalog.claim(VIDEO, "job:10:b", 60, "job:10:", 15), "another link waits for the whole lease"
+    assert not catalog.claim(VIDEO, "job:1:b", 60), "and so does who names no family"
+    assert catalog.claim(VIDEO, "job:1:b", 60, "job:1:", 15)
+    assert not catalog.claim(VIDEO, "job:1:a", 60, "job:1:", 15), "who was late has lost it"
