@@ -25,7 +25,9 @@ from workers.downloads.links import exists, has_scheme
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 1.0
-"""Between two looks at the catalog, each of some 5 ms of CPU time."""
+"""Between two looks at the catalog, each of some 5 ms of CPU time for a small job."""
+SLOWEST_POLL_SECONDS = 5.0
+"""Between two looks at a job of thousands of links; as long may Ctrl-C go unheard."""
 BROKER_PATIENCE = 60.0
 """Seconds for which a broker may be away, as it is while it is restarted."""
 
@@ -113,6 +115,7 @@ def polls(runtime: Runtime, job_id: str, view: View) -> Iterator[None]:
     """
     answered = time.monotonic()
     while True:
+        began = time.monotonic()
         try:
             job = runtime.catalog.job_light(job_id)
             view.show(_snapshot(runtime, job))
@@ -123,8 +126,9 @@ def polls(runtime: Runtime, job_id: str, view: View) -> Iterator[None]:
             if time.monotonic() - answered > BROKER_PATIENCE:
                 raise
             log.info("waiting for the broker: %s", error)
+        took = time.monotonic() - began
         yield
-        time.sleep(POLL_SECONDS)
+        time.sleep(min(max(POLL_SECONDS, 10 * took), SLOWEST_POLL_SECONDS))
 
 
 def _snapshot(runtime: Runtime, job: JobView) -> Snapshot:

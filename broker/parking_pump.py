@@ -66,7 +66,11 @@ class ParkingPump(bootsteps.StartStopStep):  # type: ignore[misc]
 
 def pump(app: Any, settings: Settings, stopped: threading.Event) -> None:
     """Sends what is due until ``stopped``; a broker that is away is waited for."""
-    parking = Parking(Control.of(settings))
+    try:
+        parking = Parking(Control.of(settings))
+    except BrokerUnavailable as error:
+        log.error("this worker sends no parked messages: %s", error)
+        return
     wait = 0.0
     while not stopped.wait(wait):
         wait = EVERY_SECONDS * random.uniform(0.75, 1.25)  # noqa: S311 - no secret
