@@ -136,7 +136,9 @@ def run(
     threshold: Threshold = None,
     device: Device = None,
     placement: Placement = None,
-    no_workers: Annotated[bool, typer.Option(help="Use the workers of the given broker only.")] = False,
+    no_workers: Annotated[
+        bool, typer.Option("--no-workers", help="Use the workers of the given broker only.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Run a job from links to data set on this machine; the same command again resumes it."""
@@ -238,7 +240,7 @@ def status(
     settings = _settings(home=home)
     if job_id is not None:
         job = _catalog_of(settings).job(job_id)
-        print_job(job, as_json, *ask_parked(attach(settings), job_id))
+        print_job(job, as_json, *ask_parked(attach(settings), job_id), home=home)
     else:
         jobs = _catalog_of(settings).jobs() if has_catalog(settings) else []
         print_jobs(jobs, DownloadsState.of(attach(settings)), as_json)
@@ -247,6 +249,7 @@ def status(
 @command
 def watch(job_id: JobId, home: Home = None, as_json: Json = False) -> None:
     """Follow a job until it ends. Ctrl-C stops the watching, not the job."""
+    from api.failures import retry_command
     from api.local import attach
     from api.progress import choose_view
     from api.run import watch_job
@@ -260,7 +263,7 @@ def watch(job_id: JobId, home: Home = None, as_json: Json = False) -> None:
     if as_json:
         typer.echo(json.dumps({"event": "finished", **summary_json(job)}))
     else:
-        typer.echo("\n".join(summary_lines(job)))
+        typer.echo("\n".join(summary_lines(job, retry=retry_command(job.id, home))))
     raise typer.Exit(exit_code(job))
 
 
@@ -282,6 +285,7 @@ def retry(
 @command
 def export(job_id: JobId, out: Out = Path("hardpose-out"), home: Home = None) -> None:
     """Write the data set of a job (also of one that still runs) to OUT/dataset."""
+    from api.failures import retry_command
     from api.summary import summary_lines
     from tasks.publish import publish
     from tasks.runtime import Runtime
@@ -289,7 +293,7 @@ def export(job_id: JobId, out: Out = Path("hardpose-out"), home: Home = None) ->
     settings = _settings(home=home)
     job = _catalog_of(settings).job(job_id)
     published = publish(job, Runtime(settings).artifacts, out)
-    typer.echo("\n".join(summary_lines(job, published)))
+    typer.echo("\n".join(summary_lines(job, published, retry=retry_command(job.id, home))))
 
 
 @command

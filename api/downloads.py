@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from api.printable import counted, printable, span
-from api.waiting import REASONS
+from api.waiting import REASONS, SOONER
 from broker.errors import BrokerUnavailable
 from broker.settings import Settings
 
@@ -49,6 +49,8 @@ class DownloadsState:
         if self.away:
             return [f"downloads: rates and breakers are not known. {printable(self.away)}"]
         lines = [line for view in self.egresses if (line := _egress(view))]
+        if any(view.breaker == "open" for view in self.egresses):
+            lines.append(f"  -> Nothing is broken: it goes on by itself when the breaker closes; {SOONER}.")
         if self.waiting and self.waiting.total:
             parts = [f"{n} {REASONS.get(name, name)}" for name, n in self.waiting.by_reason.items()]
             lines.append(f"waiting: {', '.join(parts)}; next in {span(self.waiting.next_seconds or 0)}")

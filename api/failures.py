@@ -1,8 +1,10 @@
 """Failures of a job: one by one, or by reason when there are many."""
 
+import shlex
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from api.printable import counted, printable
@@ -60,8 +62,19 @@ def reasons(found: Found) -> list[Reason]:
     return sorted(made, key=lambda reason: (-reason.count, reason.code))
 
 
-def failure_lines(job: JobView, all_of_them: bool = False) -> list[str]:
-    """Failures with cause and remedy, of more than ``FEW`` for one reason an example; then what may pass."""
+def retry_command(job_id: str, home: Path | None = None) -> str:
+    """What tries the failures of a job again, in the folder ``home`` if that was named."""
+    return f"hardpose retry {job_id}" + (f" --home {shlex.quote(str(home))}" if home else "")
+
+
+def failure_lines(job: JobView, all_of_them: bool = False, retry: str | None = None) -> list[str]:
+    """Failures with cause and remedy, of more than ``FEW`` for one reason an example; then what may pass.
+
+    Args:
+        job: the job.
+        all_of_them: each one.
+        retry: the command that tries again; None where that is the one that was just given.
+    """
     found = failures(job)
     groups = reasons(found)
     many = {(r.code, r.action) for r in groups if r.count > FEW and not all_of_them}
@@ -71,7 +84,7 @@ def failure_lines(job: JobView, all_of_them: bool = False) -> list[str]:
         for link, f in found
         if (f.code, f.action) not in many
     ]
-    return lines + _hints(job.id, groups)
+    return lines + _hints(retry, groups)
 
 
 def _reason_line(reason: Reason) -> str:
@@ -83,9 +96,12 @@ def _why(failure: Failure) -> str:
     return f"    ({failure.action}{tool}) {printable(failure.cause)} {printable(failure.remedy)}".rstrip()
 
 
-def _hints(job_id: str, groups: Sequence[Reason]) -> list[str]:
+def _hints(retry: str | None, groups: Sequence[Reason]) -> list[str]:
     again = [reason for reason in groups if reason.action in RETRYABLE]
     if not again:
         return []
+    may_pass = f"{counted(sum(r.count for r in again), 'failure')} may pass:"
+    if retry is None:
+        return [f"{may_pass} the same command tries again."]
     options = " ".join(f"--reason {code}" for code in dict.fromkeys(reason.code for reason in again))
-    return [f"{counted(sum(r.count for r in again), 'failure')} may pass: hardpose retry {job_id} {options}"]
+    return [f"{may_pass} {retry} {options}"]

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from api.snapshot import Eta, Snapshot
-from api.waiting import fetching_text
+from api.waiting import Explainer, fetching_text
 from broker.recipe import Stage
 
 HEARTBEAT_SECONDS = 30
@@ -42,6 +42,7 @@ class Lines:
         self._out = out or sys.stderr
         self._every = every
         self._eta = Eta()
+        self._explainer = Explainer()
         self._shown: Snapshot | None = None
         self._last_text = ""
         self._last_time = -1e9
@@ -69,10 +70,11 @@ class Lines:
         if moved or since >= (TRANSFER_SECONDS if moving else HEARTBEAT_SECONDS):
             self.say(f"[{self._eta.elapsed:5.0f} s] {text}{_now(snapshot)}{self._when()}")
             self._last_text, self._last_time = text, time.monotonic()
+        for news in self._explainer.news(snapshot.waits):
+            self.say(news)
 
     def _when(self) -> str:
-        left = self._eta.left()
-        eta = f"  ETA {left:.0f} s" if left is not None else ""
+        eta = f"  {self._eta}" if str(self._eta) else ""
         return eta + (f"  (no progress for {self._eta.quiet:.0f} s)" if self._eta.quiet > 30 else "")
 
 
@@ -94,6 +96,8 @@ class JsonLines(Lines):
     def show(self, snapshot: Snapshot) -> None:
         """A progress event for each change."""
         self._eta.note(snapshot)
+        for news in self._explainer.news(snapshot.waits):
+            self.say(news)
         if snapshot != self._seen:
             left = self._eta.left()
             eta = None if left is None else round(left, 1)
@@ -106,6 +110,7 @@ class Bars:
 
     def __init__(self, console: Console) -> None:
         self._eta = Eta()
+        self._explainer = Explainer()
         self._progress = Progress(
             TextColumn("{task.description:>9}"),
             BarColumn(),
@@ -129,8 +134,9 @@ class Bars:
     def show(self, snapshot: Snapshot) -> None:
         """Moves the bars."""
         self._eta.note(snapshot)
-        left = self._eta.left()
-        note = f"ETA {left:.0f} s" if left is not None else ""
+        for text in self._explainer.news(snapshot.waits):
+            self.say(text)
+        note = str(self._eta)
         if self._eta.quiet > 30:
             note += f"  no progress for {self._eta.quiet:.0f} s"
         failed = f"{snapshot.videos_failed} failed" if snapshot.videos_failed else ""

@@ -8,6 +8,7 @@ import typer
 from api.options import UnknownReason
 from api.printable import counted
 from broker.app import create_app
+from broker.errors import BrokerUnavailable
 from tasks.pipeline import send_links
 from tasks.runtime import Runtime
 
@@ -33,12 +34,20 @@ def retry(runtime: Runtime, job_id: str | None = None, reasons: Sequence[str] = 
             f"Nothing failed for {', '.join(unknown)}.",
             f"Reasons that occur: {occurring}." if known else "Nothing failed at all.",
         )
-    runtime.control.ping()
+    _someone_works(runtime)
     sent: dict[str, int] = {}
     with create_app(runtime.settings) as app:
         for job, positions in runtime.catalog.retry(reasons, job_id).items():
             sent[job] = send_links(app, runtime, job, positions=set(positions))
     return sent
+
+
+def _someone_works(runtime: Runtime) -> None:
+    try:
+        runtime.control.ping()
+    except BrokerUnavailable as error:
+        also = "A job of `hardpose run` is tried again by the same `hardpose run` command, without `retry`."
+        raise BrokerUnavailable(error.cause, f"{error.remedy} {also}") from error
 
 
 def print_sent(sent: dict[str, int], as_json: bool) -> None:

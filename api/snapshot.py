@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass, field
 
+from api.printable import span
 from api.waiting import Fetching, Wait
 from broker.messages import Verdict
 from broker.recipe import CHAIN, Stage
@@ -96,7 +97,22 @@ class Eta:
         return time.monotonic() - self._changed
 
     def left(self) -> float | None:
-        """Seconds left, or None while there is nothing to estimate from."""
-        if self._last is None or self._last.fraction <= 0.02:
+        """Seconds left, or None while there is nothing to estimate from.
+
+        No less than the longest wait: the pace of what was let through at once says nothing of what waits.
+        """
+        if self._last is None:
             return None
-        return self.elapsed * (1 - self._last.fraction) / self._last.fraction
+        waits = max((max(w.seconds, w.last_seconds) for w in self._last.waits), default=None)
+        if self._last.fraction <= 0.02:
+            return waits
+        pace = self.elapsed * (1 - self._last.fraction) / self._last.fraction
+        return max(pace, waits or 0.0)
+
+    def __str__(self) -> str:
+        """``ETA 58 min``, ``ETA > 58 min`` where a site decides; empty without an estimate."""
+        left = self.left()
+        if self._last is None or left is None:
+            return ""
+        held = any(wait.reason in ("breaker", "probe") for wait in self._last.waits)
+        return f"ETA {'> ' if held else ''}{span(left)}"

@@ -1,14 +1,18 @@
 """``hardpose status``: jobs, links and their reasons, and the state of downloads."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from api.downloads import DownloadsState
+from api.failures import failures, retry_command
 from api.printable import counted, printable, span
 from api.summary import summary_json, summary_lines
 from api.waiting import Parked
@@ -16,6 +20,13 @@ from broker.messages import Verdict
 from broker.views import JobView, LinkView, State
 
 NONE_PARKED: Parked = {}
+MOST_FAILURES = 20
+"""More than these are told by reason: the table says already which link failed for which."""
+HEADERS = ("#", "link", "state", "segments", "examined", "kept", "hard")
+LINK = 1
+"""The column that gives way where a terminal is narrow."""
+LEAST_LINK = 24
+GAP = 2
 
 
 def _counts(job: JobView) -> str:
@@ -43,7 +54,13 @@ def print_jobs(jobs: Sequence[JobView], downloads: DownloadsState, as_json: bool
         typer.echo(line)
 
 
-def print_job(job: JobView, as_json: bool, parked: Parked = NONE_PARKED, away: str = "") -> None:
+def print_job(
+    job: JobView,
+    as_json: bool,
+    parked: Parked = NONE_PARKED,
+    away: str = "",
+    home: Path | None = None,
+) -> None:
     """One job: every link with its state, then the summary with reasons and remedies.
 
     Args:
@@ -51,31 +68,63 @@ def print_job(job: JobView, as_json: bool, parked: Parked = NONE_PARKED, away: s
         as_json: for programs.
         parked: its links that wait outside the queue.
         away: why it is not known what waits.
+        home: the folder, if it was named, that the commands which are proposed need too.
     """
     if as_json:
         waiting = [{"position": at, "reason": why, "seconds": left} for at, (why, left) in parked.items()]
         typer.echo(json.dumps({**summary_json(job), "waiting": waiting, "broker": away or "answers"}))
         return
-    table = Table("link", "state", "segments", "examined", "kept", "hard")
-    for link in job.links:
-        table.add_row(*map(Text, _row(link, parked)))
-    Console().print(table)
+    _print_links(job.links, parked)
     if away and not job.final:
         typer.echo(f"What waits is not known. {printable(away)}")
-    typer.echo("\n".join(summary_lines(job, all_failures=True)))
+    few = len(failures(job)) <= MOST_FAILURES
+    typer.echo("\n".join(summary_lines(job, all_failures=few, retry=retry_command(job.id, home))))
+    if not few:
+        typer.echo(f"Each failure with its cause: hardpose status {job.id} --json, or the report.")
+
+
+def _print_links(links: Sequence[LinkView], parked: Parked) -> None:
+    """A row for each link. In a terminal long links lose their middle; the end is what tells them apart."""
+    console = Console()
+    rows = [_row(link, parked) for link in links]
+    columns = list(zip(HEADERS, *rows, strict=True))
+    others = sum(max(map(cell_len, column)) + GAP for at, column in enumerate(columns) if at != LINK)
+    room = max(map(cell_len, columns[LINK]))
+    if console.is_terminal:
+        room = min(room, max(console.width - others - GAP, LEAST_LINK))
+    table = Table(*HEADERS, box=None, padding=(0, GAP, 0, 0), header_style="bold")
+    for row in rows:
+        cells = (shortened(cell, room) if at == LINK else cell for at, cell in enumerate(row))
+        table.add_row(*map(Text, cells))
+    # A pipe has no width: what reads it wants whole links and one line for each.
+    Console(width=max(console.width, others + room + GAP)).print(table)
+
+
+def shortened(text: str, most: int) -> str:
+    """``text`` in at most ``most`` characters, without the scheme and the middle if it must be."""
+    short = text if len(text) <= most else re.sub(r"^https?://(www\.)?", "", text)
+    if len(short) <= most:
+        return short
+    tail = (most - 1) * 2 // 3
+    return f"{short[: most - 1 - tail]}\N{HORIZONTAL ELLIPSIS}{short[len(short) - tail :]}"
 
 
 def _row(link: LinkView, parked: Parked) -> tuple[str, ...]:
+    number = str(link.position + 1)
     if link.listed is not None:
-        return (printable(link.link), _list(link), "", "", "", "")
+        return (number, printable(link.link), _list(link), "", "", "", "")
+    if not link.segments:
+        return (number, printable(link.link), _state(link, parked), "", "", "", "")
     funnel = link.funnel()
     done = sum(segment.state.final for segment in link.segments)
     kept = funnel.of(Verdict.EASY, Verdict.HARD)
     numbers = (f"{done}/{len(link.segments)}", str(funnel.examined), str(kept), str(funnel.of(Verdict.HARD)))
-    return (printable(link.link), _state(link, parked), *numbers)
+    return (number, printable(link.link), _state(link, parked), *numbers)
 
 
 def _state(link: LinkView, parked: Mapping[int, tuple[str, float]]) -> str:
+    if link.state == State.FAILED and link.failure is not None:
+        return f"{link.state}: {link.failure.code}"
     if link.state.final or link.position not in parked:
         return str(link.state)
     reason, seconds = parked[link.position]

@@ -10,13 +10,16 @@ from tasks.publish import Published
 from tasks.verdicts import explain_funnel
 
 
-def summary_lines(job: JobView, published: Published | None = None, all_failures: bool = False) -> list[str]:
+def summary_lines(
+    job: JobView, published: Published | None = None, all_failures: bool = False, retry: str | None = None
+) -> list[str]:
     """The summary for people.
 
     Args:
         job: the job.
         published: where its data set is, if it was written.
         all_failures: each one, not by reason when there are many.
+        retry: the command that tries failures again; None where that is the one that was just given.
     """
     funnel = job.funnel()
     asked = [link for link in job.links if link.parent is None]
@@ -25,7 +28,7 @@ def summary_lines(job: JobView, published: Published | None = None, all_failures
         f"{counted(len(job.videos), 'video')}{of_lists}, {counted(funnel.examined, 'frame')} examined, "
         f"{funnel.of(Verdict.EASY, Verdict.HARD)} kept, {funnel.of(Verdict.HARD)} hard"
     ]
-    lines += failure_lines(job, all_failures)
+    lines += failure_lines(job, all_failures, retry)
     if not funnel.of(Verdict.EASY, Verdict.HARD):
         lines.append("Nothing was kept, because:" if funnel.examined else "Nothing was examined.")
         lines += [f"    {reason}" for reason in explain_funnel(funnel)]

@@ -23,6 +23,22 @@ REASONS = {
 }
 """Reason of a parked link -> what it waits for."""
 
+LONG_SECONDS = 15.0
+"""A wait that is worth an explanation."""
+SOONER = (
+    "to go on sooner, use another address (HARDPOSE_DOWNLOAD_PROXY, with a name for it in "
+    "HARDPOSE_DOWNLOADS__EGRESS) or an account's cookies (HARDPOSE_DOWNLOAD_COOKIES), at its risk"
+)
+"""What can be done about a site that has flagged this address."""
+EXPLANATIONS = {
+    "rate": "Sites bear only so many videos an hour from one address, so links take turns "
+    "(HARDPOSE_DOWNLOADS__VIDEOS_PER_HOUR).",
+    "breaker": "A site wants no more requests of this address for now: {cause}\n"
+    "  -> Nothing is broken and no link is lost. The site is asked again in {pause}, for one video first; "
+    f"you may stop and come back. Or, {SOONER}.",
+}
+"""Reason of a long wait -> why it is, and what can be done."""
+
 
 @dataclass(frozen=True)
 class Wait:
@@ -34,6 +50,8 @@ class Wait:
     """Until the first of them asks again."""
     cause: str = ""
     """Why the breaker is open."""
+    last_seconds: float = field(default=0.0, compare=False)
+    """Until the last of them asks again."""
 
     def __str__(self) -> str:
         what = REASONS.get(self.reason, f"({self.reason})")
@@ -56,6 +74,20 @@ class Fetching:
     total: int | None
     """Bytes, if known."""
     bytes_per_second: float = field(compare=False)
+
+
+class Explainer:
+    """Says once why links wait and what can be done: who has waited long for nothing has a right to know."""
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+
+    def news(self, waits: tuple[Wait, ...]) -> list[str]:
+        """What has not been said yet of ``waits``; nothing of short ones."""
+        new = [w for w in waits if w.reason not in self._told and w.reason in EXPLANATIONS]
+        long = [w for w in new if max(w.seconds, w.last_seconds) >= LONG_SECONDS]
+        self._told.update(wait.reason for wait in long)
+        return [EXPLANATIONS[w.reason].format(pause=span(w.seconds), cause=w.cause) for w in long]
 
 
 def parked_of(control: "Control", job_id: str) -> dict[int, tuple[str, float]]:
@@ -90,7 +122,7 @@ def waits_of(control: "Control", job_id: str) -> tuple[Wait, ...]:
         seconds[reason].append(left)
     cause = _cause(control) if "breaker" in seconds else ""
     return tuple(
-        Wait(reason, len(lefts), min(lefts), cause if reason == "breaker" else "")
+        Wait(reason, len(lefts), min(lefts), cause if reason == "breaker" else "", max(lefts))
         for reason, lefts in sorted(seconds.items())
     )
 

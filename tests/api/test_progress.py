@@ -13,7 +13,7 @@ from api.printable import megabytes, printable, span
 from api.progress import Bars, JsonLines, Lines
 from api.run import polls
 from api.snapshot import Eta, Snapshot
-from api.waiting import Fetching, Wait, fetching_text, transfers_of, waits_of
+from api.waiting import Explainer, Fetching, Wait, fetching_text, transfers_of, waits_of
 from broker.egress import Egress
 from broker.parking import ParkedLink, Parking
 from broker.settings import Settings
@@ -58,9 +58,43 @@ def test_lines_say_what_is_under_way_and_what_waits() -> None:
     out = io.StringIO()
     with Lines(out, every=0) as lines:
         lines.show(replace(STILL, transfers=FETCHING, waits=(RATE, BREAKER)))
-    (line,) = out.getvalue().splitlines()
+        lines.show(replace(STILL, transfers=FETCHING, waits=(RATE, BREAKER)))
+    line, *explained = out.getvalue().splitlines()
     assert "fetching 2: 45.2 of 120.3 MB" in line
     assert "42 links wait for the rate limit, next in 8 s  7 links wait for the breaker" in line
+    assert line.endswith("ETA > 58 min")
+    what, remedy = explained  # said once; a turn that comes in 8 s needs no explanation
+    assert what == "A site wants no more requests of this address for now: Sign in to confirm"
+    assert "no link is lost. The site is asked again in 58 min" in remedy
+    assert "HARDPOSE_DOWNLOAD_COOKIES" in remedy
+
+
+@pytest.mark.parametrize(
+    ("waits", "text"),
+    [
+        ((replace(RATE, last_seconds=1500),), "ETA 25 min"),  # not the pace of what went through at once
+        ((BREAKER,), "ETA > 58 min"),  # then one is tried, and the site decides
+        ((replace(RATE, seconds=1),), "ETA 40 s"),  # the work itself takes longer than the wait
+    ],
+)
+def test_an_estimate_knows_what_waits(
+    waits: tuple[Wait, ...], text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter((0.0, 10.0, 10.0, 10.0))
+    monkeypatch.setattr("api.snapshot.time.monotonic", lambda: next(times))
+    eta = Eta()
+    assert str(eta) == ""
+    eta.note(replace(STILL, videos=5, videos_failed=1, videos_done=0, videos_waiting=4, waits=waits))
+    assert str(eta) == text
+
+
+def test_a_long_wait_for_a_turn_is_explained_once() -> None:
+    explainer = Explainer()
+    assert explainer.news((RATE,)) == []
+    (text,) = explainer.news((replace(RATE, last_seconds=600),))
+    assert "HARDPOSE_DOWNLOADS__VIDEOS_PER_HOUR" in text
+    assert explainer.news((replace(RATE, last_seconds=600),)) == []
+    assert "{x}" in explainer.news((replace(BREAKER, cause="{x}"),))[0]  # a site's words are no template
 
 
 def test_neither_bytes_nor_a_countdown_flood_a_log(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +102,7 @@ def test_neither_bytes_nor_a_countdown_flood_a_log(monkeypatch: pytest.MonkeyPat
     with Lines(out, every=0) as lines:
         for tick in range(20):
             moved = (replace(FETCHING[0], received=tick),)
-            lines.show(replace(STILL, transfers=moved, waits=(replace(RATE, seconds=20 - tick),)))
+            lines.show(replace(STILL, transfers=moved, waits=(replace(RATE, seconds=14 - tick / 2),)))
         monkeypatch.setattr(progress, "TRANSFER_SECONDS", 0)
         lines.show(replace(STILL, transfers=FETCHING))
     assert len(out.getvalue().splitlines()) == 2
@@ -84,7 +118,9 @@ def test_json_lines_list_them_and_a_countdown_is_no_event() -> None:
     assert first["transfers"] == [
         {"link": 1, "tool": "yt-dlp", "received": 25_100_000, "total": 60_000_000, "bytes_per_second": 1.5e6}
     ]
-    assert first["waits"] == [{"reason": "rate", "links": 42, "seconds": 8.0, "cause": ""}]
+    assert first["waits"] == [
+        {"reason": "rate", "links": 42, "seconds": 8.0, "cause": "", "last_seconds": 0.0}
+    ]
     assert [t["link"] for t in second["transfers"]] == [1, 4]
     assert second["waits"] == []
 
@@ -147,7 +183,9 @@ def test_a_poll_shows_what_the_workers_have_told(system: Settings) -> None:
     out = io.StringIO()
     with JsonLines(out) as view:
         next(polls(runtime, "job", view))
-    event = json.loads(out.getvalue())
+    *news, event = map(json.loads, out.getvalue().splitlines())
+    assert {message["event"] for message in news} == {"message"}
+    assert "Sign in?[31m" in news[0]["text"]
     assert [(w["reason"], w["links"], w["cause"]) for w in event["waits"]] == [
         ("breaker", 2, "Sign in?[31m"),
         ("rate", 1, ""),

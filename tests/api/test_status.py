@@ -6,7 +6,7 @@ import pytest
 from samples_of_books import RECIPE
 
 from api.downloads import DownloadsState
-from api.status import print_job, print_jobs
+from api.status import print_job, print_jobs, shortened
 from api.waiting import ask_parked
 from broker.control import Control
 from broker.egress import UNLIMITED, Egress
@@ -71,6 +71,9 @@ def test_rates_breakers_and_alerts_are_said(system: Settings) -> None:
     control.outdated_tool("yt-dlp", "2026.10.26", "nsig")
     Parking(control).park(parked(0, "rate"), 800)
     lines = DownloadsState.of(system).lines()
+    remedy = lines.pop(3)
+    assert "Nothing is broken" in remedy
+    assert "HARDPOSE_DOWNLOAD_PROXY" in remedy
     assert lines[:5] == [
         "egress busy: 30 videos/h, 2 asked in the last hour, 2 waiting (next in 2 min)",
         "egress flagged: 2000 videos/h, 1 asked in the last hour; breaker open for 58 min: "
@@ -121,6 +124,47 @@ def test_a_job_is_told_link_by_link(
     assert "2 videos of 2 links, 0 frames examined" in printed
     assert "(session_poisoned; yt-dlp 2026.10.26) Sign in to confirm you're not a bot. Wait." in printed
     assert "1 failure may pass: hardpose retry job --reason bot_check" in printed
+    assert "failed: bot_check" in printed
+
+
+def test_a_long_job_is_readable(
+    system: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system.home.mkdir()
+    catalog = Runtime(system).catalog
+    links = [f"https://www.youtube.com/watch?v=private-{n:03}" for n in range(25)]
+    catalog.create_job("job", RECIPE, [*links, "/films/" + "deep/" * 30 + "jump.mp4"])
+    for position in range(25):
+        catalog.fail_link("job", position, BOT)
+    print_job(catalog.job("job"), as_json=False, home=system.home)
+    printed = capsys.readouterr().out
+    rows = printed.splitlines()[1:27]
+    assert [row.split()[:3] for row in rows[:25]] == [[f"{n + 1}", links[n], "failed:"] for n in range(25)]
+    assert rows[25].split() == ["26", "/films/" + "deep/" * 30 + "jump.mp4", "queued"]  # whole, in a pipe
+    assert printed.count("failed (bot_check)") == 1
+    assert f"hardpose retry job --home {system.home} --reason bot_check" in printed
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "dumb")
+    print_job(catalog.job("job"), as_json=False)
+    told = [line for line in capsys.readouterr().out.splitlines() if "failed: bot_check" in line]
+    assert len(told) == 25
+    assert max(map(len, told)) <= 80, told[0]
+    assert [line[:3].strip() for line in told if "private-" in line] == [f"{n + 1}" for n in range(25)]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://a.org/b.mp4", "https://a.org/b.mp4"),  # it fits
+        ("https://www.youtube.com/watch?v=dQw4w9WgXcQ", "youtube.com/watch?v=dQw4w9WgXcQ"),  # bare it fits
+        ("https://www.youtube.com/watch?v=dQw4w9WgXcQ&list=PLabc", "youtube.c…w9WgXcQ&list=PLabc"),
+        ("/films/of/a/very/deep/folder/number-400.mp4", "/films/of…der/number-400.mp4"),
+    ],
+)  # the end of a link is what tells it from others
+def test_a_link_loses_its_middle(text: str, shown: str) -> None:
+    short = shortened(text, 31 if "…" not in shown else len(shown))
+    assert short == shown
 
 
 def test_programs_get_all_of_it(runtime: Runtime, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 import io
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from samples_of_books import a_video
 
 from api.exit_codes import ExitCode, exit_code
+from api.failures import retry_command
 from api.progress import JsonLines, Lines, describe
 from api.snapshot import Eta, Snapshot
 from api.summary import summary_json, summary_lines
@@ -150,8 +152,12 @@ def test_many_failures_are_told_by_reason_with_an_example_each() -> None:
     assert lines[1:] == [
         "failed (video_private) 37 x, e.g. 0.mp4\n    (permanent) It is private.",
         "failed (server_busy): 37.mp4\n    (transient; yt-dlp 1) HTTP 503.",
-        "1 failure may pass: hardpose retry job --reason server_busy",
+        "1 failure may pass: the same command tries again.",
     ]
+    assert summary_lines(view, retry=retry_command("job"))[-1] == (
+        "1 failure may pass: hardpose retry job --reason server_busy"
+    )
+    assert retry_command("job", Path("my films")) == "hardpose retry job --home 'my films'"
     assert sum(line.startswith("failed (") for line in summary_lines(view, all_failures=True)) == 38
     answer = summary_json(view)
     assert len(answer["failures"]) == 38
