@@ -15,8 +15,8 @@ from broker.settings import Settings
 
 OLD_DAYS = 60
 """yt-dlp has about a release a month, because sites change as often; its version is its day."""
-RUNTIMES = ("deno", "node")
-"""In the order in which yt-dlp prefers them."""
+RUNTIMES = ("deno",)
+"""Those that give a site's script no files and no network. Node, which yt-dlp knows too, is not one."""
 EXTRA = "pip install 'hardpose[sites]'"
 
 
@@ -63,7 +63,7 @@ def _released(text: str) -> date | None:
 
 
 def _runtime() -> Finding:
-    """Deno or Node, beside this Python or on the PATH; it is not started."""
+    """Deno, beside this Python or on the PATH; it is not started."""
     what, scripts = "JavaScript runtime", sysconfig.get_path("scripts")
     for name in RUNTIMES:
         path = shutil.which(name, path=scripts) or shutil.which(name)

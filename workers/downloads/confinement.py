@@ -15,6 +15,12 @@ from urllib.parse import urlsplit
 
 SLACK_BYTES = 64 * 1024**2
 """By which a single file may be larger than the video's limit: the limit itself is kept by the tools."""
+MEMORY_BYTES = 2 * 1024**3
+"""Of this process, and of the runtime. yt-dlp reads a page whole, however long, and unpacks it. Measured:
+yt-dlp takes 60 MiB, Deno 2.9 starts within 1 GiB but not within 512 MiB."""
+CPU_SECONDS = 3600
+"""The end of what computes and listens to nobody, a regular expression or a runtime, when the worker was
+killed."""
 
 _PATHS: Mapping[str, tuple[tuple[int, int | None], ...]] = {
     "os.mkdir": ((0, 2),),
@@ -33,7 +39,7 @@ _PATHS: Mapping[str, tuple[tuple[int, int | None], ...]] = {
 """Where an event's arguments name what is written, and the open folder that a path is relative to (Python's
 table of audit events)."""
 _REFUSED = frozenset(
-    {"os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "pty.spawn"}
+    {"os.system", "os.exec", "os.fork", "os.forkpty", "os.spawn", "pty.spawn"}
     | {"socket.bind", "socket.sendto", "socket.sendmsg", "socket.gethostbyaddr"}
     | {"webbrowser.open", "sqlite3.connect"}
 )
@@ -54,7 +60,13 @@ def confine(folder: Path, proxy: str, runtimes: Sequence[str], max_bytes: int) -
         max_bytes: of the video; no file may become much larger.
     """
     sys.dont_write_bytecode = True
-    for limit, value in ((resource.RLIMIT_FSIZE, max_bytes + SLACK_BYTES), (resource.RLIMIT_CORE, 0)):
+    bounds = {
+        resource.RLIMIT_FSIZE: max_bytes + SLACK_BYTES,
+        resource.RLIMIT_DATA: MEMORY_BYTES,  # not of addresses: V8 reserves far more than it uses
+        resource.RLIMIT_CPU: CPU_SECONDS,
+        resource.RLIMIT_CORE: 0,
+    }
+    for limit, value in bounds.items():
         hard = resource.getrlimit(limit)[1]
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(limit, (value, value))
@@ -81,7 +93,7 @@ class Warden:
             self._connect(arguments[1])
         elif event in ("socket.getaddrinfo", "socket.gethostbyname"):
             self._resolve(arguments[0])
-        elif event == "subprocess.Popen":
+        elif event in ("subprocess.Popen", "os.posix_spawn"):  # Popen itself spawns since Python 3.13
             self._start(arguments[0])
         elif event in _REFUSED:
             raise Confined(f"{event} is not allowed in a downloader's process")

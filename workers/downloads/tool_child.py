@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from broker.errors import DiskFull, HardposeError
-from workers.downloads.confinement import confine
+from workers.downloads.confinement import MEMORY_BYTES, confine
 from workers.downloads.contracts import Metadata
 from workers.downloads.errors import ExtractionFailed, VideoTooLarge, encodable
 
@@ -162,6 +162,11 @@ def run_adapter(request: ToolRequest, report: Report, fetch: Callable[[ToolReque
 
 def typed(error: BaseException, request: ToolRequest) -> HardposeError:
     """The typed error of something that no adapter has foreseen."""
+    if isinstance(error, MemoryError):  # no fault of the tool: a page without end, or one that unpacks to it
+        return VideoTooLarge(
+            f"What the site answers needs more than {MEMORY_BYTES // 1024**2} MiB of memory.",
+            "Leave the link out.",
+        )
     number = error.errno if isinstance(error, OSError) else None
     if number in (errno.ENOSPC, errno.EDQUOT):
         return DiskFull(f"There is no room left in {request.folder}.", "Free some space.")

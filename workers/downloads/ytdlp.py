@@ -65,14 +65,17 @@ LISTS = ("playlist", "multi_video")
 
 
 def runtimes() -> Sequence[str]:
-    """Paths of the JavaScript runtimes that may be started: Deno before Node."""
-    return list(_runtimes().values())
+    """Path of the JavaScript runtime that may be started, if it is here: Deno.
+
+    Deno gives a script of YouTube's no files, no network and no environment. Node gives it all three, and
+    what a started program does, this process's own bounds do not see.
+    """
+    deno = _deno()
+    return [deno] if deno else []
 
 
-def _runtimes() -> dict[str, str]:
-    scripts = sysconfig.get_path("scripts")
-    found = {name: shutil.which(name, path=scripts) or shutil.which(name) for name in ("deno", "node")}
-    return {name: path for name, path in found.items() if path}
+def _deno() -> str | None:
+    return shutil.which("deno", path=sysconfig.get_path("scripts")) or shutil.which("deno")
 
 
 def fetch(request: ToolRequest, report: Report) -> None:
@@ -144,7 +147,7 @@ class _Stage:
         found = list(dict.fromkeys(link for link in links.of(info, 1) if link != own))
         if not found:
             raise links.skipped or EmptyList(
-                f"{self._request.link} lists no video.", "Check that the list is public and not empty."
+                "The link lists no video.", "Check that the list is public and not empty."
             )
         self._report.listing(found[:most], words(info, "title"), len(found) <= most)
 
@@ -188,7 +191,7 @@ def _options(request: ToolRequest, stage: _Stage) -> Info:
         "external_downloader": {"default": "native"},
         "hls_prefer_native": True,
         "ffmpeg_location": str(request.folder / "no-ffmpeg"),
-        "js_runtimes": {name: {"path": path} for name, path in _runtimes().items()},
+        "js_runtimes": {"deno": {"path": deno}} if (deno := _deno()) else {},
         "extractor_args": arguments,
         # what it says
         "quiet": True,
