@@ -20,7 +20,7 @@ from fake_site import serving, watch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.errors import HardposeError
+from broker.errors import DiskFull, HardposeError, MissingDependency, SettingsError
 from workers.downloads import errors
 from workers.downloads.contracts import FetchLimits, Metadata, Unwatched
 from workers.downloads.tool_child import ToolRequest
@@ -118,6 +118,7 @@ def gone(pid: int, seconds: float = 10.0) -> bool:
         "os.fork()",
         "os.execv('/bin/true', ['true'])",
         "os.posix_spawn('/bin/true', ['true'], {})",
+        "os.posix_spawnp('deno', ['deno'], {})",  # the runtime's name again
         "socket.create_connection(('127.0.0.1', 1))",  # a port that is not the proxy's
         "socket.socket(socket.AF_UNIX).connect('/run/some.sock')",
         "socket.socket(type=socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', 53))",  # a DNS question
@@ -141,6 +142,7 @@ def test_what_is_no_business_of_a_downloader_is_refused(do: Do, outside: Path, d
         "proxy = params['proxy'].rpartition(':')[2]; socket.create_connection(('127.0.0.1', int(proxy)))",
         "done = subprocess.run([deno, 'run', '-'], input=b'console.log(6*7)', capture_output=True)\n"
         "assert b'42' in done.stdout",  # the JavaScript runtime
+        "os.waitpid(os.posix_spawn(deno, [deno, '--version'], {}), 0)",  # as Popen does since Python 3.13
     ],
 )
 def test_what_a_downloader_needs_is_let_through(do: Do, deed: str) -> None:
@@ -152,6 +154,11 @@ def test_no_file_grows_far_over_the_bound(do: Do, tmp_path: Path) -> None:
     with pytest.raises(errors.VideoTooLarge):
         do("(home / 'big').open('wb').truncate(2**30)", max_bytes=1000)
     assert (home(tmp_path) / "big").stat().st_size == 0
+
+
+def test_page_without_end_takes_no_more_memory_than_it_may(do: Do) -> None:
+    with pytest.raises(errors.VideoTooLarge, match="2048 MiB of memory"):
+        do("whole = bytearray(2**31)")
 
 
 # --- what it knows -----------------------------------------------------------------------------------
@@ -184,8 +191,42 @@ def test_what_it_prints_is_logged_without_the_proxys_password(
 ) -> None:
     with caplog.at_level(logging.DEBUG, "workers.downloads.tool_pipe"), pytest.raises(errors.VideoPrivate):
         do("print(json.dumps({'kind': 'fetched'})); print('to', params['proxy'], file=sys.stderr)")
-    assert "to http://hardpose:***@127.0.0.1:" in caplog.text
+    assert "to http://***@127.0.0.1:" in caplog.text
     assert '{"kind": "fetched"}' in caplog.text  # printed, and so no word of the protocol
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "no answer from https://rr1.test/videoplayback?ip=203.0.113.9&sig=hunter2",  # an address
+        "HTTPSConnectionPool('rr1.test'): Max retries exceeded with url: /v?ip=203.0.113.9&sig=hunter2",
+        "Unable to connect to proxy http://me:hunter2@127.0.0.1:1",  # a password
+        "see <https://rr1.test/v#token=hunter2>",  # behind the query
+    ],
+)
+def test_signed_addresses_and_passwords_are_in_no_failure_and_no_log(
+    do: Do, caplog: pytest.LogCaptureFixture, text: str
+) -> None:
+    with caplog.at_level(logging.DEBUG), pytest.raises(HardposeError) as caught:
+        do(f"print({text!r}); raise ExtractorError({text!r})")
+    said = f"{caught.value.cause} {caught.value.remedy} {caplog.text}"
+    assert "***" in caught.value.cause
+    assert "hunter2" not in said
+    assert "203.0.113.9" not in said
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        SettingsError("HARDPOSE_X is y.", "Set it right."),  # a client that pytubefix does not know
+        MissingDependency("x is not installed.", "Install it."),
+        DiskFull("No room.", "Free some."),
+        errors.BotCheck("It wants a person.", "Wait."),
+    ],
+)
+def test_error_of_the_child_arrives_as_what_it_was(error: HardposeError) -> None:
+    back = rebuilt(error.code, error.cause, error.remedy)
+    assert (type(back), back.args) == (type(error), error.args)
 
 
 # --- how it ends -------------------------------------------------------------------------------------

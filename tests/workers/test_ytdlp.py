@@ -286,6 +286,7 @@ def test_cookies_of_the_operator_are_sent_and_stay_as_they_are(site: FakeSite, t
     run_tool("ytdlp", watch("good"), tmp_path / "fetch", LIMITS, ToolOptions(cookies=jar), Unwatched())
     assert site.asked("/page/")[0].cookie == "pass=word"
     assert jar.read_bytes() == before
+    assert list((tmp_path / "fetch").rglob("cookies.txt")) == []  # nor does the copy stay behind
 
 
 def test_cookies_that_are_not_there_are_named(site: FakeSite, tmp_path: Path) -> None:

@@ -19,10 +19,15 @@ from typing import Any
 
 from workers.downloads.errors import DownloadTimeout, ExtractionFailed
 from workers.downloads.tool_child import ToolRequest
+from workers.downloads.tool_result import without_secrets
 
 log = logging.getLogger(__name__)
 
 STDERR_LINES = 30
+STDERR_BYTES = 2000
+"""Kept of each line."""
+MAX_WORD_BYTES = 64 * 1024**2
+"""Of one word: a list of 5,000 links has about 250 KB. What is read is held in this process's memory."""
 ENDING_SECONDS = 2.0
 """For a process that has closed its pipe to be gone."""
 _KEPT = ("LANG", "LC_ALL", "PYTHONPATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
@@ -108,7 +113,7 @@ class Child:
         assert self._process.stdout is not None
         try:
             with self._process.stdout as pipe:
-                for line in pipe:
+                while line := pipe.readline(MAX_WORD_BYTES):
                     self._words.put(json.loads(line))
         except ValueError as error:
             self.last_lines.append(f"it said what is no JSON: {error}")
@@ -118,9 +123,9 @@ class Child:
     def _hear_errors(self) -> None:
         assert self._process.stderr is not None
         with self._process.stderr as pipe:
-            for line in pipe:
-                text = line[:2000].decode("utf-8", "replace").rstrip()
-                self.last_lines.append(text.replace(self._secret, "***"))
+            while line := pipe.readline(STDERR_BYTES):
+                text = line.decode("utf-8", "replace").rstrip()
+                self.last_lines.append(without_secrets(text.replace(self._secret, "***")))
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 The other end is ``workers.downloads.tool_child``.
 """
 
-import shutil
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,6 +25,7 @@ from workers.downloads.errors import (
     UnsupportedSite,
     VideoTooLarge,
 )
+from workers.downloads.files import room_needed
 from workers.downloads.guard_proxy import GuardProxy
 from workers.downloads.links import storable
 from workers.downloads.netguard import NetGuard, Resolver, resolve
@@ -34,6 +35,7 @@ from workers.downloads.tool_result import checked_file, rebuilt
 
 PACKAGES: Mapping[Tool, str] = {"ytdlp": "yt-dlp", "pytubefix": "pytubefix", "pytube": "pytube"}
 """Name of each tool's package, which is also the name that users see."""
+COOKIES = "cookies.txt"
 _UNCLEAR = (
     ExtractionFailed, ServerBusy, TransferCut, RefusedByServer, NotFoundOnServer, UnsupportedSite,
     DownloadTimeout,
@@ -91,6 +93,8 @@ def run_tool(
                     outcome = _converse(child, limits, watcher, deadline)
             except _UNCLEAR as error:
                 raise proxy.refusal or _clearer(error, proxy) from error
+            finally:
+                (home / COOKIES).unlink(missing_ok=True)  # the folder may be kept for a day
         if isinstance(outcome, _List):
             return Listing(outcome.links, outcome.title, outcome.complete, name, number)
         digest = checked_file(outcome.path, home, outcome.metadata, limits.max_bytes)
@@ -119,15 +123,18 @@ def _prepare(
 
 
 def _copy_of(cookies: Path, home: Path) -> Path:
-    copy = home / "cookies.txt"
+    copy = home / COOKIES
+    copy.unlink(missing_ok=True)
     try:
-        shutil.copyfile(cookies, copy)
+        content = cookies.read_bytes()
     except OSError as error:
         raise FileUnreadable(
             f"The cookies in {cookies} cannot be read: {error.strerror}.",
             "Set HARDPOSE_DOWNLOAD_COOKIES right, or leave it out.",
         ) from error
-    copy.chmod(0o600)
+    descriptor = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with room_needed(home), os.fdopen(descriptor, "wb") as file:
+        file.write(content)
     return copy
 
 

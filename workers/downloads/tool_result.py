@@ -1,9 +1,10 @@
 """What comes back from a downloader's process is looked at before it is believed."""
 
+import re
 from functools import cache
 from pathlib import Path
 
-from broker.errors import DiskFull, HardposeError
+from broker.errors import DiskFull, HardposeError, MissingDependency, SettingsError
 from workers.downloads import errors
 from workers.downloads.contracts import Metadata
 from workers.downloads.errors import (
@@ -18,6 +19,9 @@ from workers.downloads.files import file_sha256
 
 TOLERANCE_BYTES = 100
 """By which YouTube's files are now and then smaller than it says (yt-dlp's downloader, on HTTP 416)."""
+_LOGIN = re.compile(r"(\w://)[^\s/?#'\"]*@")
+_QUERY = re.compile(r"((?:\w://|url: /)[^\s?#'\"]*)[?#][^\s'\"<>)]*")
+"""Of an address, or of a path as urllib3 names it: "Max retries exceeded with url: /path?query"."""
 _PAGE_STARTS = (b"<!doctype html", b"<html", b"<head", b"<script")
 
 
@@ -27,12 +31,20 @@ def _classes() -> dict[str, type[HardposeError]]:
     typed: dict[str, type[HardposeError]] = {
         value.code: value for value in found if issubclass(value, DownloadError)
     }
-    return typed | {DiskFull.code: DiskFull}
+    return typed | {kind.code: kind for kind in (DiskFull, MissingDependency, SettingsError)}
 
 
 def rebuilt(code: str, cause: str, remedy: str) -> HardposeError:
-    """The error that was raised in the child, as an object of its own class."""
-    return _classes().get(code, ExtractionFailed)(cause, remedy)
+    """The error that was raised in the child, as an object of its own class, without what is secret."""
+    return _classes().get(code, ExtractionFailed)(without_secrets(cause), remedy)
+
+
+def without_secrets(text: str) -> str:
+    """``text`` without the queries and passwords of the addresses in it.
+
+    An address that a site gives out for a video is signed, and names the address that may use it.
+    """
+    return _QUERY.sub(r"\1?***", _LOGIN.sub(r"\1***@", text))
 
 
 def checked_file(path: Path, folder: Path, metadata: Metadata, max_bytes: int) -> str:

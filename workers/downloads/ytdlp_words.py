@@ -21,6 +21,7 @@ from workers.downloads.errors import (
     RefusedByServer,
     RegionBlocked,
     ServerBusy,
+    TooManyRedirects,
     TooManyRequests,
     TransferCut,
     UnsupportedSite,
@@ -125,6 +126,8 @@ def by_status(status: int, url: str, text: str) -> HardposeError:
         return TooManyRequests(says, WAIT)
     if status in (404, 410):
         return NotFoundOnServer(says, "Check the link.")
+    if 300 <= status < 400:  # of a redirect that is not followed any further
+        return TooManyRedirects(f"{says[:-1]} again and again.", "Give the address that it leads to.")
     if status == 451:
         return RegionBlocked(says, OTHER)
     if status in TRANSIENT_STATUS or status >= 500:
