@@ -90,7 +90,7 @@ def _direct(link: str, folder: Path, limits: FetchLimits, watcher: Watcher) -> F
     if is_remote(link):
         watcher.asking(local.TOOL)
     try:
-        return local.fetch(link, folder, limits)
+        return local.fetch(link, folder, limits, watcher.moved)
     except HardposeError as error:
         error.tool, error.tool_version = local.TOOL, version("hardpose")
         raise

@@ -3,13 +3,14 @@
 import logging
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
+from workers.downloads.deadline import Deadline
 from workers.downloads.errors import (
     BadLink,
     DownloadError,
@@ -32,13 +33,15 @@ MAX_REDIRECTS = 5
 MAX_TRIES = 4
 """Connections in a row that may bring no new byte before the fetch is given up."""
 BACKOFF_SECONDS = 0.5
-"""Pause after the first fruitless connection; doubles with each further one."""
+"""Pause after the first fruitless connection; doubles with each further one. A server's Retry-After is not
+looked at: after these seconds the task waits, and after a 429 the host's breaker, longer than most ask."""
+MOVED_EVERY_SECONDS = 0.25
 TIMEOUT = httpx.Timeout(30.0, connect=10.0)
 TRANSIENT_STATUS = frozenset({408, 425, 500, 502, 503, 504})
 AGAIN = "Run the same command again later."
 """Remedy of a fetch that was given up: by then it has been tried as often as it will be."""
 PAGE_TYPES = ("text/html", "application/xhtml+xml")
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)", re.ASCII)
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", re.ASCII)
 """RFC 9110, 14.4. One with an unknown total is of no use: its end cannot be told from a cut."""
 
 
@@ -55,12 +58,22 @@ class HttpLimits:
     timeout_seconds: float
 
 
-def fetch_url(url: str, part: Path, limits: HttpLimits, guard: NetGuard) -> None:
+Moved = Callable[[int, int | None], None]
+"""Told some times a second how many bytes of the file are here, and its size if that is known."""
+
+
+def unwatched(received: int, total: int | None) -> None:
+    """Nothing."""
+
+
+def fetch_url(url: str, part: Path, limits: HttpLimits, guard: NetGuard, moved: Moved = unwatched) -> None:
     """Fetches ``url`` into the file ``part``.
 
     A connection that breaks is taken up again where it broke, if the server can (Range with If-Range) and
     the file there is still the same; else from the start. What an earlier, broken call left in ``part`` is
     used in the same way: the server's tag for it lies beside it in ``<part>.tag``.
+
+    What ``moved`` raises ends the fetch and rises unchanged.
 
     Raises:
         UnsupportedScheme, BadLink, PrivateAddress, NameNotResolved: see ``NetGuard``.
@@ -70,14 +83,14 @@ def fetch_url(url: str, part: Path, limits: HttpLimits, guard: NetGuard) -> None
         VideoTooLarge: more than ``limits.max_bytes`` announced or sent.
         DiskFull: no room for it.
     """
-    fetch = _Fetch(part, limits, time.monotonic() + limits.timeout_seconds)
+    fetch = _Fetch(part, limits, time.monotonic() + limits.timeout_seconds, moved)
     failure: DownloadError | None = None
     fruitless = 0
-    with _client(guard) as client:
+    with _client(guard) as client, Deadline(limits.timeout_seconds) as deadline:
         while fruitless < MAX_TRIES:
             before, failure, whole = fetch.offset(), None, False
             try:
-                with _answer(client, guard, url, fetch.headers()) as response:
+                with _answer(client, guard, url, fetch.headers(), deadline) as response:
                     whole = fetch.take(response)
             except (ServerBusy, TransferCut) as error:
                 failure = error
@@ -132,12 +145,13 @@ def _broken(error: httpx.TransportError, offset: int) -> DownloadError:
 
 @contextmanager
 def _answer(
-    client: httpx.Client, guard: NetGuard, url: str, headers: dict[str, str]
+    client: httpx.Client, guard: NetGuard, url: str, headers: dict[str, str], deadline: Deadline
 ) -> Iterator[httpx.Response]:
     """The answer at the end of the redirects; each hop's scheme, host and addresses are checked."""
     target = guard.check_url(url)
     for _ in range(MAX_REDIRECTS + 1):
-        with client.stream("GET", target, headers=headers, follow_redirects=False) as response:
+        ask = client.stream("GET", target, headers=headers, extensions={"trace": deadline.trace})
+        with ask as response:
             if not response.has_redirect_location:
                 _check_status(response)
                 yield response
@@ -165,11 +179,13 @@ def _check_status(response: httpx.Response) -> None:
 class _Fetch:
     """The state of one fetch: the file so far, and what may be asked for next."""
 
-    def __init__(self, part: Path, limits: HttpLimits, deadline: float) -> None:
+    def __init__(self, part: Path, limits: HttpLimits, deadline: float, moved: Moved) -> None:
         self.part = part
         self.tag_file = part.with_name(part.name + ".tag")
         self._limits = limits
         self._deadline = deadline
+        self._tell = moved
+        self._told = float("-inf")
 
     def offset(self) -> int:
         """Bytes that are there and may be built upon."""
@@ -197,6 +213,8 @@ class _Fetch:
                 self._check_size(file.tell() + len(chunk))
                 self.check_time()
                 file.write(chunk)
+                self._moved(file.tell(), total)
+            self.check_time()  # a body without a length seems whole when its connection is ended
             file.truncate()
             end = file.tell()
         if announced is not None and end != announced:
@@ -221,6 +239,11 @@ class _Fetch:
                 return first, last + 1, total
         self.tag_file.unlink(missing_ok=True)  # the next try starts over
         raise TransferCut("The server cannot continue the file.", AGAIN)
+
+    def _moved(self, received: int, total: int | None) -> None:
+        if time.monotonic() - self._told >= MOVED_EVERY_SECONDS:
+            self._told = time.monotonic()
+            self._tell(received, total)
 
     def _remember_tag(self, response: httpx.Response) -> None:
         tag = response.headers.get("etag", "")

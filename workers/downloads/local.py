@@ -13,7 +13,7 @@ from workers.downloads.errors import (
     VideoTooLarge,
     encodable,
 )
-from workers.downloads.fetch import HttpLimits, fetch_url
+from workers.downloads.fetch import HttpLimits, Moved, fetch_url, unwatched
 from workers.downloads.files import file_sha256
 from workers.downloads.links import (
     VIDEO_SUFFIXES,
@@ -29,13 +29,14 @@ from workers.downloads.netguard import NetGuard
 TOOL = "local"
 
 
-def fetch(link: str, folder: Path, limits: FetchLimits) -> Fetched:
+def fetch(link: str, folder: Path, limits: FetchLimits, moved: Moved = unwatched) -> Fetched:
     """Gets the bytes of ``link``. A local file stays where it is; a remote one goes into ``folder``.
 
     Args:
         link: a path, a ``file:`` URL, or the http(s) address of a media file.
         folder: of this fetch alone, on a disk with room; made when needed.
         limits: see ``FetchLimits``.
+        moved: told some times a second how far a remote file is; what it raises rises unchanged.
 
     Raises:
         FileMissing, FileUnreadable, EmptyFile, EmptyFolder: a local file cannot be used.
@@ -47,7 +48,7 @@ def fetch(link: str, folder: Path, limits: FetchLimits) -> Fetched:
     """
     refuse_password(link)
     if is_remote(link):
-        return _fetch_remote(link, folder, limits)
+        return _fetch_remote(link, folder, limits, moved)
     if link.lower().startswith("file:"):
         return _take_local(link, file_url_path(link), limits)
     if has_scheme(link):
@@ -89,14 +90,14 @@ def _take_local(link: str, path: Path, limits: FetchLimits) -> Fetched:
     return _fetched(link, path, path.stem, digest, temporary=False)
 
 
-def _fetch_remote(link: str, folder: Path, limits: FetchLimits) -> Fetched:
+def _fetch_remote(link: str, folder: Path, limits: FetchLimits, moved: Moved) -> Fetched:
     folder.mkdir(parents=True, exist_ok=True)
     guard = NetGuard(limits.allow_networks)
     name = Path(guard.check_url(link).path).name
     # The server's name for it is text from outside: only its suffix is used, and only a known form of it.
     suffix = Path(name).suffix.lower() if Path(name).suffix[1:].isalnum() else ".video"
     path = folder / f"download{suffix}"
-    fetch_url(link, path, HttpLimits(limits.max_bytes, limits.timeout_seconds), guard)
+    fetch_url(link, path, HttpLimits(limits.max_bytes, limits.timeout_seconds), guard, moved)
     if path.stat().st_size == 0:
         raise EmptyFile("The server sends 0 bytes.", "Check that the link plays in a browser.")
     return _fetched(link, path, Path(name).stem or "video", file_sha256(path), temporary=True)
