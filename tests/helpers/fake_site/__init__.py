@@ -11,6 +11,7 @@ both
 tall        only formats above 720 lines
 cut         the first answer ends after ``CUT`` bytes of all; a Range request gets the rest
 short       as cut, but nothing after ``CUT`` bytes is ever sent
+stall       the first answer pauses for ``stall_seconds`` after ``CUT`` bytes
 norange     cut at first; whatever is asked for, the whole file is sent
 nolen       the length of the file is not announced
 empty       no byte
@@ -132,6 +133,7 @@ class FakeSite(ThreadingHTTPServer):
     """The server. ``media`` are the bytes of every video, or gives those of an id."""
 
     daemon_threads = True
+    stall_seconds = 8.0
 
     def __init__(self, media: bytes | Callable[[str], bytes]) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -325,6 +327,11 @@ class _Handler(BaseHTTPRequestHandler):
         end = CUT if behaviour == "short" or (behaviour in ("cut", "norange") and first) else len(body)
         if behaviour == "big":
             length = 1024**3
+        if behaviour == "stall" and first:
+            self.answer(200, body[:CUT], heads, length)
+            self.server.closing.wait(self.server.stall_seconds)
+            self.wfile.write(body[CUT:])
+            return
         self.answer(206 if heads else 200, body[start:end], heads, length)
 
     def start(self, behaviour: str) -> int | None:

@@ -1,0 +1,251 @@
+"""Deaths, stops and second thoughts while links are fetched, wait, or are lists: nothing is lost or twice.
+
+The true yt-dlp asks a site on 127.0.0.1; broker, workers and command line are those of production.
+"""
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from fake_site import FakeSite, serving, video_id, watch
+from hardpose_process import command, environment, hardpose, only_job, start
+from make_video import write_steady
+from test_life import server_on_port, wait_for
+
+from api.exit_codes import ExitCode
+from broker.catalog import Catalog
+from broker.control import Control
+from broker.embedded import EmbeddedBroker
+from broker.parking import Parking
+from broker.views import JobView, State
+from workers.downloads.parts import FOLDER
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
+
+STAGES = "pose+mask+me+compare"
+PAUSE = 4
+"""Of the breaker, seconds."""
+
+
+@dataclass
+class System:
+    """A site, a broker and a catalog; workers are each test's own."""
+
+    folder: Path
+    site: FakeSite
+    broker: EmbeddedBroker
+    downloads: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {
+            "PYTHONPATH": self.site.pythonpath(self.folder / "plugin"),
+            "HARDPOSE_BROKER_URL": self.broker.url,
+            "HARDPOSE_HOME": str(self.folder / "home"),
+            "HARDPOSE_TEMP_DIR": str(self.folder / "temp"),
+            **site_settings(**self.downloads),
+        }
+
+    @property
+    def catalog(self) -> Catalog:
+        return Catalog(f"sqlite:///{self.folder / 'home' / 'catalog.sqlite'}")
+
+    @property
+    def parking(self) -> Parking:
+        return Parking(Control(self.broker.url))
+
+    def enqueue(self, *links: str | Path) -> str:
+        done = hardpose("enqueue", *links, env=self.env)
+        assert done.code == ExitCode.OK, done.stderr
+        return done.stdout.strip()
+
+    def ended(self, job_id: str, seconds: float = 60) -> JobView:
+        wait_for(lambda: self.catalog.job_light(job_id).final, seconds)
+        return self.catalog.job(job_id)
+
+    def reasons(self, job_id: str) -> set[str]:
+        return {reason for reason, _ in self.parking.of_job(job_id).values()}
+
+    @contextmanager
+    def worker(self, name: str, queue: str = "download") -> Iterator["subprocess.Popen[bytes]"]:
+        with (self.folder / f"{name}.log").open("ab") as log:
+            line = command("worker", queue, "--name", name)
+            process = subprocess.Popen(line, stdout=log, stderr=log, env=environment(self.env))
+        try:
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def log(self, name: str) -> str:
+        return (self.folder / f"{name}.log").read_text()
+
+
+def site_settings(**changed: object) -> dict[str, str]:
+    downloads = {"tools": ["ytdlp"], "videos_per_hour": 36000, "burst": 10, "breaker_pause_seconds": PAUSE}
+    return {
+        "HARDPOSE_PLACEMENT": STAGES,
+        "HARDPOSE_ALLOW_NETWORKS": '["127.0.0.0/8"]',
+        "HARDPOSE_VISIBILITY_TIMEOUT": "4",
+        "HARDPOSE_SAMPLING__CANDIDATES_PER_SECOND": "1",
+        "HARDPOSE_DOWNLOADS": json.dumps(downloads | {"max_bot_checks": 1} | changed),
+    }
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeSite]:
+    clip = write_steady(tmp_path_factory.mktemp("clip") / "clip.mp4", 10, 10, size=(160, 120))
+    media = clip.read_bytes() + bytes(range(256)) * 200
+    with serving(lambda name: media + name.encode()) as site:
+        yield site
+
+
+@pytest.fixture(scope="module")
+def system(site: FakeSite, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    folder = tmp_path_factory.mktemp("life")
+    with EmbeddedBroker(folder / "broker") as broker:
+        system = System(folder, site, broker)
+        with system.worker("stages", STAGES):
+            yield system
+
+
+def part_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in (folder / "temp" / FOLDER).rglob("*.part"))
+
+
+def test_killed_worker_transfer_goes_on_from_its_bytes(system: System) -> None:
+    name = video_id("stall", 1)
+    with system.worker("killed") as worker:
+        job_id = system.enqueue(watch("stall", 1))
+        wait_for(lambda: part_bytes(system.folder) > 0)
+        worker.kill()  # as the kernel does when memory runs out
+        worker.wait()
+    claim = system.catalog.claimed(f"youtube:{name}")
+    assert claim is not None and claim.startswith(f"{job_id}:0:")
+    with system.worker("successor"):
+        (link,) = system.ended(job_id).links
+    assert link.state == State.DONE
+    assert len(system.site.asked(f"/page/{name}")) == 2
+    first, *later = [asked.range for asked in system.site.asked(f"/media/{name}")]
+    assert first is None and later
+    assert all(asked is not None and not asked.startswith("bytes=0") for asked in later)
+    assert system.catalog.claimed(f"youtube:{name}") is None
+    assert not list((system.folder / "temp" / FOLDER).iterdir())
+
+
+def test_jobs_share_a_fetch_and_a_job_sent_twice_is_done_once(system: System) -> None:
+    shared, again = watch("stall", 2), watch("stall", 3)
+    dead = watch("good", 4)
+    with system.worker("sharing"):
+        one = system.enqueue(shared, again)
+        wait_for(lambda: all(system.site.asked(f"/media/{video_id('stall', n)}") for n in (2, 3)))
+        system.catalog.claim(f"youtube:{video_id('good', 4)}", "somebody:0:1", 6)  # and died
+        two = system.enqueue(shared, dead)
+        assert system.enqueue(shared, again) == one
+        wait_for(lambda: len(system.parking.of_job(two)) == 2)
+        assert system.reasons(two) == {"claimed"}
+        jobs = [system.ended(one), system.ended(two)]
+    for link in (link for job in jobs for link in job.links):
+        assert link.state == State.DONE and link.video is not None, link
+        assert link.funnel().check().examined == len(link.segments) == 1
+    for link in (shared, again, dead):
+        name = link.rpartition("=")[2]
+        assert len(system.site.asked(f"/page/{name}")) == 1, name
+        assert len(system.site.asked(f"/media/{name}")) == 1, name
+    log = system.log("sharing")
+    assert "retry: put back (claimed) for 5 s" in log
+    assert "ERROR" not in log and "Traceback" not in log
+
+
+def test_what_a_site_refused_is_fetched_at_another_try(system: System) -> None:
+    with system.worker("refused"):
+        job_id = system.enqueue(watch("bot1", 5), watch("private", 6))
+        refused = {link.failure.code for link in system.ended(job_id).links if link.failure}
+        assert refused == {"bot_check", "video_private"}
+        retried = hardpose("retry", job_id, "--reason", "bot_check", env=system.env)
+        assert "1 link is tried again" in retried.stdout, retried.stderr
+        watched = hardpose("watch", job_id, "--json", env=system.env)
+    assert watched.code == ExitCode.SOME_FAILED, watched.stderr
+    assert "breaker" in {w["reason"] for e in watched.events("progress") for w in e["waits"]}  # type: ignore[attr-defined]
+    states = [link.state for link in system.catalog.job(job_id).links]
+    assert states == [State.DONE, State.FAILED]
+    assert len(system.site.asked(f"/page/{video_id('private', 6)}")) == 1
+
+
+def test_links_of_a_list_are_sent_though_its_worker_died(system: System) -> None:
+    job_id = system.enqueue("https://www.youtube.com/playlist?list=PL-2")
+    links = [watch("good", 20), watch("good", 21)]
+    system.catalog.start_link(job_id, 0)
+    system.catalog.list_link(job_id, 0, links, "A list", True)  # booked, and then the worker is gone
+    with system.worker("listing"):
+        job = system.ended(job_id)
+    assert [(link.state, link.listed, link.parent) for link in job.links] == [
+        (State.DONE, 2, None),
+        (State.DONE, None, 0),
+        (State.DONE, None, 0),
+    ]
+    assert not system.site.asked("/list/PL-2")
+
+
+def test_parked_links_outlive_a_restart_of_the_broker(site: FakeSite, tmp_path: Path) -> None:
+    broker = EmbeddedBroker(tmp_path / "broker").start()
+    url, port = broker.url, int(broker.url.rsplit(":", 1)[1].split("/")[0])
+    with ExitStack() as stack:
+        system = System(tmp_path, site, broker, {"max_bot_checks": 3, "breaker_pause_seconds": 5})
+        stack.enter_context(system.worker("parking"))
+        job_id = system.enqueue(watch("bot1", 30))
+        wait_for(lambda: system.reasons(job_id) == {"breaker"})
+        opened = site.asked(f"/page/{video_id('bot1', 30)}")[0].time
+        later = system.enqueue(watch("good", 31))
+        wait_for(lambda: system.reasons(later) == {"breaker"})
+        broker.stop()
+        server = server_on_port(tmp_path / "broker", port, url)
+        stack.callback(server.wait)
+        stack.callback(server.terminate)
+        wait_for(lambda: all(system.catalog.job(job).links[0].video for job in (job_id, later)))
+    tried = [asked.time - opened for asked in site.asked("/page/") if asked.time > opened]
+    assert len(tried) == 2 and min(tried) >= 4.9  # the breaker was remembered, and nobody asked before
+
+
+def test_run_that_is_interrupted_while_links_wait_goes_on(site: FakeSite, tmp_path: Path) -> None:
+    links, names = [watch("stall", 40), watch("bot1", 41)], [video_id("stall", 40), video_id("bot1", 41)]
+    site.stall_seconds = 60
+    env = {
+        "PYTHONPATH": site.pythonpath(tmp_path / "plugin"),
+        "HARDPOSE_TEMP_DIR": str(tmp_path / "temp"),
+        **site_settings(max_bot_checks=3, breaker_pause_seconds=22),
+        "HARDPOSE_VISIBILITY_TIMEOUT": "60",
+    }
+    arguments = ["run", *links, "--out", tmp_path / "out", "--json"]
+    process = start(*arguments, env=env)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if '"breaker"' in line and part_bytes(tmp_path) > 0:
+            break
+    opened = site.asked(f"/page/{video_id('bot1', 41)}")[0].time
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == ExitCode.INTERRUPTED, output
+    began = time.monotonic()
+    ended = hardpose(*arguments, env=env)
+    took = time.monotonic() - began
+    assert ended.code == ExitCode.OK, ended.stderr
+    waits = [wait for event in ended.events("progress") for wait in event["waits"]]  # type: ignore[attr-defined]
+    assert "breaker" in {wait["reason"] for wait in waits}
+    assert any("not a bot" in wait["cause"] for wait in waits)
+    assert [link.state for link in only_job(tmp_path / "out" / "state").links] == [State.DONE] * 2
+    asked = [asked.time - opened for name in names for asked in site.asked(f"/page/{name}")]
+    assert sorted(asked)[2] >= 21.5  # the first two are the first run's; then the breaker was remembered
+    assert took < 45
+    ranges = [asked.range for asked in site.asked(f"/media/{video_id('stall', 40)}")]
+    assert ranges[0] is None and len(ranges) == 2 and ranges[1] is not None
