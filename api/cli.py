@@ -279,7 +279,7 @@ def retry(
 
     settings = attach(_settings(home=home))
     _catalog_of(settings)  # a folder without jobs ends it here
-    print_sent(again(Runtime(settings), job_id, reason or ()), as_json)
+    print_sent(again(Runtime(settings), job_id, reason or ()), as_json, home)
 
 
 @command

@@ -9,6 +9,7 @@ from typing import Protocol, Self, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.table import Column
 
 from api.snapshot import Eta, Snapshot
 from api.waiting import Explainer, fetching_text
@@ -16,6 +17,9 @@ from broker.recipe import Stage
 
 HEARTBEAT_SECONDS = 30
 """A line at least this often: silence looks like a hang."""
+
+BAR_WIDTH = 20
+"""Cells; what is left of 80 holds the counts of frames and an estimate."""
 
 TRANSFER_SECONDS = 10
 """A line at most this often where nothing but bytes has moved."""
@@ -111,11 +115,12 @@ class Bars:
     def __init__(self, console: Console) -> None:
         self._eta = Eta()
         self._explainer = Explainer()
+        # Only the note may be wrapped: in a narrow terminal it would squeeze the others out.
         self._progress = Progress(
-            TextColumn("{task.description:>9}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}", markup=False),
+            TextColumn("{task.description:>9}", table_column=Column(no_wrap=True)),
+            BarColumn(BAR_WIDTH, table_column=Column(no_wrap=True)),
+            MofNCompleteColumn(table_column=Column(no_wrap=True)),
+            TextColumn("{task.fields[note]}", markup=False, table_column=Column()),
             console=console,
         )
         self._bars: dict[str, TaskID] = {}
@@ -140,11 +145,12 @@ class Bars:
         if self._eta.quiet > 30:
             note += f"  no progress for {self._eta.quiet:.0f} s"
         failed = f"{snapshot.videos_failed} failed" if snapshot.videos_failed else ""
-        self._bar("videos", snapshot.videos_done + snapshot.videos_failed, snapshot.videos, failed)
+        over, notes = snapshot.videos_done + snapshot.videos_failed, [failed, note]
+        self._bar("videos", over, snapshot.videos, "  ".join(filter(None, notes)))
         self._transfers(snapshot)
         for stage, done in snapshot.segments_by_stage.items():
             last = stage == Stage.COMPARE
-            funnel = f"examined {snapshot.examined}, kept {snapshot.kept}, hard {snapshot.hard}  {note}"
+            funnel = f"examined {snapshot.examined}, kept {snapshot.kept}, hard {snapshot.hard}"
             self._bar(stage, done, snapshot.segments, funnel if last else "")
 
     def _transfers(self, snapshot: Snapshot) -> None:
@@ -155,7 +161,9 @@ class Bars:
             note = fetching_text(snapshot.transfers) if snapshot.transfers else ""
             self._bar("transfer", received // 10**6, -(-sum(totals) // 10**6), note)
         if snapshot.waits or "waiting" in self._bars:
-            self._bar("waiting", 0, sum(w.links for w in snapshot.waits), "; ".join(map(str, snapshot.waits)))
+            self._bar(
+                "waiting", 0, sum(w.links for w in snapshot.waits), "; ".join(w.brief for w in snapshot.waits)
+            )
         for name, shown in (("transfer", snapshot.transfers), ("waiting", snapshot.waits)):
             if name in self._bars:
                 self._progress.update(self._bars[name], visible=bool(shown))

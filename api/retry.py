@@ -1,7 +1,9 @@
 """``hardpose retry``: another try for what failed."""
 
 import json
+import shlex
 from collections.abc import Sequence
+from pathlib import Path
 
 import typer
 
@@ -50,13 +52,14 @@ def _someone_works(runtime: Runtime) -> None:
         raise BrokerUnavailable(error.cause, f"{error.remedy} {also}") from error
 
 
-def print_sent(sent: dict[str, int], as_json: bool) -> None:
-    """How many links of each job are tried again."""
+def print_sent(sent: dict[str, int], as_json: bool, home: Path | None = None) -> None:
+    """How many links of each job are tried again; ``home`` if it was named: to watch them needs it too."""
     if as_json:
         typer.echo(json.dumps({"sent": sent}))
         return
     if not sent:
         typer.echo("Nothing failed: there is nothing to try again.")
+    named = f" --home {shlex.quote(str(home))}" if home else ""
     for job_id, count in sent.items():
         tried = f"{counted(count, 'link')} {'is' if count == 1 else 'are'} tried again"
-        typer.echo(f"{job_id}: {tried}; `hardpose watch {job_id}` follows")
+        typer.echo(f"{job_id}: {tried}; `hardpose watch {job_id}{named}` follows")

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from api.local import LocalSystem, local_system
+from api.printable import counted
 from api.progress import View
 from api.reconcile import Reconciler
 from api.snapshot import Snapshot
@@ -80,7 +81,7 @@ def run_job(
     asked = Runtime(settings)
     recipe, queues = asked.recipe(), asked.placement.queues  # wrong ones end it before anything is started
     job_id = job_id_of(links, recipe, intake)
-    view.say(f"job {job_id}: {len(links)} links, recipe {recipe.id}")
+    view.say(f"job {job_id}: {counted(len(links), 'link')}, recipe {recipe.id}")
     with stop_on_signals() as stop, local_system(settings) as system:
         runtime = system.runtime
         if local_workers:

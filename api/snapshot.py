@@ -80,9 +80,12 @@ class Eta:
         self._started = time.monotonic()
         self._changed = self._started
         self._last: Snapshot | None = None
+        self._first = 0.0
 
     def note(self, snapshot: Snapshot) -> None:
         """Takes in a snapshot."""
+        if self._last is None:
+            self._first = snapshot.fraction  # an earlier run's work tells nothing of this one's pace
         if snapshot != self._last or snapshot.only_waits:
             self._last, self._changed = snapshot, time.monotonic()
 
@@ -104,9 +107,10 @@ class Eta:
         if self._last is None:
             return None
         waits = max((max(w.seconds, w.last_seconds) for w in self._last.waits), default=None)
-        if self._last.fraction <= 0.02:
+        done = self._last.fraction - self._first
+        if done <= 0.02:
             return waits
-        pace = self.elapsed * (1 - self._last.fraction) / self._last.fraction
+        pace = self.elapsed * (1 - self._last.fraction) / done
         return max(pace, waits or 0.0)
 
     def __str__(self) -> str:

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import typer
 from rich.cells import cell_len
@@ -27,6 +28,7 @@ LINK = 1
 """The column that gives way where a terminal is narrow."""
 LEAST_LINK = 24
 GAP = 2
+PLAIN: dict[str, Any] = {"box": None, "padding": (0, GAP, 0, 0), "header_style": "bold"}
 
 
 def _counts(job: JobView) -> str:
@@ -43,11 +45,15 @@ def print_jobs(jobs: Sequence[JobView], downloads: DownloadsState, as_json: bool
     if not jobs:
         typer.echo("No jobs yet: `hardpose run VIDEO...` or `hardpose enqueue LINK...` makes one.")
         return
-    table = Table("job", "created (UTC)", "videos", "examined", "hard")
+    table = Table("job", "created (UTC)", "videos", "examined", "hard", **PLAIN)
     for job in jobs:
         funnel = job.funnel()
         table.add_row(
-            job.id, job.created_at[:19], _counts(job), str(funnel.examined), str(funnel.of(Verdict.HARD))
+            job.id,
+            job.created_at[:16].replace("T", " "),
+            _counts(job),
+            str(funnel.examined),
+            str(funnel.of(Verdict.HARD)),
         )
     Console().print(table)
     for line in downloads.lines():
@@ -92,7 +98,7 @@ def _print_links(links: Sequence[LinkView], parked: Parked) -> None:
     room = max(map(cell_len, columns[LINK]))
     if console.is_terminal:
         room = min(room, max(console.width - others - GAP, LEAST_LINK))
-    table = Table(*HEADERS, box=None, padding=(0, GAP, 0, 0), header_style="bold")
+    table = Table(*HEADERS, **PLAIN)
     for row in rows:
         cells = (shortened(cell, room) if at == LINK else cell for at, cell in enumerate(row))
         table.add_row(*map(Text, cells))

@@ -54,12 +54,19 @@ class Wait:
     """Until the last of them asks again."""
 
     def __str__(self) -> str:
-        what = REASONS.get(self.reason, f"({self.reason})")
-        cause = f": {self.cause}" if self.cause else ""
+        cause = f": {self.cause}" if self.cause and self.reason == "breaker" else ""
         links = f"{counted(self.links, 'link')} {'waits' if self.links == 1 else 'wait'}"
-        if self.reason == "breaker":
-            return f"{links} {what}, open for {span(self.seconds)}{cause}"
-        return f"{links} {what}, next in {span(self.seconds)}"
+        return f"{links} {self._what}{cause}"
+
+    @property
+    def brief(self) -> str:
+        """For where there is little room: the cause is said elsewhere, once."""
+        return f"{self.links:,} {self._what}"
+
+    @property
+    def _what(self) -> str:
+        what = REASONS.get(self.reason, f"({self.reason})")
+        return f"{what}, {'open for' if self.reason == 'breaker' else 'next in'} {span(self.seconds)}"
 
 
 @dataclass(frozen=True)

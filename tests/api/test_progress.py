@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -80,12 +81,22 @@ def test_lines_say_what_is_under_way_and_what_waits() -> None:
 def test_an_estimate_knows_what_waits(
     waits: tuple[Wait, ...], text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    times = iter((0.0, 10.0, 10.0, 10.0))
+    times = iter((0.0, 1.0, 10.0, 10.0, 10.0))
     monkeypatch.setattr("api.snapshot.time.monotonic", lambda: next(times))
     eta = Eta()
     assert str(eta) == ""
+    eta.note(STILL)
     eta.note(replace(STILL, videos=5, videos_failed=1, videos_done=0, videos_waiting=4, waits=waits))
     assert str(eta) == text
+
+
+def test_work_of_an_earlier_run_is_no_pace() -> None:
+    eta = Eta()
+    two_thirds = replace(STILL, videos=15, videos_failed=10, videos_done=0, videos_waiting=5)
+    eta.note(two_thirds)
+    assert str(eta) == ""
+    eta.note(replace(two_thirds, videos_failed=11, videos_waiting=4))
+    assert str(eta) == "ETA 0 s"
 
 
 def test_a_long_wait_for_a_turn_is_explained_once() -> None:
@@ -140,10 +151,29 @@ def test_bars_come_and_go_with_what_they_show() -> None:
         busy = shown(replace(STILL, transfers=FETCHING, waits=(replace(BREAKER, cause="[/b]"),)))
         assert "45/121" in busy
         assert "fetching 2: 45.2 of 120.3 MB" in busy
-        assert "open for 58 min: [/b]" in busy  # a site's words are no markup
+        assert "7 for the breaker, open for 58 min" in busy
         after = shown(STILL)
         assert "transfer" not in after
         assert "waiting" not in after
+
+
+def test_bars_keep_their_names_in_a_narrow_terminal() -> None:
+    out = io.StringIO()
+    with Bars(Console(file=out, force_terminal=True, width=80)) as bars:
+        waits = (
+            replace(BREAKER, cause="[/b]" + "Sign in " * 30),
+            replace(RATE, links=1234, last_seconds=900),
+        )
+        stages = {"pose": 0, "compare": 0}
+        bars.show(replace(STILL, transfers=FETCHING, waits=waits, segments_by_stage=stages))
+        assert "for now: [/b]Sign in" in " ".join(out.getvalue().split())  # a site's words are no markup
+        out.truncate(0)
+        bars._progress.refresh()
+        shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue())
+    for name in ("videos", "transfer", "waiting", "pose", "compare"):
+        assert f"{name} \u2501" in shown
+    assert "7 for the breaker, open for 58 min" in shown
+    assert "ETA > 58 min" in shown
 
 
 def test_a_job_that_only_waits_is_not_a_hang(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Another try for what failed, with a real catalog and a real broker."""
 
 import json
+from pathlib import Path
 
 import pytest
 from samples_of_books import RECIPE
@@ -63,8 +64,9 @@ def test_a_reason_that_nothing_failed_for_is_answered_with_those_that_occur(runt
 
 def test_without_a_broker_nothing_is_changed(runtime: Runtime) -> None:
     away = Runtime(load_settings(home=runtime.settings.home, broker_url="redis://127.0.0.1:1/0"))
-    with pytest.raises(BrokerUnavailable):
+    with pytest.raises(BrokerUnavailable) as caught:
         retry(away)
+    assert "the same `hardpose run` command" in caught.value.remedy
     assert states(runtime) == "f f f q"
 
 
@@ -76,6 +78,8 @@ def test_an_unknown_job_is_named(runtime: Runtime) -> None:
 def test_what_is_sent_is_said(capsys: pytest.CaptureFixture[str], runtime: Runtime) -> None:
     print_sent({"one": 2}, as_json=False)
     assert "one: 2 links are tried again; `hardpose watch one`" in capsys.readouterr().out
+    print_sent({"one": 1}, as_json=False, home=Path("my films"))
+    assert "one: 1 link is tried again; `hardpose watch one --home 'my films'`" in capsys.readouterr().out
     print_sent({}, as_json=False)
     assert "nothing to try again" in capsys.readouterr().out
     print_sent({"one": 2}, as_json=True)
