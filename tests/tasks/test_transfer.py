@@ -23,6 +23,7 @@ from tasks.runtime import Runtime
 from tasks.transfer import SILENT_SECONDS, Errand, PutBack, Transfer
 from workers.downloads.contracts import Metadata
 from workers.downloads.errors import BotCheck, ExtractionFailed, VideoPrivate
+from workers.downloads.limits import egress_of
 
 LINK = "https://www.youtube.com/watch?v=abcdefghijk"
 VIDEO = "youtube:abcdefghijk"
@@ -83,6 +84,36 @@ def test_a_claim_is_given_back_whatever_ends_the_fetch(runtime: Runtime, transfe
         assert runtime.catalog.claimed(VIDEO) == "job:0:1"
         raise KeyboardInterrupt
     assert runtime.catalog.claimed(VIDEO) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "then"),
+    [
+        (ZeroDivisionError(), None),  # a fault of ours says nothing of the site: another one tries at once
+        (ExtractionFailed("no player", "update"), None),  # nor does a tool's
+        (VideoPrivate("private", "none"), "closed"),  # an answer as it should be
+        (None, "closed"),
+    ],
+)
+def test_role_of_the_probe_is_given_back_whatever_ends_the_fetch(
+    settings: Settings, runtime: Runtime, error: Exception | None, then: str | None
+) -> None:
+    quick = settings.downloads.model_copy(update={"breaker_pause_seconds": 0.2, "videos_per_hour": 36000.0})
+    runtime.settings = settings.model_copy(update={"downloads": quick})
+    egress = egress_of(runtime.settings, runtime.control)
+    egress.poisoned("somebody", "bot?")
+    time.sleep(0.3)
+    first, second = (
+        one(runtime, "1"),
+        Transfer(runtime, Errand("job", 1, LINK, "1"), runtime.catalog.link_order("job", 0)),
+    )
+    with first.held(), second.held():
+        first.asking("yt-dlp")
+        with pytest.raises(PutBack, match="probe"):
+            second.asking("yt-dlp")
+        first.ended(error)
+        second.asking("yt-dlp")
+        assert egress.view().breaker == (then or "half_open")
 
 
 def test_broker_away_stops_no_transfer(
