@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fake_site import CUT, FakeSite, serving, video_id, watch
+from fake_site import CUT, MORE, FakeSite, serving, video_id, watch
 from hypothesis import given
 from hypothesis import strategies as st
 from make_video import write_steady
@@ -132,6 +132,25 @@ def test_second_call_on_the_same_folder_continues(site: FakeSite, media: bytes, 
     with pytest.raises(errors.TransferCut):
         get(watch("short"), tmp_path)
     assert site.asked("/media/")[before].range == "bytes=12345-"
+
+
+def test_part_of_a_file_that_was_replaced_is_not_continued(
+    site: FakeSite, media: bytes, tmp_path: Path
+) -> None:
+    assert get(watch("changed"), tmp_path).path.read_bytes() == media[::-1] + MORE
+    assert [asked.range is None for asked in site.asked("/media/")] == [True, False, True]
+
+
+def test_part_of_an_unknown_whole_is_not_continued(site: FakeSite, media: bytes, tmp_path: Path) -> None:
+    with pytest.raises(errors.TransferCut):
+        get(watch("short"), tmp_path)
+    (total,) = tmp_path.rglob("*.total")
+    assert total.read_text() == str(len(media))
+    before = len(site.asked("/media/"))
+    total.unlink()
+    with pytest.raises(errors.TransferCut):
+        get(watch("short"), tmp_path)
+    assert site.asked("/media/")[before].range is None
 
 
 @pytest.mark.parametrize(

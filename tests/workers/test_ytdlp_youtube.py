@@ -67,6 +67,7 @@ def test_format(site: FakeYouTube, tmp_path: Path, itags: tuple[int, ...], chose
         (Video(ID, media="refused"), errors.TooManyRequests),  # media that answer 429
         (Video(ID, itags=()), errors.ExtractionFailed),  # nothing to fetch, and no reason given
         (Video(ID, itags=(), player_http=429), errors.TooManyRequests),  # of which yt-dlp only warns
+        (Video(ID, itags=(18, 140), flagged=1), errors.TooManyRequests),  # better formats are withheld
         (Video(ID, itags=(), player_http=503), errors.ServerBusy),  # likewise
     ],
 )
@@ -77,6 +78,17 @@ def test_failure_is_typed(
     with pytest.raises(kind) as caught:
         run(site, tmp_path, site.link(ID))
     assert type(caught.value) is kind
+
+
+def test_video_in_full_is_taken_though_the_address_is_flagged(
+    site: FakeYouTube, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.add(Video(ID, flagged=1))
+    fetched = run(site, tmp_path, site.link(ID))
+    assert isinstance(fetched, Fetched)
+    assert fetched.format_id == "136"
+    assert "was told" in caplog.text
+    assert "429" in caplog.text
 
 
 def test_authority_that_nobody_knows_is_not_trusted(

@@ -1,8 +1,8 @@
 """The child process in which a downloader of sites runs: its end of the protocol, and the way in.
 
 ``python -P -m workers.downloads.tool_child``. The request is one line of JSON on stdin; the answers are
-lines of JSON on stdout: ``found``, ``moved``, ``listing``, ``fetched``, ``failed``. After ``found`` the
-child waits for ``go`` or ``stop``. When stdin ends, the worker is gone, and the child goes too.
+lines of JSON on stdout: ``warned``, ``found``, ``moved``, ``listing``, ``fetched``, ``failed``. After
+``found`` the child waits for ``go`` or ``stop``. When stdin ends, the worker is gone, and the child goes too.
 """
 
 import errno
@@ -125,6 +125,10 @@ class Report:
         if time.monotonic() - self._last_moved >= MOVED_EVERY_SECONDS:
             self._last_moved = time.monotonic()
             self._send("moved", received=received, total=total)
+
+    def warned(self, cause: str) -> None:
+        """The site has flagged this address, but the video is to be had all the same; for the log."""
+        self._send("warned", cause=cause)
 
     def listing(self, links: Sequence[str], title: str, complete: bool) -> None:
         """The link is a list of these; the last word."""

@@ -3,6 +3,7 @@
 The other end is ``workers.downloads.tool_child``.
 """
 
+import logging
 import os
 import time
 from collections.abc import Mapping
@@ -31,7 +32,9 @@ from workers.downloads.links import storable
 from workers.downloads.netguard import NetGuard, Resolver, resolve
 from workers.downloads.tool_child import ToolRequest
 from workers.downloads.tool_pipe import Child, child_process
-from workers.downloads.tool_result import checked_file, rebuilt
+from workers.downloads.tool_result import checked_file, rebuilt, without_secrets
+
+log = logging.getLogger(__name__)
 
 PACKAGES: Mapping[Tool, str] = {"ytdlp": "yt-dlp", "pytubefix": "pytubefix", "pytube": "pytube"}
 """Name of each tool's package, which is also the name that users see."""
@@ -165,6 +168,8 @@ def _converse(child: Child, limits: FetchLimits, watcher: Watcher, deadline: flo
             case "found":
                 watcher.found(Metadata(**said["metadata"]))
                 child.say("go")
+            case "warned":
+                log.warning("a downloader goes on, but was told: %s", without_secrets(said["cause"]))
             case "moved":
                 _check_size(said["received"], limits.max_bytes)
                 watcher.moved(said["received"], said["total"])

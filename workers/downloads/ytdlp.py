@@ -1,6 +1,5 @@
 """yt-dlp, in its own process (see ``tool_child``). The only file that imports ``yt_dlp``."""
 
-import hashlib
 import os
 import shutil
 import sys
@@ -43,7 +42,8 @@ from workers.downloads.links import is_remote
 from workers.downloads.sites import canonical, is_youtube, youtube_id
 from workers.downloads.tool_child import Report, ToolRequest
 from workers.downloads.ytdlp_info import Info, metadata_of, words
-from workers.downloads.ytdlp_words import AGAIN, OTHER, UPDATE, by_status, by_words, tidy, warned
+from workers.downloads.ytdlp_part import Changed, Part, stem_of, template_of
+from workers.downloads.ytdlp_words import AGAIN, OTHER, UPDATE, by_status, by_words, poisoned, tidy, warned
 
 FORMAT = (
     "bv[height<={height}][vcodec^=avc1]/bv[height<={height}][vcodec~='^vp0?9']/bv[height<={height}]"
@@ -54,6 +54,10 @@ needed. ``bv*`` in place of ``bv`` would take YouTube's 360 lines with sound, in
 height. Last come formats whose height the site does not state: the file itself is looked at later."""
 PROTOCOLS = frozenset({"http", "https", "m3u8", "m3u8_native", "http_dash_segments"})
 """What yt-dlp fetches itself, over HTTP."""
+WHOLE = frozenset({"http", "https"})
+"""What comes as one file, of which a part can be continued."""
+MAX_STARTS = 2
+"""Of a transfer whose file is replaced meanwhile."""
 RETRIES = 4
 """Of one transfer, each from where it broke; the task tries again after that."""
 SOCKET_SECONDS = 20.0
@@ -126,19 +130,44 @@ class _Stage:
         self.log = _Log()
         self.moving = False
         """Whether the transfer has begun."""
+        self._part: Part | None = None
 
     def run(self, ydl: Any) -> None:
         info = _resolved(ydl, self._request.link)
         if info.get("_type") in LISTS:
             self._list(ydl, info)
             return
+        if said := poisoned(self.log.warnings):
+            self._doubt(info, said)
         metadata = metadata_of(info, self._request.link)
         self._report.found(metadata)
         _check(info, metadata)
         self.moving = True
-        ydl.params["outtmpl"]["default"] = _name(self._request.folder, metadata.format_id)
-        ydl.process_info(info)
-        self._report.fetched(Path(info["filepath"]), metadata)
+        self._report.fetched(self._transfer(ydl, info, metadata.format_id), metadata)
+
+    def _doubt(self, info: Info, said: HardposeError) -> None:
+        # YouTube has every video without sound, too. Where the only format left is one with it, of 360 lines,
+        # the better ones are withheld from this address: later they will be there.
+        own_choice = not self._request.options.get("format")
+        if own_choice and is_youtube(self._request.link) and info.get("acodec") not in (None, "none"):
+            raise said
+        self._report.warned(said.cause)
+
+    def _transfer(self, ydl: Any, info: Info, format_id: str) -> Path:
+        stem = stem_of(self._request.folder, format_id)
+        ydl.params["outtmpl"]["default"] = template_of(stem)
+        for _ in range(MAX_STARTS):
+            self._part = Part(stem) if info["protocol"] in WHOLE else None
+            if self._part is not None:
+                self._part.drop_unknown()
+            one = dict(info)
+            try:
+                ydl.process_info(one)
+            except Changed:
+                Part(stem).drop()
+                continue
+            return Path(one["filepath"])
+        raise TransferCut("The site replaces the file while it is fetched.", AGAIN)
 
     def _list(self, ydl: Any, info: Info) -> None:
         most = self._request.max_entries
@@ -153,7 +182,10 @@ class _Stage:
 
     def progress(self, status: Mapping[str, Any]) -> None:
         """yt-dlp's progress hook."""
-        self._report.moved(int(status.get("downloaded_bytes") or 0), status.get("total_bytes"))
+        total = status.get("total_bytes")
+        if self._part is not None and total and status.get("status") == "downloading":
+            self._part.of(int(total))
+        self._report.moved(int(status.get("downloaded_bytes") or 0), total)
 
 
 def _options(request: ToolRequest, stage: _Stage) -> Info:
@@ -169,7 +201,7 @@ def _options(request: ToolRequest, stage: _Stage) -> Info:
         "extract_flat": "in_playlist",
         "playlistend": request.max_entries + 1,
         # where it goes
-        "outtmpl": {"default": _name(request.folder, "")},
+        "outtmpl": {"default": template_of(stem_of(request.folder, ""))},
         "cachedir": str(request.folder / "home" / "yt-dlp"),
         "continuedl": True,
         "updatetime": False,
@@ -205,15 +237,6 @@ def _options(request: ToolRequest, stage: _Stage) -> Info:
 def _own_authorities() -> bool:
     # An operator's certificate authorities; yt-dlp would read certifi's in their place.
     return any(name in os.environ for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"))
-
-
-def _name(folder: Path, format_id: str) -> str:
-    """Template of the file's path: the same for the same format, so that a cut transfer is continued.
-
-    No word of a page becomes part of it but the suffix, and yt-dlp knows which suffixes are safe.
-    """
-    stem = hashlib.sha256(format_id.encode("utf-8", "replace")).hexdigest()[:16]
-    return str(folder / "media" / stem).replace("%", "%%") + ".%(ext)s"
 
 
 def _pause(n: int) -> float:

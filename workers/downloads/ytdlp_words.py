@@ -141,7 +141,11 @@ def warned(error: HardposeError, warnings: Sequence[str]) -> HardposeError:
     """
     if error.action != Action.OUTDATED_TOOL:
         return error
-    found = [typed for text in warnings if (typed := by_words(text)) is not None]
-    poisoned = [typed for typed in found if typed.action == Action.SESSION_POISONED]
-    busy = [typed for typed in found if isinstance(typed, ServerBusy)]
-    return next(iter([*poisoned, *busy]), error)
+    busy = (typed for text in warnings if isinstance(typed := by_words(text), ServerBusy))
+    return poisoned(warnings) or next(busy, error)
+
+
+def poisoned(warnings: Sequence[str]) -> HardposeError | None:
+    """What yt-dlp was told of this address, though it may have found a video all the same."""
+    found = (typed for text in warnings if (typed := by_words(text)) is not None)
+    return next((typed for typed in found if typed.action == Action.SESSION_POISONED), None)

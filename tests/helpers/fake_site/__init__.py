@@ -13,6 +13,7 @@ cut         the first answer ends after ``CUT`` bytes of all; a Range request ge
 short       as cut, but nothing after ``CUT`` bytes is ever sent
 stall       the first answer pauses for ``stall_seconds`` after ``CUT`` bytes
 norange     cut at first; whatever is asked for, the whole file is sent
+changed     cut at first; then the file is another one, with ``MORE`` behind it
 nolen       the length of the file is not announced
 empty       no byte
 big         a length of 1 GiB is announced
@@ -60,6 +61,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 CUT = 20_000
 """Bytes after which the cutting videos end a connection; the media should have more."""
+MORE = b"more"
 WATCH = "https://www.youtube.com/watch?v="
 HOSTILE = '$(touch x)/../../x `touch y`; "%(exec)s" \u202e\n--exec touch z'
 
@@ -316,15 +318,18 @@ class _Handler(BaseHTTPRequestHandler):
         elif behaviour in special:
             special[behaviour]()
         else:
-            self.bytes(behaviour, self.server.media(rest.partition("/")[0]))
+            later = behaviour == "changed" and count > 1
+            body = self.server.media(rest.partition("/")[0])
+            self.bytes(behaviour, body[::-1] + MORE if later else body, cut=count == 1)
 
-    def bytes(self, behaviour: str, body: bytes) -> None:
+    def bytes(self, behaviour: str, body: bytes, cut: bool) -> None:
         start = self.start(behaviour)
         heads = {"Content-Range": f"bytes {start}-{len(body) - 1}/{len(body)}"} if start is not None else {}
         start = start or 0
         length = None if behaviour == "nolen" else len(body) - start
+        cut = (cut and behaviour == "changed") or behaviour == "short"
         first = self.headers.get("Range") is None
-        end = CUT if behaviour == "short" or (behaviour in ("cut", "norange") and first) else len(body)
+        end = CUT if cut or (behaviour in ("cut", "norange") and first) else len(body)
         if behaviour == "big":
             length = 1024**3
         if behaviour == "stall" and first:
