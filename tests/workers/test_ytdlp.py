@@ -249,6 +249,10 @@ def test_bound_holds_over_all_tabs(site: FakeSite, tmp_path: Path) -> None:
     assert (len(listing.links), listing.complete) == (4, False)
 
 
+def test_entries_that_are_no_links_of_the_web_are_left_out(site: FakeSite, tmp_path: Path) -> None:
+    assert len(lists("https://www.youtube.com/playlist?list=PL-2x", tmp_path).links) == 2
+
+
 @pytest.mark.parametrize("name", ["playlist?list=PL-0", "@none"])
 def test_empty_list_is_said_to_be_empty(site: FakeSite, tmp_path: Path, name: str) -> None:
     with pytest.raises(errors.EmptyList):

@@ -6,6 +6,9 @@ from typing import Protocol
 
 from workers.downloads.errors import DownloadError
 
+MAX_WORDS = 500
+"""Characters kept of a title or a name; YouTube allows 100."""
+
 
 @dataclass(frozen=True)
 class FetchLimits:

@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from broker.errors import HardposeError, MissingDependency, SettingsError
 from workers.downloads.bounded_urllib import bounded_opener
-from workers.downloads.contracts import Metadata
+from workers.downloads.contracts import MAX_WORDS, Metadata
 from workers.downloads.errors import ExtractionFailed, NoSuitableFormat, TransferCut, UnsupportedSite
 from workers.downloads.pytube_errors import network_failure, site_failure
 from workers.downloads.sites import canonical, is_youtube, youtube_id
@@ -181,9 +181,9 @@ def _metadata(youtube: Any, stream: Any, entry: Mapping[str, Any]) -> Metadata:
     return Metadata(
         video_id=f"youtube:{youtube.video_id}",
         link=canonical(f"https://www.youtube.com/watch?v={youtube.video_id}"),
-        title=str(youtube.title or ""),
-        uploader=str(details.get("author") or ""),
-        channel_id=str(details.get("channelId") or ""),
+        title=str(youtube.title or "")[:MAX_WORDS],
+        uploader=str(details.get("author") or "")[:MAX_WORDS],
+        channel_id=str(details.get("channelId") or "")[:MAX_WORDS],
         licence=_licence(youtube),
         upload_date=published.date().isoformat() if published else "",
         duration_seconds=float(seconds) if seconds else None,
@@ -201,7 +201,7 @@ def _licence(youtube: Any) -> str:
     except Exception as error:  # noqa: BLE001 - recorded as unknown, which the licence gate refuses
         logger.warning("no licence can be read: %s", type(error).__name__)
         return "unknown"
-    return next((str(row["License"]) for row in rows if "License" in row), "unknown")
+    return next((str(row["License"])[:MAX_WORDS] for row in rows if "License" in row), "unknown")
 
 
 def _download(youtube: Any, stream: Any, request: ToolRequest, report: Report) -> Path:

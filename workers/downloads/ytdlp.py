@@ -65,6 +65,8 @@ MAX_DEPTH = 3
 """Of lists in lists: a channel's tabs are two deep."""
 MAX_HOPS = 5
 """Pages that hand a link on to the next extractor."""
+MAX_LINK = 8000
+"""Characters; RFC 9110, 4.1 asks servers for no more. A list's links travel through the queue."""
 LISTS = ("playlist", "multi_video")
 
 
@@ -317,7 +319,7 @@ def _entry_link(entry: Info) -> str:
     media = [media.get("url") for media in reversed(entry.get("formats") or [])]
     for candidate in pages + media:
         link = str(unsmuggle_url(candidate)[0]) if candidate else ""
-        if is_remote(link):
+        if is_remote(link) and len(link) <= MAX_LINK:
             return link
     return ""
 

@@ -4,13 +4,11 @@ import hashlib
 import re
 from typing import Any
 
-from workers.downloads.contracts import Metadata
+from workers.downloads.contracts import MAX_WORDS, Metadata
 from workers.downloads.sites import canonical
 
 NAMELESS = ("generic", "html5mediaembed")
 """Extractors of any site's pages, whose ids are names of files: the same on many sites."""
-MAX_WORDS = 500
-"""Characters kept of a title or a name; YouTube allows 100."""
 Info = dict[str, Any]
 """yt-dlp's info dict."""
 

@@ -42,9 +42,9 @@ rtmp, file  one format at an address that is not http
 evil        title, format and file names that want to be commands and paths
 ==========  =====================================================================================
 
-``playlist?list=PL-<n>`` has n good videos, ``/@many`` two tabs with three videos each, one of them in both,
-and a third that the channel does not have; ``/@none`` none. ``/clip.html`` is a page of another site with a
-video in it, ``/text.html`` one without.
+``playlist?list=PL-<n>`` has n good videos, and with an ``x`` at its end links that nobody should follow;
+``/@many`` two tabs with three videos each, one of them in both, and a third that the channel does not have;
+``/@none`` none. ``/clip.html`` is a page of another site with a video in it, ``/text.html`` one without.
 """
 
 import json
@@ -270,7 +270,9 @@ class _Handler(BaseHTTPRequestHandler):
         }
 
     def list(self, name: str, count: int) -> None:
-        links = [watch("good", number) for number in range(int(name.removeprefix("PL-")))]
+        links = [watch("good", number) for number in range(int(name.removeprefix("PL-").rstrip("x")))]
+        if name.endswith("x"):
+            links += ["file:///etc/passwd", "ftp://a.test/b.mp4", f"http://a.test/{'x' * 10_000}"]
         self.json({"title": f"List {name}", "entries": links})
 
     def channel(self, name: str, count: int) -> None:
