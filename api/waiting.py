@@ -20,11 +20,12 @@ REASONS = {
     "breaker": "for the breaker",
     "probe": "for the first video after a pause",
     "claimed": "for another worker that fetches the same video",
+    "retry": "for another try",
 }
 """Reason of a parked link -> what it waits for."""
 
 LONG_SECONDS = 15.0
-"""A wait that is worth an explanation."""
+"""A wait that is worth an explanation. That something has failed always is."""
 SOONER = (
     "to go on sooner, use another address (HARDPOSE_DOWNLOAD_PROXY, with a name for it in "
     "HARDPOSE_DOWNLOADS__EGRESS) or an account's cookies (HARDPOSE_DOWNLOAD_COOKIES), at its risk"
@@ -36,6 +37,7 @@ EXPLANATIONS = {
     "breaker": "A site wants no more requests of this address for now: {cause}\n"
     "  -> Nothing is broken and no link is lost. The site is asked again in {pause}, for one video first; "
     f"you may stop and come back. Or, {SOONER}.",
+    "retry": "Something failed that may pass, and is tried again, a few times: {cause}",
 }
 """Reason of a long wait -> why it is, and what can be done."""
 
@@ -49,7 +51,7 @@ class Wait:
     seconds: float = field(compare=False)
     """Until the first of them asks again."""
     cause: str = ""
-    """Why the breaker is open."""
+    """Why the breaker is open, or what failed."""
     last_seconds: float = field(default=0.0, compare=False)
     """Until the last of them asks again."""
 
@@ -92,7 +94,7 @@ class Explainer:
     def news(self, waits: tuple[Wait, ...]) -> list[str]:
         """What has not been said yet of ``waits``; nothing of short ones."""
         new = [w for w in waits if w.reason not in self._told and w.reason in EXPLANATIONS]
-        long = [w for w in new if max(w.seconds, w.last_seconds) >= LONG_SECONDS]
+        long = [w for w in new if w.reason == "retry" or max(w.seconds, w.last_seconds) >= LONG_SECONDS]
         self._told.update(wait.reason for wait in long)
         return [EXPLANATIONS[w.reason].format(pause=span(w.seconds), cause=w.cause) for w in long]
 
@@ -127,9 +129,12 @@ def waits_of(control: "Control", job_id: str) -> tuple[Wait, ...]:
     seconds: dict[str, list[float]] = defaultdict(list)
     for reason, left in parked_of(control, job_id).values():
         seconds[reason].append(left)
-    cause = _cause(control) if "breaker" in seconds else ""
+    causes = {"breaker": _cause(control)} if "breaker" in seconds else {}
+    for left, cause in control.stumbles(job_id).values():
+        seconds["retry"].append(left)
+        causes.setdefault("retry", printable(cause))
     return tuple(
-        Wait(reason, len(lefts), min(lefts), cause if reason == "breaker" else "", max(lefts))
+        Wait(reason, len(lefts), min(lefts), causes.get(reason, ""), max(lefts))
         for reason, lefts in sorted(seconds.items())
     )
 

@@ -56,6 +56,25 @@ class Transfers(Connection):
         found = [_transfer(int(position), self._news(text)) for position, text in noted.items()]
         return sorted((t for t in found if now - t.updated <= STALE_SECONDS), key=lambda t: t.position)
 
+    def stumbled(self, job_id: str, position: int, cause: str, seconds: float) -> None:
+        """Notes that a link has failed for now, and is tried again in so many seconds."""
+        with self._typed():
+            pipe = self._redis.pipeline(transaction=False)
+            pipe.hset(self._stumbles(job_id), str(position), json.dumps([self._now() + seconds, cause]))
+            pipe.expire(self._stumbles(job_id), EXPIRY_SECONDS)
+            pipe.execute()
+
+    def stumbles(self, job_id: str) -> dict[int, tuple[float, str]]:
+        """Links that are about to be tried again: seconds until then and the cause, by position."""
+        with self._typed():
+            noted: Any = self._redis.hgetall(self._stumbles(job_id))
+            now = self._now()
+        found = {int(position): self._news(text) for position, text in noted.items()}
+        return {at: (due - now, cause) for at, (due, cause) in sorted(found.items()) if due > now}
+
+    def _stumbles(self, job_id: str) -> str:
+        return self.key(f"stumbles:{job_id}")
+
     def _transfers(self, job_id: str) -> str:
         return self.key(f"transfers:{job_id}")
 

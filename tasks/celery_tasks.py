@@ -69,6 +69,7 @@ def download_link(self: Task, job_id: str, position: int, link: str, ticket: str
         raise again(self, error) from error
     except HardposeError as error:
         if error.action == Action.TRANSIENT and self.request.retries < RETRIES:
+            _tell(here, job_id, position, error, _pause(self))
             raise again(self, error) from error
         _record_link(self, job_id, position, error)
     except Exception as error:
@@ -123,7 +124,20 @@ def again(task: Task, error: HardposeError) -> BaseException:
     if isinstance(error, BrokerUnavailable):
         time.sleep(RETRY_SECONDS)
         return cast(BaseException, Reject(str(error), requeue=True))
-    return _retry(task, error, RETRY_SECONDS * 2**task.request.retries)
+    return _retry(task, error, _pause(task))
+
+
+def _pause(task: Task) -> float:
+    """Seconds until the next try of ``task``."""
+    return float(RETRY_SECONDS * 2**task.request.retries)
+
+
+def _tell(here: Runtime, job_id: str, position: int, error: HardposeError, seconds: float) -> None:
+    """Tells those who watch that a link is tried again, and why. That is news, and no reason to fail."""
+    try:
+        here.control.stumbled(job_id, position, error.cause, seconds)
+    except BrokerUnavailable as away:
+        log.warning("that link %s of job %s is tried again is not shown: %s", position, job_id, away)
 
 
 def _retry(task: Task, error: HardposeError, pause: float, **options: Any) -> BaseException:

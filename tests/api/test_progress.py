@@ -226,6 +226,22 @@ def test_a_poll_shows_what_the_workers_have_told(system: Settings) -> None:
     assert transfers_of(runtime.control, "none") == ()
 
 
+def test_what_is_tried_again_is_said_with_its_cause(system: Settings) -> None:
+    runtime = Runtime(system)
+    runtime.control.stumbled("job", 3, "No address is known for a.example\x1b[31m", 4)
+    runtime.control.stumbled("job", 4, "HTTP 503.", 60)
+    runtime.control.stumbled("job", 5, "HTTP 503.", 0)  # is under way by now
+    runtime.control.stumbled("other", 3, "HTTP 502.", 4)
+    (wait,) = waits_of(runtime.control, "job")
+    assert (wait.reason, wait.links) == ("retry", 2)
+    assert 3 < wait.seconds <= 4
+    assert 59 < wait.last_seconds <= 60
+    explainer = Explainer()
+    (text,) = explainer.news((replace(wait, last_seconds=4),))  # short as it is
+    assert text.endswith("is tried again, a few times: No address is known for a.example?[31m")
+    assert explainer.news((wait,)) == []
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(0.2, "0 s"), (-3, "0 s"), (99, "99 s"), (100, "2 min"), (3480, "58 min"), (7200, "2.0 h")],
