@@ -77,7 +77,7 @@ def _runtime() -> Finding:
 def _proxy(settings: Settings) -> Iterator[Finding]:
     if settings.download_proxy is None:
         return
-    from workers.downloads.upstream_proxy import UpstreamProxy
+    from workers.downloads.net.upstream_proxy import UpstreamProxy
 
     try:
         proxy = UpstreamProxy.parse(settings.download_proxy.get_secret_value())

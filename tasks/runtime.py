@@ -1,13 +1,13 @@
 """What a process needs to do its stages: settings, stores, and models, each made when first asked for."""
 
 import importlib
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 from broker.artifacts import Artifacts
 from broker.control import Control
 from broker.recipe import CHAIN, ModelSpec, Recipe, Stage
-from broker.settings import Settings
+from broker.settings import Settings, load_settings
 from tasks.placement import Placement
 from tasks.stage import StageRunner
 from workers.weights import WeightsStore
@@ -116,3 +116,9 @@ class Runtime:
 def _model_of(stage: Stage, recipe: Recipe) -> ModelSpec:
     models = {Stage.POSE: recipe.pose_model, Stage.MASK: recipe.mask_model, Stage.ME: recipe.device_model}
     return models[stage]
+
+
+@cache
+def process_runtime() -> Runtime:
+    """The runtime of this process."""
+    return Runtime(load_settings())

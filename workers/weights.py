@@ -13,7 +13,7 @@ from workers.downloads.errors import NotAVideo, VideoTooLarge, encodable
 from workers.downloads.fetch import HttpLimits, fetch_url
 from workers.downloads.files import file_sha256, locked, publish, room_needed
 from workers.downloads.links import file_url_path
-from workers.downloads.netguard import NetGuard
+from workers.downloads.net.netguard import NetGuard
 from workers.wheels import extract, fetch_wheel, parse_source
 
 log = logging.getLogger(__name__)

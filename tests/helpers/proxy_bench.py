@@ -16,8 +16,8 @@ import httpx
 import requests
 import trustme
 
-from workers.downloads.guard_proxy import GuardProxy
-from workers.downloads.netguard import NetGuard
+from workers.downloads.net.guard_proxy import GuardProxy
+from workers.downloads.net.netguard import NetGuard
 
 PUBLIC = "93.184.215.14"
 LOCAL = ("127.0.0.0/8",)

@@ -17,7 +17,7 @@ from broker.embedded import EmbeddedBroker
 from broker.errors import BrokerUnavailable
 from broker.parking import ParkedLink, Parking
 from broker.settings import Settings, load_settings
-from tasks import celery_tasks
+from tasks import celery_download, retrying
 from tasks.pipeline import send_link
 from tasks.runtime import Runtime
 from tasks.transfer import SILENT_SECONDS, Errand, PutBack, Transfer
@@ -190,13 +190,36 @@ def test_message_that_cannot_be_sent_is_a_broker_away(mute: Settings) -> None:
 
 def test_retry_that_cannot_be_sent_gives_the_message_back(mute: Settings) -> None:
     with create_app(mute) as app:
-        task = app.tasks["hardpose.download"]
+        task = app.tasks[celery_download.download_link.name]
         task.push_request(
             id="x", args=["job", 0, LINK], kwargs={}, retries=0, called_directly=False, is_eager=False,
             delivery_info={"exchange": "", "routing_key": "download"},
         )  # fmt: skip
         try:
-            ended = celery_tasks.again(task, VideoPrivate("as if it were", "transient"))
+            ended = retrying.again(task, VideoPrivate("as if it were", "transient"))
         finally:
             task.pop_request()
     assert isinstance(ended, Reject) and ended.requeue is True
+
+
+def test_fault_while_a_failure_is_dealt_with_leaves_no_link_running(
+    runtime: Runtime, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nowhere = "http://nowhere.invalid/dance.mp4"  # no address is known: a failure that is tried again
+    runtime.catalog.create_job("other", runtime.recipe(), [nowhere])
+
+    def faulty(*_: object) -> None:
+        raise NameError("a defect of ours")
+
+    monkeypatch.setattr(celery_download, "process_runtime", lambda: runtime)
+    monkeypatch.setattr(celery_download, "_tell", faulty)
+    with create_app(settings) as app:
+        task = app.tasks[celery_download.download_link.name]
+        task.push_request(id="x", retries=0, called_directly=False, is_eager=False)
+        try:
+            task.run("other", 0, nowhere)
+        finally:
+            task.pop_request()
+    (link,) = runtime.catalog.job_light("other").links
+    assert link.failure is not None and link.failure.code == "unexpected"
+    assert "a defect of ours" in link.failure.cause

@@ -14,7 +14,7 @@ from broker.settings import Settings, Tool, load_settings
 from workers.downloads import errors
 from workers.downloads.chain import fetch, installed_tools, tool_options
 from workers.downloads.contracts import Fetched, FetchLimits, Listing, Unwatched
-from workers.downloads.tool_process import PACKAGES
+from workers.downloads.tool.process import PACKAGES
 
 LIMITS = FetchLimits(max_bytes=1_000_000, timeout_seconds=60, allow_networks=("127.0.0.0/8",))
 

@@ -32,7 +32,7 @@ from workers.downloads.errors import (
 )
 from workers.downloads.fetch import HttpLimits, fetch_url
 from workers.downloads.local import expand_links, fetch
-from workers.downloads.netguard import NetGuard, resolve
+from workers.downloads.net.netguard import NetGuard, resolve
 from workers.video import probe
 
 LOCAL = FetchLimits(max_bytes=10**6, timeout_seconds=20, allow_networks=("127.0.0.0/8",))

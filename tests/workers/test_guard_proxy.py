@@ -30,9 +30,9 @@ from proxy_bench import (
 )
 
 from workers.downloads.errors import BadLink, NameNotResolved, PrivateAddress, ServerBusy, UnsupportedScheme
-from workers.downloads.guard_proxy import MAX_CONNECTIONS, GuardProxy
-from workers.downloads.netguard import NetGuard
-from workers.downloads.proxy_wire import MAX_HEAD, Head
+from workers.downloads.net.guard_proxy import MAX_CONNECTIONS, GuardProxy
+from workers.downloads.net.netguard import NetGuard
+from workers.downloads.net.proxy_wire import MAX_HEAD, Head
 
 
 @pytest.fixture

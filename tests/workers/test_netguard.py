@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from broker.errors import SettingsError
 from workers.downloads.errors import BadLink, NameNotResolved, PrivateAddress, UnsupportedScheme
-from workers.downloads.netguard import NetGuard, resolve
+from workers.downloads.net.netguard import NetGuard, resolve
 
 PUBLIC = "93.184.215.14"
 

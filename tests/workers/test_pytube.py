@@ -31,7 +31,7 @@ from workers.downloads.errors import (
     VideoTooLarge,
 )
 from workers.downloads.pytube import choose
-from workers.downloads.tool_process import ToolOptions, run_tool
+from workers.downloads.tool.process import ToolOptions, run_tool
 
 ID = "dQw4w9WgXcQ"
 

@@ -14,7 +14,7 @@ from fake_site import FakeSite, serving, video_id, watch
 
 from workers.downloads import errors
 from workers.downloads.contracts import Fetched, FetchLimits, Unwatched
-from workers.downloads.tool_process import ToolOptions, run_tool
+from workers.downloads.tool.process import ToolOptions, run_tool
 
 LIMITS = FetchLimits(max_bytes=1_000_000, timeout_seconds=120, allow_networks=("127.0.0.0/8",))
 EXTRAS = ("yt_dlp", "yt_dlp_ejs", "pytubefix", "pytube", "requests", "python_socks")

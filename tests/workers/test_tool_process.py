@@ -23,9 +23,9 @@ from hypothesis import strategies as st
 from broker.errors import DiskFull, HardposeError, MissingDependency, SettingsError
 from workers.downloads import errors
 from workers.downloads.contracts import FetchLimits, Metadata, Unwatched
-from workers.downloads.tool_child import ToolRequest
-from workers.downloads.tool_process import ToolOptions, run_tool
-from workers.downloads.tool_result import TOLERANCE_BYTES, checked_file, rebuilt
+from workers.downloads.tool.child import ToolRequest
+from workers.downloads.tool.process import ToolOptions, run_tool
+from workers.downloads.tool.result import TOLERANCE_BYTES, checked_file, rebuilt
 
 LINK = "https://www.youtube.com/watch?v=0123456789a"
 PLUGIN = """
@@ -189,7 +189,7 @@ def test_no_setting_and_no_secret_reaches_it(do: Do, tmp_path: Path, monkeypatch
 def test_what_it_prints_is_logged_without_the_proxys_password(
     do: Do, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.DEBUG, "workers.downloads.tool_pipe"), pytest.raises(errors.VideoPrivate):
+    with caplog.at_level(logging.DEBUG, "workers.downloads.tool.pipe"), pytest.raises(errors.VideoPrivate):
         do("print(json.dumps({'kind': 'fetched'})); print('to', params['proxy'], file=sys.stderr)")
     assert "to http://***@127.0.0.1:" in caplog.text
     assert '{"kind": "fetched"}' in caplog.text  # printed, and so no word of the protocol
@@ -277,7 +277,7 @@ def test_it_goes_when_the_worker_is_killed(do: Do, tmp_path: Path) -> None:
     program = f"""
 from pathlib import Path
 from workers.downloads.contracts import FetchLimits, Unwatched
-from workers.downloads.tool_process import ToolOptions, run_tool
+from workers.downloads.tool.process import ToolOptions, run_tool
 run_tool("ytdlp", {LINK!r}, Path({str(tmp_path / "fetch")!r}), FetchLimits(), ToolOptions(), Unwatched())
 """
     worker = subprocess.Popen([sys.executable, "-c", program])

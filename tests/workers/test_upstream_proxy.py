@@ -9,8 +9,8 @@ from proxy_bench import PUBLIC, Recorder, names, origin_server, raw, secure_serv
 
 from broker.errors import SettingsError
 from workers.downloads.errors import ServerBusy
-from workers.downloads.guard_proxy import GuardProxy
-from workers.downloads.netguard import NetGuard
+from workers.downloads.net.guard_proxy import GuardProxy
+from workers.downloads.net.netguard import NetGuard
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from broker.errors import Action
 from broker.messages import Video
 from workers.downloads import errors
 from workers.downloads.contracts import Fetched, FetchLimits, Listing, Metadata, Unwatched
-from workers.downloads.tool_process import ToolOptions, run_tool
+from workers.downloads.tool.process import ToolOptions, run_tool
 from workers.downloads.ytdlp_info import video_id as video_id_of
 from workers.downloads.ytdlp_words import TABLE, by_words
 

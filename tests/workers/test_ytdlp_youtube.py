@@ -8,7 +8,7 @@ from fake_youtube import FakeYouTube, Video
 
 from workers.downloads import errors
 from workers.downloads.contracts import Fetched, FetchLimits, Listing, Unwatched
-from workers.downloads.tool_process import ToolOptions, run_tool
+from workers.downloads.tool.process import ToolOptions, run_tool
 
 ID = "dQw4w9WgXcQ"
 

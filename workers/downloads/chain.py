@@ -13,7 +13,7 @@ from workers.downloads.contracts import Fetched, FetchLimits, Listing, Watcher
 from workers.downloads.errors import DownloadError, NotAVideo, ToolMissing, UnsupportedSite
 from workers.downloads.links import is_remote, refuse_password, storable
 from workers.downloads.sites import canonical, is_youtube
-from workers.downloads.tool_process import PACKAGES, ToolOptions, run_tool
+from workers.downloads.tool.process import PACKAGES, ToolOptions, run_tool
 
 ALL_SITES: tuple[Tool, ...] = ("ytdlp",)
 """The tools that know other sites than YouTube."""

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import httpx
 
-from workers.downloads.deadline import Deadline
 from workers.downloads.errors import (
     BadLink,
     DownloadError,
@@ -25,7 +24,8 @@ from workers.downloads.errors import (
     VideoTooLarge,
 )
 from workers.downloads.files import room_needed
-from workers.downloads.netguard import GuardedTransport, NetGuard
+from workers.downloads.net.deadline import Deadline
+from workers.downloads.net.netguard import GuardedTransport, NetGuard
 
 log = logging.getLogger(__name__)
 

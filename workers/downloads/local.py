@@ -24,7 +24,7 @@ from workers.downloads.links import (
     storable,
 )
 from workers.downloads.links import expand_links as expand_links  # one door for "what did they give us"
-from workers.downloads.netguard import NetGuard
+from workers.downloads.net.netguard import NetGuard
 
 TOOL = "local"
 

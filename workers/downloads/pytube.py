@@ -1,6 +1,6 @@
 """The second downloader: pytubefix, and its ancestor pytube when that is asked for by name.
 
-The only file that imports either. It runs in the child process of ``workers.downloads.tool_child``. No
+The only file that imports either. It runs in the child process of ``workers.downloads.tool.child``. No
 program may be started there: pytubefix brings Node for the clients that need JavaScript, and Node could
 reach the network beside the proxy. Its default client needs none.
 """
@@ -21,7 +21,7 @@ from workers.downloads.contracts import MAX_WORDS, Metadata
 from workers.downloads.errors import ExtractionFailed, NoSuitableFormat, TransferCut, UnsupportedSite
 from workers.downloads.pytube_errors import network_failure, site_failure
 from workers.downloads.sites import canonical, is_youtube, youtube_id
-from workers.downloads.tool_child import Report, ToolRequest
+from workers.downloads.tool.child import Report, ToolRequest
 
 ANSWER_SECONDS = 30
 """For which a server may be silent."""

@@ -1,4 +1,4 @@
-"""yt-dlp, in its own process (see ``tool_child``). The only file that imports ``yt_dlp``."""
+"""yt-dlp in its own process (see ``workers.downloads.tool.child``). Nobody else imports ``yt_dlp``."""
 
 import os
 import shutil
@@ -40,7 +40,7 @@ from workers.downloads.errors import (
 )
 from workers.downloads.links import is_remote
 from workers.downloads.sites import canonical, is_youtube, youtube_id
-from workers.downloads.tool_child import Report, ToolRequest
+from workers.downloads.tool.child import Report, ToolRequest
 from workers.downloads.ytdlp_info import Info, metadata_of, words
 from workers.downloads.ytdlp_part import Changed, Part, stem_of, template_of
 from workers.downloads.ytdlp_words import AGAIN, OTHER, UPDATE, by_status, by_words, poisoned, tidy, warned

@@ -1,6 +1,6 @@
 """The child process in which a downloader of sites runs: its end of the protocol, and the way in.
 
-``python -P -m workers.downloads.tool_child``. The request is one line of JSON on stdin; the answers are
+``python -P -m workers.downloads.tool.child``. The request is one line of JSON on stdin; the answers are
 lines of JSON on stdout: ``warned``, ``found``, ``moved``, ``listing``, ``fetched``, ``failed``. After
 ``found`` the child waits for ``go`` or ``stop``. When stdin ends, the worker is gone, and the child goes too.
 """
@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from broker.errors import DiskFull, HardposeError
-from workers.downloads.confinement import MEMORY_BYTES, confine
 from workers.downloads.contracts import Metadata
 from workers.downloads.errors import ExtractionFailed, VideoTooLarge, encodable
+from workers.downloads.tool.confinement import MEMORY_BYTES, confine
 
 ADAPTERS: Mapping[str, str] = {
     "ytdlp": "workers.downloads.ytdlp",

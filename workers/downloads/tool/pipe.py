@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from workers.downloads.errors import DownloadTimeout, ExtractionFailed
-from workers.downloads.tool_child import ToolRequest
-from workers.downloads.tool_result import without_secrets
+from workers.downloads.tool.child import ToolRequest
+from workers.downloads.tool.result import without_secrets
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +137,7 @@ def child_process(home: Path, proxy: str) -> Iterator[Child]:
         proxy: the guard proxy's address; its password is kept out of the log.
     """
     # -P: a folder that the user works in may hold a module of the name of ours.
-    line = [sys.executable, "-P", "-m", "workers.downloads.tool_child"]
+    line = [sys.executable, "-P", "-m", "workers.downloads.tool.child"]
     process = subprocess.Popen(  # noqa: S603 - our own program, a list of arguments, no shell
         line,
         stdin=subprocess.PIPE,

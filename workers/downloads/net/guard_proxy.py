@@ -18,10 +18,10 @@ from types import TracebackType
 import httpx
 
 from broker.errors import Action, HardposeError
-from workers.downloads import proxy_wire as wire
 from workers.downloads.errors import BadLink, DownloadError, ServerBusy
-from workers.downloads.netguard import NetGuard
-from workers.downloads.upstream_proxy import UpstreamProxy
+from workers.downloads.net import proxy_wire as wire
+from workers.downloads.net.netguard import NetGuard
+from workers.downloads.net.upstream_proxy import UpstreamProxy
 
 WEB_PORTS = frozenset({80, 443})
 CONNECT_SECONDS = 15.0

@@ -1,6 +1,6 @@
 """Runs a downloader of sites in a process of its own: killed at its deadline, confined, without our secrets.
 
-The other end is ``workers.downloads.tool_child``.
+The other end is ``workers.downloads.tool.child``.
 """
 
 import logging
@@ -27,12 +27,12 @@ from workers.downloads.errors import (
     VideoTooLarge,
 )
 from workers.downloads.files import room_needed
-from workers.downloads.guard_proxy import GuardProxy
 from workers.downloads.links import storable
-from workers.downloads.netguard import NetGuard, Resolver, resolve
-from workers.downloads.tool_child import ToolRequest
-from workers.downloads.tool_pipe import Child, child_process
-from workers.downloads.tool_result import checked_file, rebuilt, without_secrets
+from workers.downloads.net.guard_proxy import GuardProxy
+from workers.downloads.net.netguard import NetGuard, Resolver, resolve
+from workers.downloads.tool.child import ToolRequest
+from workers.downloads.tool.pipe import Child, child_process
+from workers.downloads.tool.result import checked_file, rebuilt, without_secrets
 
 log = logging.getLogger(__name__)
 

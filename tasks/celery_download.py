@@ -1,0 +1,110 @@
+"""The Celery task of the download queue: what each way in which a link can end does to its message."""
+
+import logging
+from typing import TYPE_CHECKING, cast
+
+from celery import Task, shared_task
+from celery.exceptions import Reject, Retry
+
+from broker.errors import Action, BrokerUnavailable, HardposeError
+from broker.parking import ParkedLink, Parking
+from broker.recipe import Stage
+from tasks.attempts import attempt_of_link, counted
+from tasks.failures import describe_failure
+from tasks.pipeline import link_limits, send_link, send_segments
+from tasks.retrying import BOOKS_RETRY_SECONDS, RETRIES, RETRY_SECONDS, again, pause_of, retry_later
+from tasks.runtime import Runtime, process_runtime
+
+if TYPE_CHECKING:
+    from tasks.transfer import Errand, PutBack
+
+log = logging.getLogger(__name__)
+
+
+@shared_task(name="hardpose.download", bind=True, max_retries=RETRIES, default_retry_delay=RETRY_SECONDS)
+def download_link(self: Task, job_id: str, position: int, link: str, ticket: str = "") -> None:
+    """Fetches one link and sends one chain for each of its segments, or one message for each of its links."""
+    from tasks.transfer import Errand
+
+    try:
+        _download(self, Errand(job_id, position, link, ticket))
+    except (Retry, Reject):
+        raise
+    except Exception as error:  # also of what was done about another one: no link may be left running
+        log.exception("link %s of job %s failed", position, job_id)
+        _record_link(self, job_id, position, error)
+
+
+def _download(task: Task, errand: "Errand") -> None:
+    # Imported here: a model or device worker has neither the catalog's packages nor a decoder's.
+    from tasks.download import download
+    from tasks.transfer import PutBack
+
+    here, job_id, position = process_runtime(), errand.job_id, errand.position
+    try:
+        if here.control.link_superseded(job_id, position, errand.ticket):
+            log.info("link %s of job %s was sent anew, this message is void", position, job_id)
+            return
+        name, most = attempt_of_link(job_id, position), here.settings.max_attempts
+        with counted(here.control, name, most, f"Link {position + 1}") as starts:
+            # More than one: the process ended while this link, among others, was in it.
+            done = download(here, errand, suspect=starts > 1)
+        send_segments(task.app, here, done.segments)
+        for child in done.links:
+            send_link(task.app, here, job_id, child.position, child.link)
+    except PutBack as wait:
+        raise _parked(task, errand, wait) from wait
+    except BrokerUnavailable as error:
+        raise again(task, error) from error
+    except HardposeError as error:
+        if error.action == Action.TRANSIENT and task.request.retries < RETRIES:
+            _tell(here, errand, error, pause_of(task))
+            raise again(task, error) from error
+        _record_link(task, job_id, position, error)
+
+
+def _parked(task: Task, errand: "Errand", wait: "PutBack") -> BaseException:
+    """Lets a link wait outside the queue: it costs no worker, no memory and no attempt.
+
+    Returns what ends the task. To Celery that is a retry, so that neither its log nor Flower calls a link
+    that waits a success.
+    """
+    from tasks.transfer import best_effort
+
+    here = process_runtime()
+    message = ParkedLink(
+        job_id=errand.job_id,
+        position=errand.position,
+        link=errand.link,
+        ticket=errand.ticket,
+        retries=task.request.retries,
+        task_id=task.request.id,
+        reason=wait.reason,
+        **link_limits(here.settings),
+    )
+    with best_effort(f"link {errand.who} waits and is still shown as running"):
+        here.catalog.put_back(errand.job_id, errand.position)
+    try:
+        Parking(here.control).park(message, wait.seconds)
+    except BrokerUnavailable as away:
+        return again(task, away)
+    told = f"put back ({wait.reason}) for {wait.seconds:.0f} s"
+    return cast(BaseException, Retry(told, when=wait.seconds))
+
+
+def _record_link(task: Task, job_id: str, position: int, error: BaseException) -> None:
+    """Writes a link's failure to the catalog; a catalog that is away is waited for, with the link."""
+    try:
+        process_runtime().catalog.fail_link(job_id, position, describe_failure(error, Stage.DOWNLOAD))
+    except HardposeError as away:
+        if away.action != Action.TRANSIENT:
+            raise
+        raise retry_later(task, away, BOOKS_RETRY_SECONDS, max_retries=None) from away
+
+
+def _tell(here: Runtime, errand: "Errand", error: HardposeError, seconds: float) -> None:
+    """Tells those who watch that a link is tried again, and why. That is news, and no reason to fail."""
+    try:
+        here.control.stumbled(errand.job_id, errand.position, error.cause, seconds)
+    except BrokerUnavailable as away:
+        log.warning("that link %s is tried again is not shown: %s", errand.who, away)

@@ -1,0 +1,44 @@
+"""How a Celery task is run again: a little later, and never lost on the way."""
+
+import logging
+import time
+from typing import Any, cast
+
+from celery import Task
+from celery.exceptions import Reject
+
+from broker.errors import BrokerUnavailable, HardposeError
+
+log = logging.getLogger(__name__)
+
+RETRIES = 3
+RETRY_SECONDS = 2
+"""First pause before a retry; doubled each time."""
+BOOKS_RETRY_SECONDS = 30
+"""Pause while the catalog is away: a failure that is not written down would leave its job open for ever."""
+
+
+def again(task: Task, error: HardposeError) -> BaseException:
+    """What to raise so that the task is run again a little later; each pause is twice the one before.
+
+    Without the broker a retry could not be sent and would be lost; a refused message goes back by itself.
+    """
+    if isinstance(error, BrokerUnavailable):
+        time.sleep(RETRY_SECONDS)
+        return cast(BaseException, Reject(str(error), requeue=True))
+    return retry_later(task, error, pause_of(task))
+
+
+def pause_of(task: Task) -> float:
+    """Seconds until the next try of ``task``."""
+    return float(RETRY_SECONDS * 2**task.request.retries)
+
+
+def retry_later(task: Task, error: HardposeError, pause: float, **options: Any) -> BaseException:
+    """Celery's retry; where it could not be sent, Celery would drop the message, and we have it back."""
+    try:
+        return cast(BaseException, task.retry(exc=error, countdown=pause, throw=False, **options))
+    except Reject as unsent:
+        log.warning("a retry could not be sent, the message goes back: %s", unsent.reason)
+        time.sleep(RETRY_SECONDS)
+        return cast(BaseException, Reject(unsent.reason, requeue=True))
