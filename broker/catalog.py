@@ -76,7 +76,8 @@ class Catalog:
 
         Of an existing job: links that it does not have yet, given or brought by one of its lists, are
         added behind the others, those that failed or ended partial are queued again, the rest stays as
-        it is. A list that was read is not read again.
+        it is. A list that was read is not read again, and a site that has said for good that there will
+        be no video is not asked again: that takes ``retry``.
 
         Raises:
             JobConflict: if the job exists under another recipe or other intake rules.

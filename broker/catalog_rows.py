@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from broker.catalog_views import no_link
-from broker.errors import NotFound
+from broker.errors import Action, NotFound
 from broker.messages import Keeper, Segment, SegmentResult, Video
 from broker.tables import AnalysisRow, Base, FrameRow, JobRow, LinkRow, SegmentRow, VideoRow
 from broker.views import State
@@ -49,10 +49,25 @@ def link(connection: Connection, job_id: str, position: int) -> ColumnElement[bo
     return where
 
 
+OWN_TOOLS = frozenset({"", "local"})
+"""Of failures that a user can mend on his own machine: a missing file, a damaged one, a lost segment."""
+
+
 def requeue_links(connection: Connection, job_id: str) -> None:
-    """Queues what has failed or ended partial."""
-    again = update(LinkRow).where(LinkRow.job_id == job_id, LinkRow.state.in_((State.FAILED, State.PARTIAL)))
-    connection.execute(again.values(state=State.QUEUED.value, failure=None, updated_at=now()))
+    """Queues what has failed or ended partial, but for a site's last word: asking anew costs a turn there."""
+    ended = LinkRow.state.in_((State.FAILED, State.PARTIAL))
+    failed = select(LinkRow.position, LinkRow.failure).where(LinkRow.job_id == job_id, ended)
+    positions = [at for at, failure in connection.execute(failed) if not _last_word(failure)]
+    if positions:
+        again = update(LinkRow).where(LinkRow.job_id == job_id, LinkRow.position == bindparam("at_position"))
+        again = again.values(state=State.QUEUED.value, failure=None, updated_at=now())
+        connection.execute(again, [{"at_position": position} for position in positions])
+
+
+def _last_word(failure: dict[str, Any] | None) -> bool:
+    """Whether a site has said for good that there will be no video."""
+    known = failure or {}
+    return known.get("action") == Action.PERMANENT and known.get("tool", "") not in OWN_TOOLS
 
 
 def lock_job(connection: Connection, job_id: str) -> None:

@@ -54,6 +54,20 @@ def test_links_are_queued_again_by_reason(
     assert catalog.retry(reasons, job) == {}, "what waits is not queued twice"
 
 
+PRIVATE = Failure(code="video_private", cause="private", tool="yt-dlp", tool_version="2026.10.26")
+MISSING = Failure(code="file_missing", cause="no such file", tool="local", tool_version="0.1.0")
+
+
+def test_the_same_job_again_does_not_ask_for_a_sites_last_word(catalog: Catalog) -> None:
+    catalog.create_job("one", RECIPE, ["a", "b", "c", "d"])
+    for position, failure in enumerate((PRIVATE, MISSING, BUSY)):
+        catalog.fail_link("one", position, failure)
+    catalog.create_job("one", RECIPE, ["a", "b", "c", "d"])
+    states = [link.state for link in catalog.job_light("one").links]
+    assert states == [State.FAILED, State.QUEUED, State.QUEUED, State.QUEUED]
+    assert catalog.retry(["video_private"]) == {"one": [0]}  # asked for by name, it is
+
+
 def test_the_reasons_that_there_are(catalog: Catalog) -> None:
     assert catalog.known_reasons() == {}
     three_failures(catalog)
