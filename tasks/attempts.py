@@ -28,6 +28,11 @@ def attempt_of_link(job_id: str, position: int) -> str:
     return f"download:{job_id}:{position}"
 
 
+def bot_checks_of_link(job_id: str, position: int) -> str:
+    """Name under which it is counted how often a link has itself set off a breaker, since it was sent."""
+    return f"bot-check:{job_id}:{position}"
+
+
 def attempt_of_segment(segment: Segment, queue: str) -> str:
     """Name under which the starts of a segment are counted: one that is sent anew starts at nought."""
     return f"{segment.key}:{segment.ticket}:{queue}"

@@ -14,7 +14,7 @@ from broker.messages import Segment, SegmentResult, Video
 from broker.parking import Parking
 from broker.recipe import CHAIN, Recipe, Stage
 from broker.settings import Settings
-from tasks.attempts import attempt_of_link
+from tasks.attempts import attempt_of_link, bot_checks_of_link
 from tasks.placement import Placement, queue_name
 from tasks.runtime import Runtime
 from workers.sampling import plan_segments
@@ -159,6 +159,7 @@ def send_link(app: Celery, runtime: Runtime, job_id: str, position: int, link: s
         BrokerUnavailable: sending it anew is safe.
     """
     runtime.control.end(attempt_of_link(job_id, position))
+    runtime.control.end(bot_checks_of_link(job_id, position))
     ticket = runtime.control.issue_link_ticket(job_id, position)
     Parking(runtime.control).drop(job_id, position)  # void by now, and it would be shown as waiting
     with _sending():

@@ -14,6 +14,7 @@ from broker.errors import Action, HardposeError
 from broker.messages import Video
 from broker.settings import Settings
 from broker.views import LinkOrder
+from tasks.attempts import bot_checks_of_link
 from tasks.runtime import Runtime
 from workers.downloads import gates, limits
 from workers.downloads.contracts import Metadata
@@ -250,7 +251,7 @@ class Transfer:
             self._note(error)
             return
         seconds = limits.note(self._turn, self._errand.who, error)
-        name = bot_checks_of(self._errand)
+        name = bot_checks_of_link(self._errand.job_id, self._errand.position)
         if self._runtime.control.begin(name) < self._runtime.settings.downloads.max_bot_checks:
             raise PutBack(seconds, "breaker") from error
         self._runtime.control.end(name)
@@ -260,11 +261,6 @@ class Transfer:
         if self._turn is not None:
             with best_effort("the breaker was not told how a fetch ended"):
                 limits.note(self._turn, self._errand.who, error)
-
-
-def bot_checks_of(errand: Errand) -> str:
-    """Name under which it is counted how often this link has itself set off the breaker."""
-    return f"bot-check:{errand.who}"
 
 
 def egress_for(tool: str, link: str, runtime: Runtime) -> Egress:
