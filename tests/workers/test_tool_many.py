@@ -67,8 +67,9 @@ def test_four_threads_fetch_at_once_and_leave_nothing_open(site: FakeSite, tmp_p
 
 
 def test_the_worker_side_needs_none_of_the_tools() -> None:
-    folder = Path(run_tool.__code__.co_filename).parent
-    names = sorted(path.stem for path in folder.glob("*.py") if path.stem not in ("__init__", "ytdlp"))
+    folder = Path(errors.__file__).parent
+    files = sorted(path.relative_to(folder) for path in folder.rglob("*.py") if path.stem != "ytdlp")
+    names = [".".join(file.with_suffix("").parts) for file in files if file.stem != "__init__"]
     assert len(names) > 20
     program = f"import sys\nfor name in {EXTRAS}: sys.modules[name] = None\n"
     program += "\n".join(f"import workers.downloads.{name}" for name in names)
