@@ -128,7 +128,7 @@ def gone(pid: int, seconds: float = 10.0) -> bool:
     ],
 )
 def test_what_is_no_business_of_a_downloader_is_refused(do: Do, outside: Path, deed: str) -> None:
-    with pytest.raises(errors.ExtractionFailed, match="is not allowed|^Confined"):  # 3.13 edits the text
+    with pytest.raises(errors.ExtractionFailed, match=r"is not allowed|^Confined"):  # 3.13 edits the text
         do(deed)
     assert {path.name: path.read_text() for path in outside.iterdir()} == {"precious": "gold"}
 
