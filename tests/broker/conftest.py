@@ -1,4 +1,4 @@
-"""Databases for the tests of the books: SQLite, and PostgreSQL on a server of our own or a given one."""
+"""Servers for the tests: SQLite and PostgreSQL (our own or a given one) for the books, and Valkey."""
 
 import os
 import pwd
@@ -15,6 +15,21 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from broker.catalog import Catalog
+from broker.control import Control
+from broker.embedded import EmbeddedBroker
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBroker]:
+    """A Valkey of the module's own."""
+    with EmbeddedBroker(tmp_path_factory.mktemp("valkey")) as broker:
+        yield broker
+
+
+@pytest.fixture(scope="module")
+def control(server: EmbeddedBroker) -> Control:
+    """The shared state on it."""
+    return Control(server.url)
 
 
 def no_postgres(reason: str) -> NoReturn:

@@ -3,9 +3,7 @@
 import threading
 import time
 import uuid
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from egresses import an_egress, wait_of
@@ -15,18 +13,6 @@ from broker.control import Control
 from broker.egress import UNLIMITED, Egress, Wait, egress_views
 from broker.embedded import EmbeddedBroker
 from broker.errors import BrokerUnavailable
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBroker]:
-    folder: Path = tmp_path_factory.mktemp("egress")
-    with EmbeddedBroker(folder) as broker:
-        yield broker
-
-
-@pytest.fixture(scope="module")
-def control(server: EmbeddedBroker) -> Control:
-    return Control(server.url)
 
 
 def test_a_flagged_address_stops_everybody(control: Control) -> None:

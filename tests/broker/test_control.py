@@ -1,8 +1,5 @@
 """Tickets, attempts and progress on a real server."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from samples_of_books import a_plan, a_video
 
@@ -13,18 +10,6 @@ from broker.errors import BrokerUnavailable
 from broker.messages import Segment
 from broker.recipe import Stage
 from broker.settings import load_settings
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBroker]:
-    folder: Path = tmp_path_factory.mktemp("control")
-    with EmbeddedBroker(folder) as broker:
-        yield broker
-
-
-@pytest.fixture(scope="module")
-def control(server: EmbeddedBroker) -> Control:
-    return Control(server.url)
 
 
 def segment(index: int, ticket: str = "") -> Segment:

@@ -5,9 +5,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from egresses import an_egress, wait_of
@@ -19,18 +17,6 @@ from broker import egress as module
 from broker.control import Control
 from broker.egress import Egress
 from broker.embedded import EmbeddedBroker
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBroker]:
-    folder: Path = tmp_path_factory.mktemp("egress")
-    with EmbeddedBroker(folder) as broker:
-        yield broker
-
-
-@pytest.fixture(scope="module")
-def control(server: EmbeddedBroker) -> Control:
-    return Control(server.url)
 
 
 def granted(egress: Egress, who: str, within: float = 5.0) -> float:

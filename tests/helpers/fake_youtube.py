@@ -45,7 +45,7 @@ class FakeYouTube:
         self.asked: list[tuple[str, str]] = []
         """Host and path with query of each request, in order."""
         self.players: dict[str, int] = {}
-        """How often the player was asked for each video."""
+        """How often the player was asked for each video, also for those that the site does not have."""
         self.connected: list[str] = []
         """Targets of the CONNECTs that the upstream proxy was sent."""
         self.ca_file = folder / "fake-youtube-ca.pem"
@@ -150,11 +150,12 @@ class _Site(BaseHTTPRequestHandler):
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.site.asked.append((self.headers["Host"], self.path))
         query = parse_qs(urlsplit(self.path).query)  # where pytube puts the id
-        video = self.server.site.videos.get(str(asked.get("videoId") or query.get("videoId", [""])[0]))
+        name = str(asked.get("videoId") or query.get("videoId", [""])[0])
+        video, times = self.server.site.videos.get(name), self._players(name)
         if video is None:
             gone = Video("-" * 11, status="ERROR", reason="Video unavailable")
             self._answer(200, json.dumps(gone.player()).encode(), "application/json")
-        elif self._players(video.id) <= video.flagged:
+        elif times <= video.flagged:
             self._answer(429, b"{}", "application/json")
         elif video.player_http != 200:
             self._answer(video.player_http, b"{}", "application/json")
