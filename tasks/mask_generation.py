@@ -46,7 +46,7 @@ class MaskGeneration:
     def _judge(self, keeper: Keeper, result: SegmentResult, frames: Frames) -> Keeper:
         gates = result.segment.recipe.teacher
         image = frames.image(keeper.frame_key)
-        people = self._teacher.segment(image, gates.second_look)
+        people = self._teacher.segment([image], gates.second_look)[0]
         measures = {**keeper.measures, "teacher_people": float(len(people))}
         if not people:
             return keeper.model_copy(update={"measures": measures}).decide(Verdict.TEACHER_NONE, 0.0)

@@ -10,6 +10,7 @@ from broker.recipe import CHAIN, ModelSpec, Recipe, Stage
 from broker.settings import Settings, load_settings
 from tasks.placement import Placement
 from tasks.stage import StageRunner
+from workers.compute import Compute
 from workers.weights import WeightsStore
 
 if TYPE_CHECKING:
@@ -81,19 +82,19 @@ class Runtime:
         # Imported here, so that a process loads the libraries of its own stages and no others.
         from workers import models
 
-        threads = self.settings.threads
+        compute, threads = Compute.of(self.settings, stage), self.settings.threads
         if stage == Stage.POSE:
             from tasks.pose_filter import PoseFilter
 
-            return PoseFilter(models.open_pose(recipe.pose_model, self.weights, threads), threads)
+            return PoseFilter(models.open_pose(recipe.pose_model, self.weights, compute), threads)
         if stage == Stage.MASK:
             from tasks.mask_generation import MaskGeneration
 
-            return MaskGeneration(models.open_mask(recipe.mask_model, self.weights, threads))
+            return MaskGeneration(models.open_mask(recipe.mask_model, self.weights, compute))
         if stage == Stage.ME:
             from tasks.device_masks import DeviceMasks
 
-            return DeviceMasks(models.open_device(recipe.device_model, self.weights, threads))
+            return DeviceMasks(models.open_device(recipe.device_model, self.weights, compute))
         from tasks.compare import Compare
 
         return Compare()

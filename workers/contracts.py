@@ -50,26 +50,43 @@ class Instance:
 class PoseModel(Protocol):
     """Finds people. Built from a ModelSpec by its entry point in the group ``hardpose.pose``."""
 
+    @property
+    def batch_size(self) -> int:
+        """Images that one call of ``find_people`` is best given, at least 1; may shrink while it works."""
+        ...
+
     def load(self) -> None:
         """Loads weights into memory; called once in each process that uses the model."""
 
     def find_people(self, images: Sequence[Image]) -> list[list[Person]]:
-        """The people of each image, best score first."""
+        """The people of each image, best score first.
+
+        Raises:
+            ImageFailed: it cannot work on one of the images; the stage then asks for each alone.
+        """
         ...
 
 
 class Teacher(Protocol):
     """Segments people. Built from a ModelSpec by its entry point in the group ``hardpose.masks``."""
 
+    @property
+    def batch_size(self) -> int:
+        """Images that one call of ``segment`` is best given, at least 1; may shrink while it works."""
+        ...
+
     def load(self) -> None:
         """Loads weights into memory; called once in each process that uses the model."""
 
-    def segment(self, image: Image, second_look: bool) -> list[Instance]:
-        """The people in ``image``, the main one first.
+    def segment(self, images: Sequence[Image], second_look: bool) -> list[list[Instance]]:
+        """The people in each image, the main one first.
 
         Args:
-            image: the frame.
+            images: frames, of any sizes.
             second_look: also search for people that one look at the whole frame misses.
+
+        Raises:
+            ImageFailed: it cannot work on one of the images; the stage then asks for each alone.
         """
         ...
 

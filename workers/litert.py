@@ -7,15 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from broker.errors import HardposeError, MissingDependency
+from broker.errors import MissingDependency
+from workers.errors import ModelMismatch
 
 Floats = NDArray[np.float32]
-
-
-class ModelMismatch(HardposeError):
-    """A model file cannot be loaded, or its inputs and outputs are not what its description says."""
-
-    code = "model_mismatch"
 
 
 @dataclass(frozen=True)

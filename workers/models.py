@@ -2,14 +2,19 @@
 
 import hashlib
 import json
+from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, ClassVar, Protocol, cast
 
-from broker.errors import MissingDependency, NotFound, SettingsError
+from broker.errors import MissingDependency, NotFound, SettingsError, WeightsError
 from broker.recipe import ModelSpec, WeightsRef
-from broker.settings import Settings
+from broker.settings import Plain, Settings
+from workers import added
+from workers.cards import ModelCard
+from workers.compute import Compute
 from workers.contracts import Device, PoseModel, Teacher
+from workers.options import with_options
 
 POSE, MASKS, DEVICES = "hardpose.pose", "hardpose.masks", "hardpose.devices"
 """Entry point groups; a stranger's package registers its own models in them."""
@@ -22,16 +27,61 @@ class Weights(Protocol):
         """A verified local file, fetched first if need be."""
         ...
 
+    def derived(self, ref: WeightsRef, name: str, make: Callable[[Path, Path], None]) -> Path:
+        """A file made once from the weights, such as their conversion to another format.
+
+        Args:
+            ref: the weights.
+            name: what is made, with everything that decides its bytes, such as ``body25-fp16-1.onnx``.
+            make: writes it: (the weights file, the file to write).
+        """
+        ...
+
 
 class ModelClass(Protocol):
     """What an entry point has to name: a class with this constructor and this class method."""
 
-    def __call__(self, spec: ModelSpec, weights: Weights, threads: int = 1) -> Any:
+    def __call__(self, spec: ModelSpec, weights: Weights, compute: Compute) -> Any:
         """Describes the model; loads nothing yet."""
 
     def default_spec(self) -> ModelSpec:
         """The model's default description, whose ``name`` is the entry point's."""
         ...
+
+
+class TakesWeights(Protocol):
+    """What a model class offers besides when the user brings its weights (``hardpose models add``).
+
+    Its ``default_spec`` has no weights; the newest that were added are put in.
+    """
+
+    card: ClassVar[ModelCard]
+
+    @classmethod
+    def check_weights(cls, path: Path) -> str:
+        """Reads the whole file strictly; says in one line what is in it.
+
+        Raises:
+            WeightsDamaged: it is cut off or no file of the format.
+            ModelMismatch: it holds another network; names what is missing, left over or of another shape.
+        """
+        ...
+
+    @classmethod
+    def export(cls, path: Path, to: Path, options: Mapping[str, Plain]) -> None:
+        """Writes the network as an ONNX file that runs without hardpose.
+
+        Args:
+            path: of the weights.
+            to: of the file to write.
+            options: of the model, such as ``precision``.
+        """
+        ...
+
+
+def takes_weights(model: ModelClass) -> TakesWeights | None:
+    """``model`` as a class whose weights the user brings, or None when it has its own."""
+    return cast(TakesWeights, model) if isinstance(getattr(model, "card", None), ModelCard) else None
 
 
 def installed(group: str) -> list[str]:
@@ -66,8 +116,10 @@ def pose_spec(settings: Settings) -> ModelSpec:
 
     Raises:
         NotFound: see ``model_class``.
+        WeightsError: the user has to bring its weights first.
+        SettingsError: an option of ``settings.pose_options`` is unknown or of the wrong type.
     """
-    return model_class(POSE, settings.pose_model).default_spec()
+    return _spec(POSE, settings.pose_model, settings.pose_options, settings.weights_dir)
 
 
 def mask_spec(settings: Settings) -> ModelSpec:
@@ -75,8 +127,25 @@ def mask_spec(settings: Settings) -> ModelSpec:
 
     Raises:
         NotFound: see ``model_class``.
+        WeightsError: the user has to bring its weights first.
+        SettingsError: an option of ``settings.mask_options`` is unknown or of the wrong type.
     """
-    return model_class(MASKS, settings.mask_model).default_spec()
+    return _spec(MASKS, settings.mask_model, settings.mask_options, settings.weights_dir)
+
+
+def _spec(group: str, name: str, options: Mapping[str, Plain], weights_dir: Path) -> ModelSpec:
+    chosen = model_class(group, name)
+    spec = with_options(chosen.default_spec(), options)
+    if takes_weights(chosen) is None:
+        return spec
+    found = added.newest(weights_dir, name)
+    if found is None:
+        raise WeightsError(
+            f"The model {name} has no weights on this machine.",
+            f"Bring them with `hardpose models add {name} --from FILE`; `hardpose models show {name}` says "
+            "where they are and under which licence.",
+        )
+    return spec.model_copy(update={"weights": (found.ref,), "version": found.version})
 
 
 def device_spec(settings: Settings) -> ModelSpec:
@@ -131,31 +200,31 @@ def _options_beside(path: Path) -> dict[str, str | int | float | bool]:
     return options
 
 
-def open_pose(spec: ModelSpec, weights: Weights, threads: int = 1) -> PoseModel:
+def open_pose(spec: ModelSpec, weights: Weights, compute: Compute | None = None) -> PoseModel:
     """The pose model that ``spec`` describes; loads nothing yet.
 
     Raises:
         NotFound: its entry point is not installed here.
         SettingsError: an option cannot be used.
     """
-    return cast(PoseModel, model_class(POSE, spec.name)(spec, weights, threads))
+    return cast(PoseModel, model_class(POSE, spec.name)(spec, weights, compute or Compute()))
 
 
-def open_mask(spec: ModelSpec, weights: Weights, threads: int = 1) -> Teacher:
+def open_mask(spec: ModelSpec, weights: Weights, compute: Compute | None = None) -> Teacher:
     """The teacher that ``spec`` describes; loads nothing yet.
 
     Raises:
         NotFound: its entry point is not installed here.
         SettingsError: an option cannot be used.
     """
-    return cast(Teacher, model_class(MASKS, spec.name)(spec, weights, threads))
+    return cast(Teacher, model_class(MASKS, spec.name)(spec, weights, compute or Compute()))
 
 
-def open_device(spec: ModelSpec, weights: Weights, threads: int = 1) -> Device:
+def open_device(spec: ModelSpec, weights: Weights, compute: Compute | None = None) -> Device:
     """The device that ``spec`` describes; loads nothing yet.
 
     Raises:
         NotFound: its entry point is not installed here.
         SettingsError: an option cannot be used.
     """
-    return cast(Device, model_class(DEVICES, spec.name)(spec, weights, threads))
+    return cast(Device, model_class(DEVICES, spec.name)(spec, weights, compute or Compute()))

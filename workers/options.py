@@ -43,3 +43,34 @@ def option_values(
 ) -> dict[str, Any]:
     """The options dataclass as the plain values of a ModelSpec, with ``changes`` on top."""
     return {**asdict(options), **(changes or {})}
+
+
+def with_options(spec: ModelSpec, changes: Mapping[str, str | int | float | bool]) -> ModelSpec:
+    """``spec`` with other options. A text is read as the default's type, as the environment has only texts.
+
+    Raises:
+        SettingsError: the model has no such option, or the text is no value of its type.
+    """
+    if not changes:
+        return spec
+    for name in changes:
+        if name not in spec.options:
+            known = ", ".join(sorted(spec.options)) or "none"
+            raise SettingsError(f"The model {spec.name} has no option {name!r}.", f"Known options: {known}.")
+    read = {name: _from_text(spec, name, value) for name, value in changes.items()}
+    return spec.model_copy(update={"options": {**spec.options, **read}})
+
+
+def _from_text(spec: ModelSpec, name: str, value: str | int | float | bool) -> str | int | float | bool:
+    default = spec.options[name]
+    if not isinstance(value, str) or isinstance(default, str):
+        return value
+    try:
+        if isinstance(default, bool):
+            return {"true": True, "1": True, "false": False, "0": False}[value.lower()]
+        return type(default)(value)
+    except (KeyError, ValueError) as error:
+        raise SettingsError(
+            f"The option {name} of the model {spec.name} is {value!r}.",
+            f"Give a {type(default).__name__}; the default is {default!r}.",
+        ) from error

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -79,6 +80,33 @@ class WeightsStore:
         log.info("fetched %s (%d bytes, licence %s)", ref.file, ref.size, ref.licence)
         return self._final(ref)
 
+    def derived(self, ref: WeightsRef, name: str, make: Callable[[Path, Path], None]) -> Path:
+        """A file made once from the weights ``ref`` and kept beside them as ``<sha256>.<name>``.
+
+        Its own hash is kept too and checked at every call; what no longer fits is made anew.
+
+        Args:
+            ref: the weights.
+            name: what is made, with everything that decides its bytes, such as ``body25-fp16-1.onnx``.
+            make: writes it: (the weights file, the file to write).
+
+        Raises:
+            WeightsError: the weights are not here.
+            DiskFull: no room for the file.
+            HardposeError: what ``make`` raises.
+        """
+        final, pin = self.folder / f"{ref.sha256}.{name}", self.folder / f"{ref.sha256}.{name}.sha256"
+        source = self.path(ref)
+        with room_needed(self.folder), locked(self.folder / f"{ref.sha256}.{name}.lock"):
+            if final.is_file() and pin.is_file() and pin.read_text().strip() == file_sha256(final):
+                return final
+            part = self.folder / f"{ref.sha256}.{name}.part"
+            log.info("making %s from %s, once", name, ref.file)
+            make(source, part)
+            pin.write_text(file_sha256(part) + "\n")
+            publish(part, final)
+        return final
+
     def verify(self, ref: WeightsRef) -> None:
         """Hashes the stored file anew.
 
@@ -111,6 +139,12 @@ class WeightsStore:
             self._download(ref, part)
         elif scheme == "file":
             self._copy(ref, part)
+        elif scheme == "added":
+            model = urlsplit(ref.source).path.split("/")[0]
+            raise WeightsError(
+                f"The weights {ref.file} of the model {model} (sha256 {ref.sha256}) are not on this machine.",
+                f"Bring the same file here: `hardpose models add {model} --from FILE`.",
+            )
         else:
             raise WeightsError(
                 f"The weights source {ref.source!r} is none of pypi:, https: and file:.",

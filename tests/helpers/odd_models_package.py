@@ -25,7 +25,9 @@ class Base:
     def default_spec(cls):
         return ModelSpec(name=cls.__name__.lower(), version="1")
 
-    def __init__(self, spec, weights, threads=1):
+    batch_size = 1
+
+    def __init__(self, spec, weights, compute):
         pass
 
     def load(self):

@@ -87,6 +87,7 @@ class Scripted:
     """Answers one item a call, in order; an exception in the script is raised."""
 
     answers: list
+    batch_size: int = 1
     calls: int = 0
     loaded: int = 0
     seen: list = field(default_factory=list)
@@ -104,9 +105,9 @@ class Scripted:
     def find_people(self, images):
         return [self._next() for _ in images]
 
-    def segment(self, image, second_look):
-        self.seen.append(second_look)
-        return self._next()
+    def segment(self, images, second_look):
+        self.seen.extend(second_look for _ in images)
+        return [self._next() for _ in images]
 
     def masks(self, images):
         return [self._next() for _ in images]

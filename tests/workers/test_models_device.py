@@ -11,8 +11,9 @@ from broker.errors import HardposeError, NotFound, SettingsError
 from broker.recipe import ModelSpec
 from broker.settings import load_settings
 from workers import models
+from workers.compute import Compute
 from workers.devices.litert import DeviceOptions, LiteRTDevice, person_probability
-from workers.litert import ModelMismatch
+from workers.errors import ModelMismatch
 from workers.masks.blazepose import BlazePoseTeacher, TeacherOptions
 from workers.options import read_options
 from workers.pose.blazepose import BlazePose, PoseOptions
@@ -191,7 +192,7 @@ def test_a_whole_number_is_a_float_after_json():
 def test_a_description_with_too_few_weights_is_refused(kind, store):
     spec = kind.default_spec().model_copy(update={"weights": ()})
     with pytest.raises(ModelMismatch, match="0 weights"):
-        kind(spec, store).load()
+        kind(spec, store, Compute()).load()
 
 
 def test_softmax_of_large_logits_stays_finite():

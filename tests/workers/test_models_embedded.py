@@ -7,7 +7,8 @@ import pytest
 
 from broker.settings import load_settings
 from workers import models
-from workers.litert import LiteRT, ModelMismatch
+from workers.errors import ModelMismatch
+from workers.litert import LiteRT
 from workers.pose.blazepose import BlazePose
 from workers.pose.geometry import mask_iou
 
@@ -55,7 +56,7 @@ def test_a_lone_athlete_is_one_person_with_a_whole_body(trio, athlete):
 
 def test_the_teacher_draws_the_athlete_and_is_sure(trio, athlete):
     (person,) = trio[0].find_people([athlete])[0]
-    (instance,) = trio[1].segment(athlete, second_look=True)
+    (instance,) = trio[1].segment([athlete], second_look=True)[0]
     assert instance.mask.shape == athlete.shape[:2]
     assert instance.mask.dtype == np.bool_
     assert instance.stability >= 0.9
@@ -68,13 +69,13 @@ def test_the_teacher_draws_the_athlete_and_is_sure(trio, athlete):
 def test_the_device_sees_the_same_athlete_less_well(trio, athlete):
     (drawn,) = trio[2].masks([athlete])
     assert drawn.shape == athlete.shape[:2]
-    assert 0.1 < mask_iou(drawn, trio[1].segment(athlete, False)[0].mask) < 0.99
+    assert 0.1 < mask_iou(drawn, trio[1].segment([athlete], False)[0][0].mask) < 0.99
 
 
 def test_a_mirrored_athlete_is_mirrored(trio, athlete):
     mirrored = np.ascontiguousarray(athlete[:, ::-1])
-    mask = trio[1].segment(athlete, False)[0].mask
-    assert mask_iou(trio[1].segment(mirrored, False)[0].mask[:, ::-1], mask) > 0.9
+    mask = trio[1].segment([athlete], False)[0][0].mask
+    assert mask_iou(trio[1].segment([mirrored], False)[0][0].mask[:, ::-1], mask) > 0.9
     point = trio[0].find_people([athlete])[0][0].keypoints[4]
     other = trio[0].find_people([mirrored])[0][0].keypoints[7]  # right becomes left
     assert np.hypot(athlete.shape[1] - other[0] - point[0], other[1] - point[1]) < 0.03 * athlete.shape[0]
@@ -83,27 +84,27 @@ def test_a_mirrored_athlete_is_mirrored(trio, athlete):
 def test_two_athletes_side_by_side_are_two(trio, athlete):
     pair = np.ascontiguousarray(np.concatenate([athlete, athlete[:, ::-1]], axis=1))
     assert len(trio[0].find_people([pair])[0]) == 2
-    first, second = trio[1].segment(pair, second_look=False)
+    first, second = trio[1].segment([pair], second_look=False)[0]
     assert mask_iou(first.mask, second.mask) == 0
     assert first.mask.sum() >= second.mask.sum()
 
 
 def test_a_small_bystander_is_found_by_the_second_look_only(trio, athlete):
     scene = athlete.copy()
-    ys, xs = np.nonzero(trio[1].segment(athlete, False)[0].mask)
+    ys, xs = np.nonzero(trio[1].segment([athlete], False)[0][0].mask)
     body = athlete[ys.min() : ys.max(), xs.min() : xs.max()]
     small = cv2.resize(body, (body.shape[1] * 2 // 5, body.shape[0] * 2 // 5), interpolation=cv2.INTER_AREA)
     # The emptier upper corner, away from the athlete.
     left = 10 if xs.mean() > athlete.shape[1] / 2 else athlete.shape[1] - small.shape[1] - 10
     scene[10 : 10 + small.shape[0], left : left + small.shape[1]] = small
     assert len(trio[0].find_people([scene])[0]) == 1
-    main, *others = trio[1].segment(scene, second_look=True)
+    main, *others = trio[1].segment([scene], second_look=True)[0]
     assert others
     for other in others:
         assert other.measures["presence"] > 0.3
         assert other.measures["overlap"] < 0.5
         assert other.mask.sum() < main.mask.sum()
-    assert len(trio[1].segment(scene, second_look=False)) == 1
+    assert len(trio[1].segment([scene], second_look=False)[0]) == 1
 
 
 def test_the_clips_with_two_people_never_pass_as_one(trio, clips):
@@ -111,7 +112,7 @@ def test_the_clips_with_two_people_never_pass_as_one(trio, clips):
     for camera in (1, 2, 3, 4):
         for image in frames(clips[f"MultiPerson_cam0{camera}"], {30, 75}):
             one_pose = len(pose.find_people([image])[0]) == 1
-            assert not (one_pose and _whole(pose, image) and len(teacher.segment(image, True)) == 1)
+            assert not (one_pose and _whole(pose, image) and len(teacher.segment([image], True)[0]) == 1)
 
 
 def _whole(pose, image):
@@ -130,7 +131,7 @@ def _whole(pose, image):
 )
 def test_a_picture_without_people_has_none(trio, image):
     assert trio[0].find_people([image]) == [[]]
-    assert trio[1].segment(image, second_look=True) == []
+    assert trio[1].segment([image], second_look=True)[0] == []
     (mask,) = trio[2].masks([image])
     assert mask.shape == image.shape[:2]
 
@@ -174,6 +175,6 @@ def test_the_teachers_masks_are_near_the_truth(trio, shared_data, clip, least):
             if image is None or len(trio[0].find_people([image])[0]) != 1 or not _whole(trio[0], image):
                 continue
             truth = cv2.imread(str(shared_data / "davis" / "masks" / clip / f"{i:05d}.png"), 0) > 0
-            ious += [mask_iou(i.mask, truth) for i in trio[1].segment(image, False)[:1]]
+            ious += [mask_iou(i.mask, truth) for i in trio[1].segment([image], False)[0][:1]]
     assert ious
     assert np.mean(ious) >= least

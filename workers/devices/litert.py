@@ -8,9 +8,11 @@ import numpy as np
 
 from broker.errors import SettingsError
 from broker.recipe import ModelSpec
+from workers.compute import Compute
 from workers.contracts import Image, Mask
 from workers.embedded_weights import SELFIE, VERSION
-from workers.litert import LiteRT, ModelMismatch, Tensor
+from workers.errors import ModelMismatch
+from workers.litert import LiteRT, Tensor
 from workers.models import Weights
 from workers.options import option_values, read_options
 from workers.pose.geometry import Floats, sigmoid
@@ -56,15 +58,15 @@ class LiteRTDevice:
     Args:
         spec: one weights file, and ``DeviceOptions``.
         weights: the weights store, asked in ``load`` only.
-        threads: of the network and of OpenCV.
+        compute: its threads, of the network and of OpenCV.
 
     Raises:
         SettingsError: an option of ``spec`` cannot be used.
         ModelMismatch: ``spec`` has other than one weights file.
     """
 
-    def __init__(self, spec: ModelSpec, weights: Weights, threads: int = 1) -> None:
-        self._spec, self._weights, self._threads = spec, weights, threads
+    def __init__(self, spec: ModelSpec, weights: Weights, compute: Compute) -> None:
+        self._spec, self._weights, self._threads = spec, weights, compute.threads
         self._options = device_options(spec)
         self._network: LiteRT | None = None
         if len(spec.weights) != 1:

@@ -1,10 +1,12 @@
 """The embedded teacher: BlazePose's mask, looked at three times, and a search for further people."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from broker.recipe import ModelSpec
+from workers.compute import Compute
 from workers.contracts import Image, Instance, Mask
 from workers.embedded_weights import DETECTOR, LANDMARKER, VERSION
 from workers.masks.tile_veto import VetoOptions, other_people
@@ -42,14 +44,14 @@ class BlazePoseTeacher:
     Args:
         spec: see ``default_spec``.
         weights: the weights store, asked in ``load`` only.
-        threads: of the networks and of OpenCV.
+        compute: its threads, of the networks and of OpenCV.
 
     Raises:
         SettingsError: an option of ``spec`` is unknown or of the wrong type.
     """
 
-    def __init__(self, spec: ModelSpec, weights: Weights, threads: int = 1) -> None:
-        self._spec, self._weights, self._threads = spec, weights, threads
+    def __init__(self, spec: ModelSpec, weights: Weights, compute: Compute) -> None:
+        self._spec, self._weights, self._threads = spec, weights, compute.threads
         self._options = read_options(TeacherOptions, spec)
         self._finder: PeopleFinder | None = None
 
@@ -63,6 +65,11 @@ class BlazePoseTeacher:
             options=option_values(TeacherOptions()),
         )
 
+    @property
+    def batch_size(self) -> int:
+        """1: the networks look at one image."""
+        return 1
+
     def load(self) -> None:
         """Loads both networks; a second call does nothing.
 
@@ -74,16 +81,19 @@ class BlazePoseTeacher:
         if self._finder is None:
             self._finder = PeopleFinder(self._spec, self._weights, self._threads)
 
-    def segment(self, image: Image, second_look: bool) -> list[Instance]:
-        """The people of ``image``, the largest first.
+    def segment(self, images: Sequence[Image], second_look: bool) -> list[list[Instance]]:
+        """The people of each image, the largest first.
 
         Args:
-            image: H x W x 3 uint8 RGB.
+            images: H x W x 3 uint8 RGB.
             second_look: also search tiles of the image for people that one look misses; they follow
                 the others, with ``measures`` detection, presence (pose presence), agreement (of their
                 pose with the main one), overlap (share of their mask in the main one) and area_share
                 (their area outside it over the main area).
         """
+        return [self._segment(image, second_look) for image in images]
+
+    def _segment(self, image: Image, second_look: bool) -> list[Instance]:
         self.load()
         assert self._finder is not None
         finder, o = self._finder, self._options

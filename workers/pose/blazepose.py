@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from broker.recipe import ModelSpec
+from workers.compute import Compute
 from workers.contracts import Image, Person
 from workers.embedded_weights import DETECTOR, LANDMARKER, VERSION
 from workers.models import Weights
@@ -39,14 +40,14 @@ class BlazePose:
     Args:
         spec: see ``default_spec``.
         weights: the weights store, asked in ``load`` only.
-        threads: of the networks and of OpenCV.
+        compute: its threads, of the networks and of OpenCV.
 
     Raises:
         SettingsError: an option of ``spec`` is unknown or of the wrong type.
     """
 
-    def __init__(self, spec: ModelSpec, weights: Weights, threads: int = 1) -> None:
-        self._spec, self._weights, self._threads = spec, weights, threads
+    def __init__(self, spec: ModelSpec, weights: Weights, compute: Compute) -> None:
+        self._spec, self._weights, self._threads = spec, weights, compute.threads
         self._options = read_options(PoseOptions, spec)
         self._finder: PeopleFinder | None = None
 
@@ -59,6 +60,11 @@ class BlazePose:
             weights=(DETECTOR, LANDMARKER),
             options=option_values(PoseOptions()),
         )
+
+    @property
+    def batch_size(self) -> int:
+        """1: the networks look at one image."""
+        return 1
 
     def load(self) -> None:
         """Loads both networks; a second call does nothing.

@@ -6,7 +6,7 @@ import cv2
 
 from broker.recipe import ModelSpec
 from workers.contracts import Image, Mask
-from workers.litert import ModelMismatch
+from workers.errors import ModelMismatch
 from workers.models import Weights
 from workers.pose.blazepose_detector import Detector
 from workers.pose.blazepose_landmarks import Landmarker, Landmarks

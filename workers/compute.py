@@ -1,0 +1,28 @@
+"""What of this machine a model may use. Never part of a recipe: it decides the speed, not the result."""
+
+from dataclasses import dataclass
+
+from broker.recipe import Stage
+from broker.settings import Provider, Settings
+
+
+@dataclass(frozen=True)
+class Compute:
+    """What one model in one process works with.
+
+    Attributes:
+        threads: of the network on a CPU, and of OpenCV.
+        providers: what ONNX Runtime may use, best first; all of them have to be here. Empty: CUDA where
+            this process sees a GPU, else the CPU. A model on another runtime reads "cuda" or "cpu" out of it.
+        batch: images in one call; None leaves it to the model (1 on a CPU).
+    """
+
+    threads: int = 1
+    providers: tuple[Provider, ...] = ()
+    batch: int | None = None
+
+    @classmethod
+    def of(cls, settings: Settings, stage: Stage) -> "Compute":
+        """What the settings of this process give to the model of ``stage``."""
+        batches = {Stage.POSE: settings.compute.pose_batch, Stage.MASK: settings.compute.mask_batch}
+        return cls(settings.threads, settings.compute.providers, batches.get(stage))
