@@ -15,10 +15,19 @@ from broker.errors import ArtifactMissing, HardposeError
 from broker.messages import Keeper, SegmentResult, Verdict
 from workers.contracts import Image, Mask
 from workers.downloads.errors import FrameUndecodable
+from workers.errors import ImageFailed
 
 log = logging.getLogger(__name__)
 
-FRAME_FAULTS = (ArtifactMissing, FrameUndecodable, cv2.error, ValueError, ArithmeticError, IndexError)
+FRAME_FAULTS = (
+    ArtifactMissing,
+    FrameUndecodable,
+    ImageFailed,
+    cv2.error,
+    ValueError,
+    ArithmeticError,
+    IndexError,
+)
 """What one picture can cause. Not OSError, RuntimeError or MemoryError: those are the machine's."""
 FAILED_VALUE = -1.0
 """The value behind the verdict ``failed``."""

@@ -8,6 +8,7 @@ from broker.recipe import Stage, TeacherGates
 from tasks.faults import decide_open, require_frame_size
 from tasks.frames import Frames
 from tasks.full_body import Points, body_extent, confident_points
+from tasks.looks import TeacherLooks
 from tasks.timing import Stopwatch
 from workers.contracts import Instance, Mask, Teacher
 
@@ -40,13 +41,13 @@ class MaskGeneration:
             HardposeError: if the process cannot work at all.
         """
         watch = Stopwatch()
-        done = decide_open(result, Stage.MASK, lambda keeper: self._judge(keeper, result, frames))
+        looks = TeacherLooks(self._teacher, frames, result.open, result.segment.recipe.teacher.second_look)
+        done = decide_open(result, Stage.MASK, lambda keeper: self._judge(keeper, looks, result, frames))
         return watch.stamp(done, Stage.MASK)
 
-    def _judge(self, keeper: Keeper, result: SegmentResult, frames: Frames) -> Keeper:
+    def _judge(self, keeper: Keeper, looks: TeacherLooks, result: SegmentResult, frames: Frames) -> Keeper:
         gates = result.segment.recipe.teacher
-        image = frames.image(keeper.frame_key)
-        people = self._teacher.segment([image], gates.second_look)[0]
+        image, people = looks.next()
         measures = {**keeper.measures, "teacher_people": float(len(people))}
         if not people:
             return keeper.model_copy(update={"measures": measures}).decide(Verdict.TEACHER_NONE, 0.0)

@@ -10,6 +10,7 @@ from tasks.duplicates import find_repeated, nearest
 from tasks.faults import FAILED_VALUE, FRAME_FAULTS, BadModelOutput, log_fault
 from tasks.frames import Frames
 from tasks.full_body import BodyReading, Points, clean_points, judge_body, read_body
+from tasks.looks import look, or_raise
 from tasks.timing import Stopwatch
 from workers.contracts import Image, Person, PoseModel
 from workers.video import Candidate, read_candidates
@@ -55,26 +56,51 @@ class PoseFilter:
         with frames.source(segment) as path:
             for candidate in self._read(path, segment.start_ms, segment.end_ms, per_second, self._threads):
                 scan.examine(candidate)
+            scan.finish()
         found = {"examined": scan.examined, "keepers": tuple(scan.keepers), "drops": tuple(scan.drops)}
         return watch.stamp(result.model_copy(update=found), Stage.POSE)
 
 
 class Scan:
-    """One walk through a segment; holds one decoded frame at a time."""
+    """One walk through a segment, by time. Holds as many decoded frames as the model looks at in one call.
+
+    The model may look at frames that turn out to follow a kept one too soon; its answer is then not used, so
+    the result does not depend on the size of the batch.
+    """
 
     def __init__(self, segment: Segment, frames: Frames, model: PoseModel) -> None:
         self._segment = segment
         self._recipe = segment.recipe
         self._frames = frames
         self._model = model
+        self._waiting: list[Candidate] = []
         self.examined = 0
         self.keepers: list[Keeper] = []
         self.drops: list[Drop] = []
 
     def examine(self, candidate: Candidate) -> None:
-        """Counts the candidate and puts it with the keepers or the drops."""
+        """Counts the candidate; it joins the keepers or the drops once the model has looked at its batch."""
         self.examined += 1
-        outcome = self._too_soon(candidate.time_ms) or self._look(candidate)
+        if drop := self._too_soon(candidate.time_ms):
+            # Frames that wait are later than the last keep by enough, and this one is later still: so
+            # nothing waits here, and the drops stay in the order of time.
+            self.drops.append(drop)
+            return
+        self._waiting.append(candidate)
+        if len(self._waiting) >= self._model.batch_size:
+            self.finish()
+
+    def finish(self) -> None:
+        """Decides on everything that still waits."""
+        waiting, self._waiting = self._waiting, []
+        pictures = [_picture(candidate) for candidate in waiting]
+        images = [picture for picture in pictures if not isinstance(picture, Exception)]
+        found = iter(look(images, self._model.find_people))
+        for candidate, picture in zip(waiting, pictures, strict=True):
+            people = picture if isinstance(picture, Exception) else next(found)
+            self._put(self._too_soon(candidate.time_ms) or self._decide(candidate.time_ms, picture, people))
+
+    def _put(self, outcome: Keeper | Drop) -> None:
         if isinstance(outcome, Keeper):
             self.keepers.append(outcome)
         else:
@@ -88,10 +114,11 @@ class Scan:
             return None
         return Drop(time_ms=time_ms, verdict=Verdict.TOO_SOON, value=since)
 
-    def _look(self, candidate: Candidate) -> Keeper | Drop:
-        time_ms = candidate.time_ms
+    def _decide(
+        self, time_ms: int, picture: Image | Exception, people: list[Person] | Exception
+    ) -> Keeper | Drop:
         try:
-            verdict = self._judge(time_ms, candidate.image())
+            verdict = self._judge(time_ms, or_raise(picture), or_raise(people))
         except FRAME_FAULTS as error:
             log_fault(self._segment.key, time_ms, Stage.POSE, error)
             verdict = (Verdict.FAILED, FAILED_VALUE)
@@ -99,8 +126,7 @@ class Scan:
             return verdict
         return Drop(time_ms=time_ms, verdict=verdict[0], value=verdict[1])
 
-    def _judge(self, time_ms: int, image: Image) -> Keeper | tuple[Verdict, float]:
-        people = self._model.find_people([image])[0]
+    def _judge(self, time_ms: int, image: Image, people: list[Person]) -> Keeper | tuple[Verdict, float]:
         if len(people) != 1:
             return (Verdict.SEVERAL_PEOPLE if people else Verdict.NO_PERSON), len(people)
         points = _points(people[0])
@@ -129,6 +155,13 @@ class Scan:
             time_ms=time_ms, keypoints=keypoints, box=_box(person), frame_key=key, phash=phash,
             measures=measures,
         )  # fmt: skip
+
+
+def _picture(candidate: Candidate) -> Image | Exception:
+    try:
+        return candidate.image()
+    except FRAME_FAULTS as error:
+        return error
 
 
 def _points(person: Person) -> Points:
