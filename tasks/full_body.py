@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from broker.errors import SettingsError
 from broker.messages import Verdict
 from broker.recipe import FullBodyRule
 
@@ -46,6 +47,33 @@ class BodyReading:
     def feet(self) -> float:
         """Lower of the two feet's best toe confidence."""
         return min(self.left_toes, self.right_toes)
+
+
+def require_points(model: str, given: frozenset[int], rule: FullBodyRule) -> None:
+    """Refuses a pose model that can never satisfy the rule.
+
+    Args:
+        model: its name.
+        given: the BODY_25 points that it can give.
+        rule: whose head points count.
+
+    Raises:
+        SettingsError: names what the model lacks: every frame would be dropped for it.
+    """
+    parts = (
+        ("head", rule.head_points),
+        ("right hand", (RIGHT_WRIST,)),
+        ("left hand", (LEFT_WRIST,)),
+        ("toes of the left foot", LEFT_TOES),
+        ("toes of the right foot", RIGHT_TOES),
+    )
+    lacking = [name for name, points in parts if not given.intersection(points)]
+    if lacking:
+        raise SettingsError(
+            f"The pose model {model} has no points for the {', '.join(lacking)}, "
+            "which the full-body rule asks for: it would drop every frame.",
+            "Choose a model that gives them, such as HARDPOSE_POSE_MODEL=openpose-body25 or blazepose.",
+        )
 
 
 def clean_points(points: Points) -> Points:

@@ -8,6 +8,7 @@ from broker.artifacts import Artifacts
 from broker.control import Control
 from broker.recipe import CHAIN, ModelSpec, Recipe, Stage
 from broker.settings import Settings, load_settings
+from tasks.full_body import require_points
 from tasks.placement import Placement
 from tasks.stage import StageRunner
 from workers.compute import Compute
@@ -54,10 +55,16 @@ class Runtime:
         return Placement.parse(self.settings.placement)
 
     def recipe(self) -> Recipe:
-        """The recipe that the settings describe."""
-        from workers.models import device_spec, mask_spec, pose_spec
+        """The recipe that the settings describe.
+
+        Raises:
+            NotFound, MissingDependency, SettingsError: a model or one of its options cannot be used.
+            WeightsError: the user has to bring a model's weights first.
+        """
+        from workers.models import POSE, answers, device_spec, mask_spec, pose_spec
 
         chosen = self.settings
+        require_points(chosen.pose_model, answers(POSE, chosen.pose_model), chosen.rule)
         return Recipe(
             sampling=chosen.sampling,
             rule=chosen.rule,

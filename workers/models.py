@@ -84,6 +84,15 @@ def takes_weights(model: ModelClass) -> TakesWeights | None:
     return cast(TakesWeights, model) if isinstance(getattr(model, "card", None), ModelCard) else None
 
 
+def answers(group: str, name: str) -> frozenset[int]:
+    """The BODY_25 points that a pose model can give; all, unless its class says otherwise in ``answers``.
+
+    Raises:
+        NotFound, MissingDependency: see ``model_class``.
+    """
+    return frozenset(getattr(model_class(group, name), "answers", range(25)))
+
+
 def installed(group: str) -> list[str]:
     """Names of the models of a group (``POSE``, ``MASKS``, ``DEVICES``), sorted."""
     return sorted({point.name for point in entry_points(group=group)})

@@ -5,9 +5,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from stage_fakes import HEIGHT, WIDTH, mirrored, standing
 
+from broker.errors import SettingsError
 from broker.messages import Verdict
 from broker.recipe import FullBodyRule
-from tasks.full_body import clean_points, frame_margin, judge_body, read_body
+from tasks.full_body import clean_points, frame_margin, judge_body, read_body, require_points
 
 RULE = FullBodyRule()
 
@@ -118,3 +119,21 @@ def test_whoever_passes_has_every_required_point_inside_the_frame(confidence, sh
 
 def test_margin_without_a_confident_point_is_zero():
     assert frame_margin(np.zeros((25, 3), np.float32), WIDTH, HEIGHT, 0.3) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("given", "lacking"),
+    [
+        (set(range(25)) - set(range(19, 25)), "toes of the left foot, toes of the right foot"),  # COCO-18
+        (set(range(25)) - {0, 17, 18}, "head"),  # no nose and no ears
+        (set(range(25)) - {4}, "right hand"),
+        (set(range(25)) - {7}, "left hand"),
+    ],
+)
+def test_a_model_that_can_never_pass_is_refused_by_name(given, lacking):
+    with pytest.raises(SettingsError, match=f"model slim has no points for the {lacking},"):
+        require_points("slim", frozenset(given), FullBodyRule())
+
+
+def test_a_model_without_small_toes_is_enough():
+    require_points("blazepose", frozenset(range(25)) - {20, 23}, FullBodyRule())
