@@ -1,4 +1,4 @@
-"""What OpenPose's two body networks find: parts, pairs of parts, and the channels of their affinity fields."""
+"""What OpenPose's two body networks find: parts, limbs, and the channels of their affinity fields."""
 
 from dataclasses import dataclass
 
