@@ -1,0 +1,109 @@
+"""Maps at an eighth of the network's size, read as if they were up-sampled with bicubic interpolation.
+
+OpenPose up-samples whole maps (``cv2.resize`` with ``INTER_CUBIC``, pixel centres at halves, edges repeated).
+Interpolating only where a value is asked for gives the same numbers, to the rounding of float32.
+"""
+
+import functools
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from workers.pose.geometry import Floats
+
+Indices = NDArray[np.int64]
+Doubles = NDArray[np.float64]
+
+STRIDE = 8
+"""Pixels of the network's input for one cell of its maps (three poolings by two)."""
+SHARPNESS = -0.75
+"""The free parameter of the cubic kernel as OpenCV has it (Keys 1981 writes it as a; there it is -0.5)."""
+FULL_SAMPLES = 8000
+"""From so many samples on, up-sampling the channels they need is cheaper than interpolating each."""
+
+
+def cubic_weights(fraction: Doubles) -> Floats:
+    """Weights of the four cells around each position.
+
+    Args:
+        fraction: [n], how far the position is from the second cell towards the third, in [0, 1).
+
+    Returns:
+        [n, 4]; each row sums to 1 (Keys, "Cubic convolution interpolation", 1981).
+    """
+    cells = np.arange(-1, 3)
+    d = np.abs(fraction[:, None] - cells)
+    near = (SHARPNESS + 2) * d**3 - (SHARPNESS + 3) * d**2 + 1
+    far = SHARPNESS * (d**3 - 5 * d**2 + 8 * d - 4)
+    weights: Floats = np.where(d <= 1, near, far).astype(np.float32)
+    return weights
+
+
+def pixel_centre_in_cells(pixels: Indices) -> Doubles:
+    """Position of pixel centres on the axis whose whole numbers are the centres of cells."""
+    return (pixels + 0.5) / STRIDE - 0.5
+
+
+def up_sample(cells: Floats) -> Floats:
+    """One whole map (h x w float32) at the network's size: 8 h x 8 w float32."""
+    height, width = cells.shape
+    size = (width * STRIDE, height * STRIDE)
+    return np.asarray(cv2.resize(cells, size, interpolation=cv2.INTER_CUBIC), np.float32)
+
+
+@functools.cache
+def pixel_kernels() -> Floats:
+    """64 x 16: the weights of the 4 x 4 cells around a pixel, by its row in a cell times 8 plus column."""
+    centres = pixel_centre_in_cells(np.arange(STRIDE))
+    weights = cubic_weights(centres - np.floor(centres))
+    both: Floats = np.einsum("ia,jb->ijab", weights, weights).reshape(STRIDE * STRIDE, 16)
+    return both
+
+
+class Maps:
+    """Several maps, of which single pixels are read at the network's size.
+
+    Args:
+        cells: C x h x w float32.
+    """
+
+    def __init__(self, cells: Floats) -> None:
+        self._cells = cells
+        self.height, self.width = cells.shape[1] * STRIDE, cells.shape[2] * STRIDE
+        self._padded = np.pad(cells, ((0, 0), (2, 2), (2, 2)), mode="edge")
+        self._whole: Floats | None = None
+        self._up_sampled: set[int] = set()
+
+    def sample(self, channels: Indices, ys: Indices, xs: Indices) -> Floats:
+        """The values at pixels of the up-sampled maps: [n] float32.
+
+        Args:
+            channels: [n], which map.
+            ys: [n], whole pixels; what lies outside reads the nearest pixel.
+            xs: [n], likewise.
+        """
+        ys, xs = np.clip(ys, 0, self.height - 1), np.clip(xs, 0, self.width - 1)
+        if len(channels) > FULL_SAMPLES:
+            return self._from_whole(channels, ys, xs)
+        return self._from_cells(channels, ys, xs)
+
+    def _from_cells(self, channels: Indices, ys: Indices, xs: Indices) -> Floats:
+        _, rows, columns = self._padded.shape
+        # Pixel 8 c + 4 is the first whose four cells are c - 1 ... c + 2, which the padding moves by two.
+        first_row, first_column = (ys + STRIDE // 2) // STRIDE, (xs + STRIDE // 2) // STRIDE
+        first = (channels * rows + first_row) * columns + first_column
+        around = (np.arange(4)[:, None] * columns + np.arange(4)).reshape(16)
+        values = self._padded.reshape(-1).take(first[:, None] + around)
+        weights = pixel_kernels().take((ys % STRIDE) * STRIDE + xs % STRIDE, axis=0)
+        sums: Floats = np.einsum("nk,nk->n", values, weights)
+        return sums
+
+    def _from_whole(self, channels: Indices, ys: Indices, xs: Indices) -> Floats:
+        if self._whole is None:
+            self._whole = np.empty((len(self._cells), self.height, self.width), np.float32)
+        for channel in set(np.unique(channels).tolist()) - self._up_sampled:
+            self._whole[channel] = up_sample(self._cells[channel])
+            self._up_sampled.add(channel)
+        values: Floats = self._whole[channels, ys, xs]
+        return values

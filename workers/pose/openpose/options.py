@@ -1,0 +1,39 @@
+"""What turns heat maps and affinity fields into people: the thresholds, part of a recipe."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class AssemblyOptions:
+    """Thresholds of OpenPose's post-processing, and of what counts as a person on top of it.
+
+    The first six are OpenPose's own (arXiv 1812.08008, sections 3.3 to 3.5; values of its published
+    program). A group of parts that passes them is then ignored as a fragment only when it has fewer than
+    ``person_min_parts`` parts *and* scores less than ``person_min_score``: a frame must show exactly one
+    person, so a stray elbow may not cost a frame, and a second person whom only a few parts show may not
+    slip through.
+
+    Attributes:
+        peak_threshold: a part has a peak where its up-sampled heat map is above this.
+        max_peaks: peaks of one part that are used, the highest first; bounds the work on noise. OpenPose
+            takes the first 127 from the top of the image.
+        paf_threshold: a point between two peaks supports their limb where the affinity field along the
+            limb's direction is above this.
+        paf_ratio: a limb exists where more than this share of its points supports it.
+        min_parts: least parts of a person; the feet's do not count.
+        min_score: least score per part; the sum of a person's peaks and limbs, over its parts without feet.
+        person_min_parts: a person with this many parts counts, however it scores.
+        person_min_score: a person with this score counts, however few its parts; same scale as ``min_score``.
+        person_min_area: least area of the box around a person's parts, as a share of the network's input;
+            smaller people are ignored. 0 ignores nobody.
+    """
+
+    peak_threshold: float = 0.05
+    max_peaks: int = 20
+    paf_threshold: float = 0.05
+    paf_ratio: float = 0.95
+    min_parts: int = 3
+    min_score: float = 0.4
+    person_min_parts: int = 6
+    person_min_score: float = 0.8
+    person_min_area: float = 0.0
