@@ -1,0 +1,1 @@
+"""OpenPose's own Python module, in a process of its own."""
