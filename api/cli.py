@@ -1,17 +1,15 @@
 """The command line. Every command is thin: the work is in the modules beside this one."""
 
 import json
-import logging
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import wraps
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
 import typer
 
 from api.exit_codes import ExitCode, exit_code
+from api.guard import guarded, read_settings
+from api.models_cli import models_cli
 from api.options import (
     Asked,
     Device,
@@ -19,22 +17,16 @@ from api.options import (
     JobId,
     Json,
     MaybeJobId,
-    NothingGiven,
     Out,
     Placement,
     Reasons,
     Threshold,
-    UnknownReason,
     takes_links,
 )
-from api.printable import printable
-from api.stopping import Interrupted
-from broker.errors import HardposeError, MissingDependency, NotFound, SettingsError
+from broker.errors import NotFound, SettingsError
 from broker.intake import Intake
 from broker.recipe import canonical_hash
-from broker.settings import Settings, load_settings
-from workers.downloads.errors import BadLink
-from workers.downloads.lists import BadLinkList
+from broker.settings import Settings
 
 if TYPE_CHECKING:
     from broker.catalog import Catalog
@@ -46,64 +38,19 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+cli.add_typer(models_cli, name="models")
 
 _ANY = Intake()
 OWN_NAMESPACE = "run-"
 """How the namespace of a run begins that shares a broker, but not a catalog, with others."""
 
-WRONG_USAGE = (SettingsError, NotFound, BadLink, BadLinkList, NothingGiven, UnknownReason)
-"""Errors of what was typed."""
-
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-@contextmanager
-def _typed_exit() -> Iterator[None]:
-    """Turns typed errors into a message and an exit status; anything else stays a traceback."""
-    try:
-        yield
-    except WRONG_USAGE as error:
-        _fail(error, ExitCode.USAGE)
-    except HardposeError as error:
-        _fail(error, ExitCode.ENVIRONMENT)
-    except (Interrupted, KeyboardInterrupt):
-        typer.echo("Stopped. Nothing is lost: the same command goes on where this one stopped.", err=True)
-        raise typer.Exit(ExitCode.INTERRUPTED) from None
-
-
-def _fail(error: HardposeError, code: ExitCode) -> None:
-    typer.echo(f"{error.code}: {printable(error.cause)}\n  -> {printable(error.remedy)}", err=True)
-    raise typer.Exit(code) from error
-
-
 def command(function: Callable[P, R]) -> Callable[P, R]:
     """Registers a command whose typed errors become exit statuses."""
-
-    @wraps(function)
-    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            with _typed_exit():
-                return function(*args, **kwargs)
-        except ModuleNotFoundError as error:
-            missing = MissingDependency(
-                f"The package {error.name} is not installed.",
-                "`hardpose doctor` says which extra brings it; pip install 'hardpose[all]' brings all.",
-            )
-            _fail(missing, ExitCode.ENVIRONMENT)
-            raise
-
-    return cli.command()(guarded)
-
-
-def _settings(**given: Any) -> Settings:
-    settings = load_settings(**given)
-    logging.basicConfig(
-        level=settings.log_level if "log_level" in settings.model_fields_set else "WARNING",
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
-    return settings
+    return cli.command()(guarded(function))
 
 
 def _catalog_of(settings: Settings) -> "Catalog":
@@ -170,7 +117,7 @@ def demo(
 
 def _settings_for_run(out: Path, **given: Any) -> Settings:
     """The settings of a run: its state lives beside its data set, unless a home is configured."""
-    settings = _settings(**given)
+    settings = read_settings(**given)
     if "home" in settings.model_fields_set:
         return settings
     home = out.absolute() / "state"
@@ -219,7 +166,7 @@ def enqueue(
     from api.run import enqueue as send
     from tasks.runtime import Runtime
 
-    settings = attach(_settings(home=home, **_recipe_overrides(threshold, device)))
+    settings = attach(read_settings(home=home, **_recipe_overrides(threshold, device)))
     wanted = asked.read()
     job_id = send(Runtime(settings), wanted, asked.intake(settings.intake))
     typer.echo(json.dumps({"job_id": job_id, "links": len(wanted)}) if as_json else job_id)
@@ -237,7 +184,7 @@ def status(
     from api.status import print_job, print_jobs
     from api.waiting import ask_parked
 
-    settings = _settings(home=home)
+    settings = read_settings(home=home)
     if job_id is not None:
         job = _catalog_of(settings).job(job_id)
         print_job(job, as_json, *ask_parked(attach(settings), job_id), home=home)
@@ -256,7 +203,7 @@ def watch(job_id: JobId, home: Home = None, as_json: Json = False) -> None:
     from api.summary import summary_json, summary_lines
     from tasks.runtime import Runtime
 
-    settings = attach(_settings(home=home))
+    settings = attach(read_settings(home=home))
     _catalog_of(settings).job_light(job_id)  # an unknown job ends it here
     with choose_view(as_json) as view:
         job = watch_job(Runtime(settings), job_id, view)
@@ -277,7 +224,7 @@ def retry(
     from api.retry import retry as again
     from tasks.runtime import Runtime
 
-    settings = attach(_settings(home=home))
+    settings = attach(read_settings(home=home))
     _catalog_of(settings)  # a folder without jobs ends it here
     print_sent(again(Runtime(settings), job_id, reason or ()), as_json, home)
 
@@ -290,7 +237,7 @@ def export(job_id: JobId, out: Out = Path("hardpose-out"), home: Home = None) ->
     from tasks.publish import publish
     from tasks.runtime import Runtime
 
-    settings = _settings(home=home)
+    settings = read_settings(home=home)
     job = _catalog_of(settings).job(job_id)
     published = publish(job, Runtime(settings).artifacts, out)
     typer.echo("\n".join(summary_lines(job, published, retry=retry_command(job.id, home))))
@@ -306,7 +253,7 @@ def worker(
     from api.local import attach
     from workers.process import serve
 
-    serve(attach(_settings(home=home)), queues, name)
+    serve(attach(read_settings(home=home)), queues, name)
 
 
 @command
@@ -314,19 +261,7 @@ def up(home: Home = None, flower_port: Annotated[int, typer.Option(help="0 for n
     """Keep the system running on this machine: broker, one worker for each queue, and Flower."""
     from api.up import keep_up
 
-    keep_up(_settings(home=home), flower_port)
-
-
-@command
-def models(
-    fetch: Annotated[bool, typer.Option(help="Download what is missing.")] = False,
-    as_json: Json = False,
-) -> None:
-    """List the models of the configured recipe: version, weights, licence, and whether they are here."""
-    from api.models import print_models
-    from tasks.runtime import Runtime
-
-    print_models(Runtime(_settings()), fetch, as_json)
+    keep_up(read_settings(home=home), flower_port)
 
 
 @command
@@ -334,7 +269,7 @@ def doctor(home: Home = None, as_json: Json = False) -> None:
     """Say what is missing on this machine and how to get it."""
     from api.doctor import diagnose, print_findings
 
-    findings = diagnose(_settings(home=home))
+    findings = diagnose(read_settings(home=home))
     print_findings(findings, as_json)
     raise typer.Exit(ExitCode.OK if all(f.ok or f.optional for f in findings) else ExitCode.ENVIRONMENT)
 

@@ -48,6 +48,12 @@ class NothingGiven(HardposeError):
     code = "nothing_given"
 
 
+class FileThere(HardposeError):
+    """The file to write is there already."""
+
+    code = "file_there"
+
+
 class UnknownReason(HardposeError):
     """Nothing failed for the reason that was given."""
 

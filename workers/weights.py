@@ -39,6 +39,19 @@ class WeightsRecord:
     fetched_at: str
 
 
+def brought_for(source: str) -> str:
+    """The model that weights with the source ``added:MODEL/FILE`` were brought for; else empty."""
+    parts = urlsplit(source)
+    return parts.path.split("/")[0] if parts.scheme == "added" else ""
+
+
+def how_to_mend(source: str) -> str:
+    """What the user does about a stored file that is damaged."""
+    if model := brought_for(source):
+        return f"Bring the same file again: `hardpose models add {model} --from FILE`."
+    return "Delete the file; it will be fetched again."
+
+
 class WeightsStore:
     """A folder of weights by content: ``<sha256><suffix>``, with ``<sha256>.json`` beside it.
 
@@ -107,6 +120,29 @@ class WeightsStore:
             publish(part, final)
         return final
 
+    def keep(self, given: Path, ref: WeightsRef) -> Path:
+        """Takes the file ``given`` into the store under its content's name; a damaged one there is replaced.
+
+        Args:
+            given: a file in the store's own folder; it is moved, or deleted when its bytes are here already.
+            ref: what it is.
+
+        Raises:
+            WeightsError: it is not what ``ref`` says; it is deleted.
+            DiskFull: no room for it.
+        """
+        with room_needed(self.folder), locked(self.folder / f"{ref.sha256}.lock"):
+            self._refuse_wrong(ref, given)
+            self._record(ref)
+            publish(given, self._final(ref))
+        return self._final(ref)
+
+    def forget(self, ref: WeightsRef) -> None:
+        """Deletes the file, its record, and everything that was made from it."""
+        for path in self.folder.glob(f"{ref.sha256}*"):
+            if path.suffix != ".lock":  # another process may wait for it
+                path.unlink(missing_ok=True)
+
     def verify(self, ref: WeightsRef) -> None:
         """Hashes the stored file anew.
 
@@ -118,7 +154,7 @@ class WeightsStore:
         if actual != ref.sha256:
             raise WeightsError(
                 f"The stored weights {ref.file} in {self.folder} are {actual}, pinned is {ref.sha256}.",
-                "Delete the file; it will be fetched again.",
+                how_to_mend(ref.source),
             )
 
     def records(self) -> list[WeightsRecord]:
@@ -140,7 +176,7 @@ class WeightsStore:
         elif scheme == "file":
             self._copy(ref, part)
         elif scheme == "added":
-            model = urlsplit(ref.source).path.split("/")[0]
+            model = brought_for(ref.source)
             raise WeightsError(
                 f"The weights {ref.file} of the model {model} (sha256 {ref.sha256}) are not on this machine.",
                 f"Bring the same file here: `hardpose models add {model} --from FILE`.",

@@ -1,0 +1,54 @@
+"""``hardpose models export``: a model's network as an ONNX file that runs without hardpose."""
+
+from pathlib import Path
+
+from api.models_find import model_to_bring
+from api.options import FileThere
+from broker.errors import SettingsError, WeightsError
+from broker.settings import Settings
+from workers.downloads.files import publish, room_needed
+from workers.weights import WeightsStore
+
+SUFFIX = ".onnx"
+
+
+def export_model(settings: Settings, name: str, to: Path, precision: str | None, force: bool) -> Path:
+    """Writes the network of the model ``name`` to ``to``, whole or not at all; returns ``to``.
+
+    Raises:
+        NotFound: no such model.
+        SettingsError: it has no weights of the user's, no such precision, or ``to`` cannot be such a file.
+        FileThere: ``to`` is there, and ``force`` was not given.
+        WeightsError: its weights are not here, or damaged.
+        MissingDependency: ``onnx`` or what reads the weights is not installed.
+        DiskFull: no room for it.
+    """
+    model, taker = model_to_bring(settings, name)
+    _check_target(to, force)
+    options = model.configured({} if precision is None else {"precision": precision}).options
+    if not model.history:
+        raise WeightsError(
+            f"The model {name} has no weights on this machine.",
+            f"Bring them with `hardpose models add {name} --from FILE`.",
+        )
+    path = WeightsStore(settings.weights_dir).path(model.history[-1].ref)
+    part = to.with_name(to.name + ".part")
+    try:
+        with room_needed(to.absolute().parent):
+            taker.export(path, part, options)
+            publish(part, to)
+    finally:
+        part.unlink(missing_ok=True)
+    return to
+
+
+def _check_target(to: Path, force: bool) -> None:
+    if to.suffix.lower() != SUFFIX:
+        raise SettingsError(f"The file {to} does not end in {SUFFIX}.", f"Name it for example model{SUFFIX}.")
+    if to.is_dir() or not to.absolute().parent.is_dir():
+        raise SettingsError(
+            f"{to} cannot be written: its folder is not there, or it is a folder itself.",
+            "Make the folder first.",
+        )
+    if to.exists() and not force:
+        raise FileThere(f"The file {to} is there already.", "Give --force to replace it, or another name.")
