@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from broker.errors import MissingDependency
 from workers.compute import Compute
 from workers.errors import ModelMismatch, NoProvider, OutOfMemory
+from workers.gpu import visible_gpus
 
 log = logging.getLogger(__name__)
 
@@ -118,15 +119,11 @@ def choose_providers(compute: Compute, available: list[str]) -> tuple[str, ...]:
 
 def sees_gpu() -> bool:
     """Whether this process has an NVIDIA device that ``CUDA_VISIBLE_DEVICES`` does not hide."""
-    import ctypes
-
     try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
+        return visible_gpus() > 0
+    except OSError as error:
+        log.warning("no GPU is used: %s", error)
         return False
-    count = ctypes.c_int(0)
-    # cuInit and cuDeviceGetCount (CUDA driver API) return 0 for success.
-    return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
 
 
 def _runtime(path: Path) -> Any:

@@ -12,6 +12,7 @@ from broker.app import TASKS_MODULE, create_app
 from broker.errors import SettingsError
 from broker.recipe import CHAIN, Stage
 from broker.settings import Settings
+from workers.gpu import pin
 
 log = logging.getLogger(__name__)
 
@@ -52,9 +53,16 @@ def pool_arguments(queues: Sequence[str]) -> list[str]:
 
 
 def serve(settings: Settings, queues: Sequence[str], name: str | None = None) -> None:
-    """Serves ``queues`` until the process is told to stop (SIGTERM: finish the task; twice: at once)."""
+    """Serves ``queues`` until the process is told to stop (SIGTERM: finish the task; twice: at once).
+
+    Raises:
+        SettingsError: a queue that no placement can have.
+        NoProvider: the GPU of ``settings`` is not here.
+    """
     billiard.pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = STOP_RETRIES
     names = parse_queues(queues)
+    # Before anything can start CUDA; the processes of the pool inherit it.
+    os.environ.update(pin(settings.gpu))
     arguments = [
         "worker",
         f"--queues={','.join(names)}",

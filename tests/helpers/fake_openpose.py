@@ -1,7 +1,7 @@
 """A stand-in for OpenPose's Python module: the same API, and on request the same faults.
 
 ``install`` lays it out as ``openpose/pyopenpose.py`` in a folder. The blue of a frame's first pixel says what
-is in it (1 or 2: so many people; 99: the fault; else nobody), the variables ``FAKE_OPENPOSE_*`` what that means:
+is in it (1 or 2: so many people; 99: the fault; else nobody), the variables ``FAKE_OPENPOSE_*`` what that is:
 
 * ``EMPTY``: what nobody looks like: none, leak (None, uncounted, as in 1.7.0), or another name in ``EMPTY``
 * ``FAULT``: what the frame 99 does: segv, abort, exit, hang, runtime_error, false, out_of_memory

@@ -80,8 +80,8 @@ def people_of(value: Any) -> tuple[np.ndarray, str]:
 class Reader:
     """Reads attributes of a Datum, and gives None back the references that the module takes from it.
 
-    OpenPose 1.7.0 returns None for an empty array without counting it (mended in June 2022): after some thousand
-    frames without people, Python ends with "deallocating None". From Python 3.12 on None is not counted.
+    OpenPose 1.7.0 returns None for an empty array without counting it (mended in June 2022): after some
+    thousand frames without people, Python ends with "deallocating None". From 3.12 on None is not counted.
     """
 
     def __init__(self, openpose: Any) -> None:
