@@ -19,8 +19,8 @@ STRIDE = 8
 """Pixels of the network's input for one cell of its maps (three poolings by two)."""
 SHARPNESS = -0.75
 """The free parameter of the cubic kernel as OpenCV has it (Keys 1981 writes it as a; there it is -0.5)."""
-FULL_SAMPLES = 8000
-"""From so many samples on, up-sampling the channels they need is cheaper than interpolating each."""
+PADDING = 3
+"""Cells repeated around a map, so that the pixels at its edge and beside it have 4 x 4 cells too."""
 
 
 def cubic_weights(fraction: Doubles) -> Floats:
@@ -54,10 +54,10 @@ def up_sample(cells: Floats) -> Floats:
 
 @functools.cache
 def pixel_kernels() -> Floats:
-    """64 x 16: the weights of the 4 x 4 cells around a pixel, by its row in a cell times 8 plus column."""
+    """16 x 64: the weights of the 4 x 4 cells around a pixel, by its row in a cell times 8 plus column."""
     centres = pixel_centre_in_cells(np.arange(STRIDE))
     weights = cubic_weights(centres - np.floor(centres))
-    both: Floats = np.einsum("ia,jb->ijab", weights, weights).reshape(STRIDE * STRIDE, 16)
+    both: Floats = np.einsum("ia,jb->abij", weights, weights).reshape(16, STRIDE * STRIDE)
     return both
 
 
@@ -66,44 +66,32 @@ class Maps:
 
     Args:
         cells: C x h x w float32.
+
+    Attributes:
+        padded: C x (h + 6) x (w + 6): the cells with their edges repeated.
+        height: of the up-sampled maps, in pixels.
+        width: likewise.
     """
 
     def __init__(self, cells: Floats) -> None:
-        self._cells = cells
+        self.padded = np.pad(cells, ((0, 0), (PADDING, PADDING), (PADDING, PADDING)), mode="edge")
         self.height, self.width = cells.shape[1] * STRIDE, cells.shape[2] * STRIDE
-        self._padded = np.pad(cells, ((0, 0), (2, 2), (2, 2)), mode="edge")
-        self._whole: Floats | None = None
-        self._up_sampled: set[int] = set()
 
     def sample(self, channels: Indices, ys: Indices, xs: Indices) -> Floats:
-        """The values at pixels of the up-sampled maps: [n] float32.
+        """The values at pixels of the up-sampled maps: float32 of the shape of ``channels``.
 
         Args:
-            channels: [n], which map.
+            channels: [..., n], which map.
             ys: [n], whole pixels; what lies outside reads the nearest pixel.
             xs: [n], likewise.
         """
         ys, xs = np.clip(ys, 0, self.height - 1), np.clip(xs, 0, self.width - 1)
-        if len(channels) > FULL_SAMPLES:
-            return self._from_whole(channels, ys, xs)
-        return self._from_cells(channels, ys, xs)
-
-    def _from_cells(self, channels: Indices, ys: Indices, xs: Indices) -> Floats:
-        _, rows, columns = self._padded.shape
-        # Pixel 8 c + 4 is the first whose four cells are c - 1 ... c + 2, which the padding moves by two.
-        first_row, first_column = (ys + STRIDE // 2) // STRIDE, (xs + STRIDE // 2) // STRIDE
-        first = (channels * rows + first_row) * columns + first_column
+        _, rows, columns = self.padded.shape
+        # Pixel 8 c + 4 is the first whose four cells are c - 1 ... c + 2; the padding moves them.
+        first_row, first_column = ((at + STRIDE // 2) // STRIDE + PADDING - 2 for at in (ys, xs))
+        first = channels * (rows * columns) + (first_row * columns + first_column)
         around = (np.arange(4)[:, None] * columns + np.arange(4)).reshape(16)
-        values = self._padded.reshape(-1).take(first[:, None] + around)
-        weights = pixel_kernels().take((ys % STRIDE) * STRIDE + xs % STRIDE, axis=0)
-        sums: Floats = np.einsum("nk,nk->n", values, weights)
+        weights = pixel_kernels().take((ys % STRIDE) * STRIDE + xs % STRIDE, axis=1)
+        values = self.padded.reshape(-1).take(first[..., None, :] + around[:, None])
+        sums: Floats = np.einsum("...kn,kn->...n", values, weights)
         return sums
-
-    def _from_whole(self, channels: Indices, ys: Indices, xs: Indices) -> Floats:
-        if self._whole is None:
-            self._whole = np.empty((len(self._cells), self.height, self.width), np.float32)
-        for channel in set(np.unique(channels).tolist()) - self._up_sampled:
-            self._whole[channel] = up_sample(self._cells[channel])
-            self._up_sampled.add(channel)
-        values: Floats = self._whole[channels, ys, xs]
-        return values

@@ -132,8 +132,8 @@ def _affinity(lines: _Lines, steps: Indices, maps: Maps, channels: Indices) -> D
     share = steps[line, step] / lines.points[line]
     xs = (lines.x[line] + share * lines.dx[line] + 0.5).astype(np.int64)
     ys = (lines.y[line] + share * lines.dy[line] + 0.5).astype(np.int64)
-    of_x, of_y = channels[lines.limb[line]].T
+    field = maps.sample(channels.T[:, lines.limb[line]], ys, xs)
     along_x, along_y = (lines.dx / lines.length)[line], (lines.dy / lines.length)[line]
     values = np.zeros(steps.shape)
-    values[line, step] = along_x * maps.sample(of_x, ys, xs) + along_y * maps.sample(of_y, ys, xs)
+    values[line, step] = along_x * field[0] + along_y * field[1]
     return values

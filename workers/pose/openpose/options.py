@@ -2,6 +2,11 @@
 
 from dataclasses import dataclass
 
+from broker.errors import SettingsError
+
+MOST_PEAKS = 127
+"""Peaks of one part that OpenPose's own program has room for."""
+
 
 @dataclass(frozen=True)
 class AssemblyOptions:
@@ -37,3 +42,12 @@ class AssemblyOptions:
     person_min_parts: int = 6
     person_min_score: float = 0.8
     person_min_area: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.max_peaks <= MOST_PEAKS:
+            raise SettingsError(
+                f"The option max_peaks is {self.max_peaks}.",
+                f"Give 1 to {MOST_PEAKS}: every two peaks of a limb's parts are compared.",
+            )
+        if self.peak_threshold < 0:
+            raise SettingsError(f"The option peak_threshold is {self.peak_threshold}.", "Give 0 or more.")

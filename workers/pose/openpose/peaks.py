@@ -63,39 +63,34 @@ def find_peaks(heatmaps: Floats, threshold: float, most: int, offset: float) -> 
         most: peaks of one part that are kept, the highest.
         offset: added to both coordinates, in pixels.
     """
-    found = _highest(_maxima(heatmaps, threshold), most)
-    parts, ys, xs, scores = found
-    dx, dy = _centre_of_mass(Maps(heatmaps), parts, ys, xs)
-    return Peaks(parts, xs + dx + offset, ys + dy + offset, scores.astype(np.float64))
+    maps = Maps(heatmaps)
+    blocks = _blocks_that_may_hold_a_peak(maps.padded, threshold)
+    whole = np.count_nonzero(blocks, axis=(1, 2)) > WHOLE_SHARE * blocks[0].size
+    blocks[whole] = False
+    found = [_maxima_of_map(heatmaps[part], part, threshold) for part in np.flatnonzero(whole).tolist()]
+    found.append(_maxima_of_blocks(maps, blocks, threshold))
+    parts, ys, xs, scores = (np.concatenate(column) for column in zip(*found, strict=True))
+    kept = _highest(parts, scores, most)
+    kept = kept[np.lexsort((xs[kept], ys[kept], parts[kept]))]
+    parts, ys, xs = parts[kept], ys[kept], xs[kept]
+    dx, dy = _centre_of_mass(maps, parts, ys, xs)
+    return Peaks(parts, xs + dx + offset, ys + dy + offset, scores[kept].astype(np.float64))
 
 
 Found = tuple[Indices, Indices, Indices, Floats]
-"""Part, row, column and value of maxima, in the order of ``Peaks``."""
+"""Part, row, column and value of maxima."""
 
 
-def _maxima(heatmaps: Floats, threshold: float) -> Found:
-    blocks = _blocks_that_may_hold_a_peak(heatmaps, threshold)
-    counts = np.count_nonzero(blocks, axis=(1, 2))
-    whole = counts > WHOLE_SHARE * blocks[0].size
-    blocks[whole] = False
-    found = [_maxima_of_map(heatmaps[part], part, threshold) for part in np.flatnonzero(whole).tolist()]
-    found.append(_maxima_of_blocks(heatmaps, blocks, threshold))
-    parts, ys, xs, scores = (np.concatenate(column) for column in zip(*found, strict=True))
-    order = np.lexsort((xs, ys, parts))
-    return parts[order], ys[order], xs[order], scores[order]
-
-
-def _blocks_that_may_hold_a_peak(heatmaps: Floats, threshold: float) -> NDArray[np.bool_]:
+def _blocks_that_may_hold_a_peak(padded: Floats, threshold: float) -> NDArray[np.bool_]:
     """Parts x (h + 1) x (w + 1): blocks of 8 x 8 pixels between the centres of cells, that share 4 x 4 cells.
 
     A pixel is at most the highest of its cells times the positive gain, plus what the map's lowest value
     can add through the negative weights.
     """
-    lowest = np.minimum(heatmaps.min(axis=(1, 2)), 0)
+    lowest = np.minimum(padded.min(axis=(1, 2)), 0)
     least = (threshold + NEGATIVE_GAIN * lowest) / POSITIVE_GAIN
     # The rounding of float32 may lift a pixel by a little.
-    high = heatmaps > (least - 1e-5)[:, None, None]
-    high = np.pad(high, ((0, 0), (2, 2), (2, 2)), mode="edge")
+    high = padded[:, 1:-1, 1:-1] > (least - 1e-5)[:, None, None]
     rows = high[:, :-3] | high[:, 1:-2] | high[:, 2:-1] | high[:, 3:]
     blocks: NDArray[np.bool_] = rows[:, :, :-3] | rows[:, :, 1:-2] | rows[:, :, 2:-1] | rows[:, :, 3:]
     return blocks
@@ -103,67 +98,79 @@ def _blocks_that_may_hold_a_peak(heatmaps: Floats, threshold: float) -> NDArray[
 
 @functools.cache
 def _block_weights() -> Floats:
-    """6 x 10: from six cells to the eight pixels between the middle two, with one more at either end."""
+    """10 x 6: from six cells to the eight pixels between the middle two, with one more at either end."""
     position = pixel_centre_in_cells(np.arange(10) - 5) + 3
     first = np.floor(position).astype(int)
-    weights = np.zeros((6, 10), np.float32)
+    weights = np.zeros((10, 6), np.float32)
     for pixel, four in enumerate(cubic_weights(position - first)):
-        weights[first[pixel] - 1 : first[pixel] + 3, pixel] = four
+        weights[pixel, first[pixel] - 1 : first[pixel] + 3] = four
     return weights
 
 
-def _maxima_of_blocks(heatmaps: Floats, blocks: NDArray[np.bool_], threshold: float) -> Found:
-    parts, rows, columns = np.nonzero(blocks)
-    padded = np.pad(heatmaps, ((0, 0), (3, 3), (3, 3)), mode="edge")
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (6, 6), axis=(1, 2)).swapaxes(3, 4)
-    weights = _block_weights()
-    by_column = windows[parts, rows, columns].reshape(-1, 6) @ weights
-    by_row = np.ascontiguousarray(by_column.reshape(-1, 6, 10).swapaxes(1, 2)).reshape(-1, 6) @ weights
-    pixels = by_row.reshape(-1, 10, 10)
-    block, y, x = np.nonzero(_is_maximum(pixels, threshold))
+def _maxima_of_blocks(maps: Maps, blocks: NDArray[np.bool_], threshold: float) -> Found:
+    parts, rows, columns = np.unravel_index(np.flatnonzero(blocks), blocks.shape)
+    pixels = _pixels_of_blocks(maps.padded, parts, rows, columns)
+    y, x, block = np.unravel_index(
+        np.flatnonzero(_is_maximum(pixels, threshold)), (STRIDE, STRIDE, len(parts))
+    )
     ys, xs = rows[block] * STRIDE - STRIDE // 2 + y, columns[block] * STRIDE - STRIDE // 2 + x
-    _, height, width = heatmaps.shape
-    inside = (ys > 0) & (ys < height * STRIDE - 1) & (xs > 0) & (xs < width * STRIDE - 1)
-    return parts[block][inside], ys[inside], xs[inside], pixels[block, y + 1, x + 1][inside]
+    inside = (ys > 0) & (ys < maps.height - 1) & (xs > 0) & (xs < maps.width - 1)
+    return parts[block][inside], ys[inside], xs[inside], pixels[y + 1, x + 1, block][inside]
+
+
+def _pixels_of_blocks(padded: Floats, parts: Indices, rows: Indices, columns: Indices) -> Floats:
+    """10 x 10 x n: the pixels of n blocks and those beside them. The blocks come last: that is fastest."""
+    _, height, width = padded.shape
+    first = (parts * height + rows) * width + columns
+    cells = (np.arange(6)[:, None] * width + np.arange(6)).reshape(36)
+    values = padded.reshape(-1).take(cells[:, None] + first)
+    weights = _block_weights()
+    by_row = (weights @ values.reshape(6, -1)).reshape(10, 6, -1)
+    pixels: Floats = weights @ by_row
+    return pixels
 
 
 def _maxima_of_map(cells: Floats, part: int, threshold: float) -> Found:
     pixels = up_sample(cells)
-    ys, xs = np.nonzero(_is_maximum(pixels[None], threshold)[0])
-    return np.full(len(ys), part), ys + 1, xs + 1, pixels[ys + 1, xs + 1]
+    # A quick look at all pixels, which plateaus fail too; then a slow one at the few that are left.
+    highest = (pixels >= cv2.dilate(pixels, np.ones((3, 3), np.uint8))) & (pixels > threshold)
+    inner = highest[1:-1, 1:-1]
+    inner &= (pixels[1:-1, 1:-1] > pixels[:-2, 1:-1]) & (pixels[1:-1, 1:-1] > pixels[1:-1, :-2])
+    ys, xs = np.unravel_index(np.flatnonzero(inner), inner.shape)
+    around = pixels[ys + np.arange(3)[:, None, None], xs + np.arange(3)[:, None]]
+    true = _is_maximum(around, threshold)[0, 0]
+    ys, xs = ys[true] + 1, xs[true] + 1
+    return np.full(len(ys), part), ys, xs, pixels[ys, xs]
 
 
 def _is_maximum(pixels: Floats, threshold: float) -> NDArray[np.bool_]:
-    """N x (h - 2) x (w - 2), for N x h x w pixels: whether a pixel off the edge is above all neighbours."""
-    n, height, width = pixels.shape
-    if not n:
-        return np.zeros((0, height - 2, width - 2), np.bool_)
-    stacked = pixels.reshape(n * height, width)
-    # Pixels of the next image count as neighbours only on the edge, which is cut off.
-    before = cv2.dilate(stacked, np.array([[1, 1, 1], [1, 0, 0], [0, 0, 0]], np.uint8))
-    after = cv2.dilate(stacked, np.array([[0, 0, 0], [0, 0, 1], [1, 1, 1]], np.uint8))
-    highest = (stacked > threshold) & (stacked > before) & (stacked >= after)
-    return highest.reshape(n, height, width)[:, 1:-1, 1:-1]
+    """(h - 2) x (w - 2) x n, for h x w x n pixels: whether a pixel off the edge is above all neighbours."""
+    height, width, _ = pixels.shape
+    centre = pixels[1:-1, 1:-1]
+    highest = centre > threshold
+    for dy, dx in np.ndindex(3, 3):
+        neighbour = pixels[dy : height - 2 + dy, dx : width - 2 + dx]
+        if (dy, dx) < (1, 1):
+            highest &= centre > neighbour
+        elif (dy, dx) > (1, 1):
+            highest &= centre >= neighbour
+    return highest
 
 
-def _highest(found: Found, most: int) -> Found:
-    parts, _, _, scores = found
+def _highest(parts: Indices, scores: Floats, most: int) -> Indices:
+    """Which maxima are among the ``most`` highest of their part."""
     order = np.lexsort((-scores, parts))
     sorted_parts = parts[order]
     rank = np.arange(len(parts)) - np.searchsorted(sorted_parts, sorted_parts)
-    kept = np.sort(order[rank < most])
-    return parts[kept], found[1][kept], found[2][kept], scores[kept]
+    return order[rank < most]
 
 
 def _centre_of_mass(maps: Maps, parts: Indices, ys: Indices, xs: Indices) -> tuple[Doubles, Doubles]:
     """Columns and rows from each maximum to the mean place of the positive pixels around it."""
-    reach = np.arange(-WINDOW, WINDOW + 1)
-    near_y = np.broadcast_to((ys[:, None] + reach)[:, :, None], (len(ys), 7, 7))
-    near_x = np.broadcast_to((xs[:, None] + reach)[:, None, :], (len(xs), 7, 7))
-    channels = np.broadcast_to(parts[:, None, None], near_y.shape)
-    values = maps.sample(channels.ravel(), near_y.ravel(), near_x.ravel())
-    weights = values.reshape(near_y.shape).astype(np.float64)
-    outside = (near_y < 0) | (near_y >= maps.height) | (near_x < 0) | (near_x >= maps.width)
-    weights[(weights < 0) | outside] = 0
-    total = weights.sum(axis=(1, 2))
-    return np.einsum("nij,j->n", weights, reach) / total, np.einsum("nij,i->n", weights, reach) / total
+    dy, dx = (np.indices((2 * WINDOW + 1, 2 * WINDOW + 1)) - WINDOW).reshape(2, -1, 1)
+    near_y, near_x = ys + dy, xs + dx
+    values = maps.sample(np.broadcast_to(parts, near_y.shape).ravel(), near_y.ravel(), near_x.ravel())
+    weights = np.maximum(values, 0).reshape(near_y.shape).astype(np.float64)
+    weights[(near_y < 0) | (near_y >= maps.height) | (near_x < 0) | (near_x >= maps.width)] = 0
+    total = weights.sum(axis=0)
+    return (weights * dx).sum(axis=0) / total, (weights * dy).sum(axis=0) / total
