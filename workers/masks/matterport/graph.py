@@ -1,0 +1,236 @@
+"""Matterport's inference graph as an ONNX file, of standard operations and for whole batches."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from workers.masks.matterport.anchors import anchors
+from workers.masks.matterport.architecture import (
+    BOX_POOL,
+    MASK_POOL,
+    MASK_SIDE,
+    MAX_DETECTIONS,
+    PERSON,
+    PRE_NMS,
+    PROPOSAL_IOU,
+    PROPOSALS,
+    Weights,
+)
+from workers.masks.matterport.graph_boxes import clip, columns, decode, pair, pool
+from workers.masks.matterport.graph_layers import LayerWriter
+from workers.masks.matterport.graph_trunk import write_trunk
+from workers.onnx_graph import GraphWriter
+
+BUILDER = 1
+"""Raised whenever the same weights give another file."""
+
+
+def write_graph(
+    weights: Weights,
+    path: Path,
+    image_size: int,
+    half: bool = False,
+    person_only: bool = True,
+    notes: Mapping[str, str] | None = None,
+) -> None:
+    """Writes the network.
+
+    Inputs: ``image`` N x 3 x S x S float32 RGB from 0 to 255; ``window`` N x 4 float32, where the frame
+    lies (y1, x1, y2, x2 in pixels); ``min_score`` and ``nms_iou``, 1 float32 each (Matterport: 0.7, 0.3).
+
+    Outputs, for the D instances of all images, by image and then best first: ``boxes`` D x 4 float32 (y1,
+    x1, y2, x2 normalised over the input), ``class_ids`` D int64, ``scores`` D float32, ``image_index`` D
+    int64, ``masks`` D x 28 x 28 float32, probabilities over the box.
+
+    Boxes without an area are left out, as Matterport does afterwards.
+
+    Args:
+        weights: see ``h5.read_h5``.
+        path: of the file to write.
+        image_size: S, a multiple of 64.
+        half: layers in float16; boxes, scores and NMS stay in float32.
+        person_only: detect class 1 alone.
+        notes: kept in the file.
+    """
+    graph = GraphWriter(half)
+    network = _Network(graph, LayerWriter(graph, weights), image_size, person_only)
+    network.write(weights["mrcnn_class_logits", "kernel"].shape[1])
+    graph.save(
+        path, "mask_rcnn",
+        {
+            "image": ("float32", ("N", 3, image_size, image_size)), "window": ("float32", ("N", 4)),
+            "min_score": ("float32", (1,)), "nms_iou": ("float32", (1,)),
+        },
+        {
+            "boxes": ("float32", ("D", 4)), "class_ids": ("int64", ("D",)), "scores": ("float32", ("D",)),
+            "image_index": ("int64", ("D",)), "masks": ("float32", ("D", MASK_SIDE, MASK_SIDE)),
+        },
+        dict(notes or {}),
+    )  # fmt: skip
+
+
+class _Network:
+    """One network while it is written. N is the batch, A the anchors, R the 1000 proposals of an image."""
+
+    def __init__(self, graph: GraphWriter, layers: LayerWriter, size: int, person_only: bool) -> None:
+        self._graph, self._layers, self._size, self._person_only = graph, layers, size, person_only
+        self._batch = graph.op("Shape", "image", start=0, end=1)
+        count = graph.op("Squeeze", self._batch, graph.ints(0))
+        zero, one = graph.constant(0, "int64"), graph.constant(1, "int64")
+        self._images = graph.op("Range", zero, count, one)
+
+    def write(self, classes: int) -> None:
+        """The whole graph, outputs named."""
+        graph = self._graph
+        levels = write_trunk(graph, self._layers, "image")
+        rois = self._proposals(*self._rpn(levels))
+        pooled = [self._wide(level) for level in levels[:4]]
+        class_ids, scores, boxes = self._box_head(rois, pooled, classes)
+        ranked, image, place = self._detect(class_ids, scores, boxes, classes)
+        found = pair(graph, image, place)
+        boxes, class_ids = graph.op("GatherND", boxes, found), graph.op("GatherND", class_ids, found)
+        masks = self._mask_head(boxes, image, class_ids, pooled)
+        outputs = (boxes, "boxes"), (class_ids, "class_ids"), (ranked, "scores"), (image, "image_index")
+        for value, name in (*outputs, (masks, "masks")):
+            graph.rename(value, name)
+
+    def _rpn(self, levels: list[str]) -> tuple[str, str]:
+        """Probability of an object N x A, and box deltas N x A x 4."""
+        graph, layers = self._graph, self._layers
+        logits, deltas = [], []
+        for level in levels:
+            shared = layers.conv(level, "rpn_conv_shared", relu=True)
+            logits.append(self._rows(layers.conv(shared, "rpn_class_raw"), 2))
+            deltas.append(self._rows(layers.conv(shared, "rpn_bbox_pred"), 4))
+        probabilities = graph.op("Softmax", graph.op("Concat", *logits, axis=1), axis=2)
+        objects = graph.op("Squeeze", columns(graph, probabilities, 1, 2), graph.ints(2))
+        return objects, graph.op("Concat", *deltas, axis=1)
+
+    def _rows(self, x: str, width: int) -> str:
+        """N x C x H x W as N x anchors x ``width``, float32."""
+        last = self._graph.op("Transpose", self._wide(x), perm=[0, 2, 3, 1])
+        return self._graph.op("Reshape", last, self._graph.ints(0, -1, width))
+
+    def _proposals(self, objects: str, deltas: str) -> str:
+        """N x R x 4; images with fewer proposals end in empty boxes, as Matterport's do, so that the box
+        head always has the same shape.
+        """
+        graph = self._graph
+        table = anchors(self._size)
+        best = graph.ints(min(PRE_NMS, len(table)))
+        scores, places = graph.ops("TopK", objects, best, outputs=2, axis=1)
+        chosen = graph.op("Unsqueeze", places, graph.ints(2))
+        boxes = graph.op("Gather", graph.constant(table, "float32"), places)
+        boxes = decode(graph, boxes, graph.op("GatherND", deltas, chosen, batch_dims=1))
+        boxes = clip(graph, boxes, graph.floats(0), graph.floats(1))
+        kept = graph.op(
+            "NonMaxSuppression", boxes, graph.op("Unsqueeze", scores, graph.ints(1)),
+            graph.ints(PROPOSALS), graph.floats(PROPOSAL_IOU),
+        )  # fmt: skip
+        rois = graph.op("GatherND", boxes, graph.op("Gather", kept, graph.ints(0, 2), axis=1))
+        return self._padded(rois, graph.op("Gather", kept, graph.constant(0, "int64"), axis=1))
+
+    def _padded(self, rois: str, image: str) -> str:
+        """K x 4 boxes of the images ``image`` (K), in order, as N x R x 4 with zeros at the end of each."""
+        graph = self._graph
+        same = graph.op("Equal", graph.op("Unsqueeze", image, graph.ints(1)), self._images)
+        same = graph.cast(same, "int64")
+        so_far = graph.op("Mul", graph.op("CumSum", same, graph.constant(0, "int64")), same)
+        rank = graph.op("Sub", graph.op("ReduceSum", so_far, graph.ints(1), keepdims=0), graph.ints(1))
+        empty = self._zeros(PROPOSALS, 4)
+        return graph.op("ScatterND", empty, pair(graph, image, rank), rois)
+
+    def _zeros(self, *sides: int) -> str:
+        """N x ``sides`` float32."""
+        return self._graph.op(
+            "Expand",
+            self._graph.floats(0),
+            self._graph.op("Concat", self._batch, self._graph.ints(*sides), axis=0),
+        )
+
+    def _box_head(self, rois: str, pooled: list[str], classes: int) -> tuple[str, str, str]:
+        """Best class N x R, its score N x R, and the box refined for it N x R x 4, inside the window."""
+        graph, layers = self._graph, self._layers
+        owners = graph.op("Unsqueeze", self._images, graph.ints(1))
+        owners = graph.op("Expand", owners, graph.ints(1, PROPOSALS))
+        owners = graph.op("Reshape", owners, graph.ints(-1))
+        flat = graph.op("Reshape", rois, graph.ints(-1, 4))
+        x = self._narrow(pool(graph, flat, owners, pooled, self._size, BOX_POOL))
+        x = graph.op("Flatten", x)
+        x = layers.dense(x, "mrcnn_class_conv1", "mrcnn_class_bn1", relu=True)
+        x = layers.dense(x, "mrcnn_class_conv2", "mrcnn_class_bn2", relu=True)
+        logits = self._wide(layers.dense(x, "mrcnn_class_logits"))
+        probabilities = graph.op("Softmax", logits, axis=1)
+        class_ids = graph.op("ArgMax", probabilities, axis=1, keepdims=0)
+        scores = graph.op("ReduceMax", probabilities, axes=[1], keepdims=0)
+        refined = decode(graph, flat, self._deltas(x, class_ids, classes))
+        per_image = graph.ints(-1, PROPOSALS)
+        boxes = graph.op("Reshape", refined, graph.ints(-1, PROPOSALS, 4))
+        class_ids, scores = (graph.op("Reshape", value, per_image) for value in (class_ids, scores))
+        return class_ids, scores, clip(graph, boxes, *self._window())
+
+    def _deltas(self, x: str, class_ids: str, classes: int) -> str:
+        """The box deltas of each row's class: rows x 4."""
+        graph = self._graph
+        if self._person_only:
+            of_person = slice(4 * PERSON, 4 * PERSON + 4)
+            return self._wide(self._layers.dense(x, "mrcnn_bbox_fc", outputs=of_person))
+        deltas = self._wide(self._layers.dense(x, "mrcnn_bbox_fc"))
+        deltas = graph.op("Reshape", deltas, graph.ints(-1, classes, 4))
+        return graph.op("GatherND", deltas, graph.op("Unsqueeze", class_ids, graph.ints(1)), batch_dims=1)
+
+    def _window(self) -> tuple[str, str]:
+        """The window's lower and upper corner, normalised, each twice side by side: N x 1 x 4."""
+        graph = self._graph
+        corners = graph.op("Sub", "window", graph.floats(0, 0, 1, 1))
+        corners = graph.op("Div", corners, graph.floats(self._size - 1))
+        corners = graph.op("Unsqueeze", corners, graph.ints(1))
+        low = graph.op("Gather", corners, graph.ints(0, 1, 0, 1), axis=2)
+        return low, graph.op("Gather", corners, graph.ints(2, 3, 2, 3), axis=2)
+
+    def _detect(self, class_ids: str, scores: str, boxes: str, classes: int) -> tuple[str, str, str]:
+        """Score, image, and place among the proposals of each detection: NMS per class, then the best."""
+        graph = self._graph
+        sides = graph.op("Sub", columns(graph, boxes, 2, 4), columns(graph, boxes, 0, 2))
+        area = graph.op("ReduceProd", sides, axes=[2], keepdims=0)
+        sure = graph.op("GreaterOrEqual", scores, "min_score")
+        sure = graph.op("And", sure, graph.op("Greater", area, graph.floats(0)))
+        wanted = graph.ints(*([PERSON] if self._person_only else range(1, classes)))
+        own = graph.op(
+            "Equal", graph.op("Unsqueeze", class_ids, graph.ints(1)),
+            graph.op("Unsqueeze", wanted, graph.ints(0, 2)),
+        )  # fmt: skip
+        own = graph.op("And", own, graph.op("Unsqueeze", sure, graph.ints(1)))
+        by_class = graph.op("Where", own, graph.op("Unsqueeze", scores, graph.ints(1)), graph.floats(0))
+        kept = graph.op(
+            "NonMaxSuppression", boxes, by_class, graph.ints(MAX_DETECTIONS), "nms_iou", graph.floats(0)
+        )
+        return self._best(scores, graph.op("Gather", kept, graph.ints(0, 2), axis=1))
+
+    def _best(self, scores: str, kept: str) -> tuple[str, str, str]:
+        """Of the detections ``kept`` (image, place) the best of each image, in order."""
+        graph = self._graph
+        dense = graph.op("ScatterND", self._zeros(PROPOSALS), kept, graph.op("GatherND", scores, kept))
+        best, places = graph.ops("TopK", dense, graph.ints(MAX_DETECTIONS), outputs=2, axis=1)
+        real = graph.op("NonZero", graph.op("Greater", best, graph.floats(0)))
+        real = graph.op("Transpose", real, perm=[1, 0])
+        image = graph.op("Gather", real, graph.constant(0, "int64"), axis=1)
+        return graph.op("GatherND", best, real), image, graph.op("GatherND", places, real)
+
+    def _mask_head(self, boxes: str, image: str, class_ids: str, pooled: list[str]) -> str:
+        """D x 28 x 28 float32: the mask of each detection's class."""
+        graph, layers = self._graph, self._layers
+        x = self._narrow(pool(graph, boxes, image, pooled, self._size, MASK_POOL))
+        for number in (1, 2, 3, 4):
+            x = layers.conv(x, f"mrcnn_mask_conv{number}", f"mrcnn_mask_bn{number}", relu=True)
+        x = layers.deconv(x, "mrcnn_mask_deconv")
+        only = slice(PERSON, PERSON + 1) if self._person_only else slice(None)
+        masks = graph.op("Sigmoid", self._wide(layers.conv(x, "mrcnn_mask", channels=only)))
+        if self._person_only:
+            return graph.op("Squeeze", masks, graph.ints(1))
+        return graph.op("GatherND", masks, graph.op("Unsqueeze", class_ids, graph.ints(1)), batch_dims=1)
+
+    def _wide(self, x: str) -> str:
+        return self._graph.cast(x, "float32") if self._graph.half else x
+
+    def _narrow(self, x: str) -> str:
+        return self._graph.cast(x, "float16") if self._graph.half else x
