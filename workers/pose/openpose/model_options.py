@@ -1,0 +1,54 @@
+"""The options of OpenPose's models, part of a recipe: the network's size and arithmetic, the assembly."""
+
+from dataclasses import dataclass
+
+from broker.errors import SettingsError
+from broker.recipe import ModelSpec
+from workers.options import read_options
+from workers.pose.openpose.options import AssemblyOptions
+from workers.pose.openpose.preprocess import SIDE, WIDEST
+
+PRECISIONS = ("fp32", "fp16")
+
+
+@dataclass(frozen=True)
+class OpenPoseOptions(AssemblyOptions):
+    """What decides the result of an OpenPose model besides its weights.
+
+    Attributes:
+        net_height: height of the network's input in pixels, a multiple of 16; the width follows the
+            frame's shape. OpenPose's default; more finds smaller people and costs its square.
+        max_net_width: widest input in pixels, a multiple of 16. 656 (16:9 at 368) is what OpenPose does
+            with pictures, and it bounds the time of a panorama; a wider frame is made smaller until it
+            fits. 0 is what OpenPose does with videos: no limit. Raise it together with ``net_height``.
+        precision: "fp32", or "fp16": half the memory, and on a GPU about twice the speed.
+    """
+
+    net_height: int = 368
+    max_net_width: int = 656
+    precision: str = "fp32"
+
+
+def checked_options(spec: ModelSpec) -> OpenPoseOptions:
+    """The options of ``spec``; what is not given keeps its default.
+
+    Raises:
+        SettingsError: one is unknown, of the wrong type or out of range.
+    """
+    options = read_options(OpenPoseOptions, spec)
+    _check_side(spec.name, "net_height", options.net_height, SIDE)
+    _check_side(spec.name, "max_net_width", options.max_net_width, 0)
+    if options.precision not in PRECISIONS:
+        raise SettingsError(
+            f"The option precision of the model {spec.name} is {options.precision!r}.",
+            f"Give one of {', '.join(PRECISIONS)}.",
+        )
+    return options
+
+
+def _check_side(model: str, name: str, side: int, least: int) -> None:
+    if side % SIDE or not least <= side <= WIDEST:
+        raise SettingsError(
+            f"The option {name} of the model {model} is {side}.",
+            f"Give a multiple of {SIDE} from {least} to {WIDEST}.",
+        )
