@@ -27,24 +27,26 @@ class Batches:
     def run(self, items: Sequence[Item], work: Callable[[Sequence[Item]], Sequence[Result]]) -> list[Result]:
         """``work`` on all ``items`` in order; one result for each.
 
-        A batch that raises ``OutOfMemory`` is done again in halves, and the size stays halved for as long
-        as this process lives: a GPU that was too small once will be again.
+        A batch that raises ``OutOfMemory`` (or ``MemoryError``, before it reached the network) is done again
+        in halves, and the size stays halved for as long as this process lives: a GPU that was too small once
+        will be again.
 
         Raises:
             OutOfMemory: a single item does not fit.
+            MemoryError: the same.
         """
         results: list[Result] = []
         while len(results) < len(items):
             batch = items[len(results) : len(results) + self.size]
             try:
                 done = work(batch)
-            except OutOfMemory as error:
+            except (OutOfMemory, MemoryError) as error:
                 if len(batch) == 1:
                     raise
                 self.size = len(batch) // 2
                 log.warning(
                     "%s: a batch of %d does not fit into memory, going on with %d (%s)",
-                    self._model, len(batch), self.size, error.cause,
+                    self._model, len(batch), self.size, getattr(error, "cause", error),
                 )  # fmt: skip
                 continue
             assert len(done) == len(batch), f"{self._model} gave {len(done)} results for {len(batch)} items"

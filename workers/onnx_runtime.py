@@ -23,8 +23,11 @@ PROVIDERS = {
     "cpu": "CPUExecutionProvider",
 }
 """Our names for ONNX Runtime's execution providers."""
-MEMORY_WORDS = ("out of memory", "failed to allocate memory", "bad_alloc", "bad allocation", "alloc_failed")
-"""How the allocators of CUDA, cuBLAS, cuDNN and the CPU say so; ONNX Runtime has no type for it."""
+MEMORY_WORDS = (
+    "out of memory", "outofmemory", "failed to allocate memory", "could not be allocated", "bad_alloc",
+    "bad allocation", "alloc_failed", "allocation_failed",
+)  # fmt: skip
+"""How CUDA, cuBLAS, cuDNN, TensorRT and the CPU's allocators say so; ONNX Runtime has no type for it."""
 
 
 @dataclass(frozen=True)
@@ -180,9 +183,10 @@ def _typed_errors(path: Path) -> Iterator[None]:
     except known as error:
         words = " ".join(str(error).split())
         if any(sign in words.lower() for sign in MEMORY_WORDS):
-            raise _out_of_memory(path, words[:300]) from error
+            # The size that was asked for stands at the end, after the name of a source file.
+            raise _out_of_memory(path, words[-200:]) from error
         raise ModelMismatch(
-            f"{path} cannot be run: {words[:500]}.",
+            f"{path} cannot be run: {words[:500].rstrip('.')}.",
             "Give an ONNX file of the network that the model's description names, or add it anew with "
             "`hardpose models add`.",
         ) from error
@@ -190,7 +194,7 @@ def _typed_errors(path: Path) -> Iterator[None]:
 
 def _out_of_memory(path: Path, why: str) -> OutOfMemory:
     return OutOfMemory(
-        f"{path.name} ran out of memory: {why}.",
+        f"{path.name} ran out of memory: {why.rstrip('.')}.",
         "Give the process a GPU with more free memory (HARDPOSE_GPU), a smaller network size or precision "
         "fp16 in the model's options.",
     )

@@ -21,7 +21,6 @@ import os
 import signal
 import struct
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -239,7 +238,7 @@ def look(openpose: OpenPose, image: np.ndarray, warned: list[str]) -> list[tuple
     return answers
 
 
-def main(end: Callable[[int], Any] = os._exit) -> None:
+def main() -> None:
     """Works until its pipe ends."""
     # A file that is run puts its own folder first, and a module there is not what OpenPose means.
     folder = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120 - paths as sys.path has them
@@ -253,7 +252,7 @@ def main(end: Callable[[int], Any] = os._exit) -> None:
             pipe.answer(kind, data)
         image = pipe.frame()
     # At once: OpenPose's threads and CUDA's destructors are known to hang or crash at the end.
-    end(0)
+    os._exit(0)
 
 
 if __name__ == "__main__":
