@@ -53,11 +53,10 @@ def row_of(model: InstalledModel, store: WeightsStore) -> Row:
     try:
         state, detail, remedy = _state(model, store)
         card, newest = model.card, model.history[-1] if model.history else None
-        licences = ", ".join(sorted({ref.licence for ref in model.weights}))
         return Row(
             model.name, model.stage.value, model.in_use, state, detail, remedy,
             version=newest.version if newest else model.spec.version,
-            licence=card.licence if card else licences or "none stated",
+            licence=card.licence if card else _licence(model),
             untried=card.untried if card else "",
         )  # fmt: skip
     except HardposeError as error:
@@ -68,6 +67,12 @@ def bring_command(model: InstalledModel) -> str:
     """The command that brings the weights of ``model``."""
     accept = ["--accept-licence"] if model.card and model.card.must_accept else []
     return command_line("models", "add", model.name, "--from", FILE_ARGUMENT, *accept)
+
+
+def _licence(model: InstalledModel) -> str:
+    """That of its weights, or of the program that it asks."""
+    licences = sorted({ref.licence for ref in model.weights})
+    return ", ".join(licences) or str(getattr(model.kind, "licence", "none stated"))
 
 
 def _state(model: InstalledModel, store: WeightsStore) -> tuple[str, str, str]:

@@ -44,7 +44,7 @@ def read_points(path):
         raise WeightsDamaged(f"{path} is no TINYPOSE file.", "Give the file that the stranger publishes.")
     count = struct.unpack_from("<I", data.ljust(12, bytes(1)), 8)[0]
     if len(data) != 12 + 8 * count:
-        raise WeightsDamaged(f"{path} has {len(data)} bytes, {12 + 8 * count} were announced.", "Fetch it anew.")
+        raise WeightsDamaged(f"{path} has {len(data)} bytes, {12 + 8 * count} announced.", "Fetch it anew.")
     if count != 25:
         raise ModelMismatch(f"{path} has {count} points, 25 were expected.", "Give the 25-point network.")
     return np.frombuffer(data, "<f4", offset=12).reshape(25, 2)
@@ -57,7 +57,8 @@ def write_network(path, to, precision="fp32"):
     graph = GraphWriter(half=precision == "fp16")
     product = graph.op("Mul", graph.cast(graph.weights(points), np.float32), "size")
     graph.rename(product, "points")
-    graph.save(to, "tiny", {"size": (np.float32, [1, 2])}, {"points": (np.float32, [25, 2])}, {"by": "a stranger"})
+    ports = {"size": (np.float32, [1, 2])}, {"points": (np.float32, [25, 2])}
+    graph.save(to, "tiny", *ports, {"by": "a stranger"})
 
 
 class TinyPose:
@@ -125,7 +126,8 @@ class TinyTeacher:
 
     @classmethod
     def default_spec(cls):
-        return ModelSpec(name="tiny-teacher", version="7.1", weights=(own_weights("teacher.bin", "BSD-3-Clause"),))
+        weights = own_weights("teacher.bin", "BSD-3-Clause")
+        return ModelSpec(name="tiny-teacher", version="7.1", weights=(weights,))
 
     def load(self):
         self.weights.path(self.spec.weights[0])
