@@ -248,12 +248,13 @@ def worker(
     queues: Annotated[list[str], typer.Argument(help="download, pose, mask, me, compare, or pose+mask ...")],
     home: Home = None,
     name: Annotated[str | None, typer.Option(help="Name shown in Flower.")] = None,
+    gpu: Annotated[str | None, typer.Option(help="Number or UUID as nvidia-smi -L says, or none.")] = None,
 ) -> None:
     """Serve one or more queues until told to stop."""
     from api.local import attach
     from workers.process import serve
 
-    serve(attach(read_settings(home=home)), queues, name)
+    serve(attach(read_settings(home=home, gpu=gpu)), queues, name)
 
 
 @command
