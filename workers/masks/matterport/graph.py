@@ -39,7 +39,8 @@ def write_graph(
 
     Outputs, for the D instances of all images, by image and then best first: ``boxes`` D x 4 float32 (y1,
     x1, y2, x2 normalised over the input), ``class_ids`` D int64, ``scores`` D float32, ``image_index`` D
-    int64, ``masks`` D x 28 x 28 float32, probabilities over the box.
+    int64, ``masks`` D x 28 x 28 float32, probabilities over the box; and ``not_numbers`` N int64: how many
+    scores of each image are NaN, which is 0 unless the arithmetic has overflowed.
 
     Boxes without an area are left out, as Matterport does afterwards.
 
@@ -63,6 +64,7 @@ def write_graph(
         {
             "boxes": ("float32", ("D", 4)), "class_ids": ("int64", ("D",)), "scores": ("float32", ("D",)),
             "image_index": ("int64", ("D",)), "masks": ("float32", ("D", MASK_SIDE, MASK_SIDE)),
+            "not_numbers": ("int64", ("N",)),
         },
         dict(notes or {}),
     )  # fmt: skip
@@ -82,7 +84,8 @@ class _Network:
         """The whole graph, outputs named."""
         graph = self._graph
         levels = write_trunk(graph, self._layers, "image")
-        rois = self._proposals(*self._rpn(levels))
+        objects, deltas = self._rpn(levels)
+        rois = self._proposals(objects, deltas)
         pooled = [self._wide(level) for level in levels[:4]]
         class_ids, scores, boxes = self._box_head(rois, pooled, classes)
         ranked, image, place = self._detect(class_ids, scores, boxes, classes)
@@ -90,8 +93,14 @@ class _Network:
         boxes, class_ids = graph.op("GatherND", boxes, found), graph.op("GatherND", class_ids, found)
         masks = self._mask_head(boxes, image, class_ids, pooled)
         outputs = (boxes, "boxes"), (class_ids, "class_ids"), (ranked, "scores"), (image, "image_index")
-        for value, name in (*outputs, (masks, "masks")):
+        broken = graph.op("Add", self._count_nan(objects), self._count_nan(scores))
+        for value, name in (*outputs, (masks, "masks"), (broken, "not_numbers")):
             graph.rename(value, name)
+
+    def _count_nan(self, x: str) -> str:
+        """How many of N x anything are NaN: N int64."""
+        bad = self._graph.cast(self._graph.op("IsNaN", x), "int64")
+        return self._graph.op("ReduceSum", bad, self._graph.ints(1), keepdims=0)
 
     def _rpn(self, levels: list[str]) -> tuple[str, str]:
         """Probability of an object N x A, and box deltas N x A x 4."""
@@ -219,6 +228,12 @@ class _Network:
     def _mask_head(self, boxes: str, image: str, class_ids: str, pooled: list[str]) -> str:
         """D x 28 x 28 float32: the mask of each detection's class."""
         graph, layers = self._graph, self._layers
+        count = graph.op("Shape", class_ids)
+        more = graph.op("Sub", self._rounded(count), count)
+        pads = graph.op("Concat", graph.ints(0, 0), more, graph.ints(0), axis=0)
+        boxes = graph.op("Pad", boxes, pads)
+        pads = graph.op("Concat", graph.ints(0), more, axis=0)
+        image, class_ids = graph.op("Pad", image, pads), graph.op("Pad", class_ids, pads)
         x = self._narrow(pool(graph, boxes, image, pooled, self._size, MASK_POOL))
         for number in (1, 2, 3, 4):
             x = layers.conv(x, f"mrcnn_mask_conv{number}", f"mrcnn_mask_bn{number}", relu=True)
@@ -226,8 +241,21 @@ class _Network:
         only = slice(PERSON, PERSON + 1) if self._person_only else slice(None)
         masks = graph.op("Sigmoid", self._wide(layers.conv(x, "mrcnn_mask", channels=only)))
         if self._person_only:
-            return graph.op("Squeeze", masks, graph.ints(1))
-        return graph.op("GatherND", masks, graph.op("Unsqueeze", class_ids, graph.ints(1)), batch_dims=1)
+            masks = graph.op("Squeeze", masks, graph.ints(1))
+        else:
+            chosen = graph.op("Unsqueeze", class_ids, graph.ints(1))
+            masks = graph.op("GatherND", masks, chosen, batch_dims=1)
+        return graph.op("Slice", masks, graph.ints(0), count, graph.ints(0))
+
+    def _rounded(self, count: str) -> str:
+        """The power of two from ``count`` (1 int64) on, at least 1.
+
+        A GPU prepares its convolutions anew for each new number of boxes, and some cannot work on none.
+        """
+        graph = self._graph
+        sizes = graph.ints(*(1 << power for power in range(14)))
+        fitting = graph.op("Where", graph.op("GreaterOrEqual", sizes, count), sizes, graph.ints(1 << 13))
+        return graph.op("ReduceMin", fitting, axes=[0], keepdims=1)
 
     def _wide(self, x: str) -> str:
         return self._graph.cast(x, "float32") if self._graph.half else x
