@@ -16,9 +16,11 @@ from api.options import (
     Home,
     JobId,
     Json,
+    Masks,
     MaybeJobId,
     Out,
     Placement,
+    Pose,
     Reasons,
     Threshold,
     takes_links,
@@ -70,9 +72,11 @@ def _catalog_of(settings: Settings) -> "Catalog":
     return Runtime(settings).catalog
 
 
-def _recipe_overrides(threshold: float | None, device: str | None) -> dict[str, Any]:
+def _recipe_overrides(
+    threshold: float | None, pose: str | None, masks: str | None, device: str | None
+) -> dict[str, Any]:
     comparison = None if threshold is None else {"iou_threshold": threshold}
-    return {"comparison": comparison, "device_model": device}
+    return {"comparison": comparison, "pose_model": pose, "mask_model": masks, "device_model": device}
 
 
 @command
@@ -81,6 +85,8 @@ def run(
     asked: Asked,
     out: Out = Path("hardpose-out"),
     threshold: Threshold = None,
+    pose: Pose = None,
+    masks: Masks = None,
     device: Device = None,
     placement: Placement = None,
     no_workers: Annotated[
@@ -89,7 +95,9 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Run a job from links to data set on this machine; the same command again resumes it."""
-    settings = _settings_for_run(out, placement=placement, **_recipe_overrides(threshold, device))
+    settings = _settings_for_run(
+        out, placement=placement, **_recipe_overrides(threshold, pose, masks, device)
+    )
     if no_workers and (settings.broker_url is None or settings.namespace.startswith(OWN_NAMESPACE)):
         raise SettingsError(
             "--no-workers leaves the work to workers elsewhere, and none can be reached.",
@@ -158,6 +166,8 @@ def enqueue(
     asked: Asked,
     home: Home = None,
     threshold: Threshold = None,
+    pose: Pose = None,
+    masks: Masks = None,
     device: Device = None,
     as_json: Json = False,
 ) -> None:
@@ -166,7 +176,7 @@ def enqueue(
     from api.run import enqueue as send
     from tasks.runtime import Runtime
 
-    settings = attach(read_settings(home=home, **_recipe_overrides(threshold, device)))
+    settings = attach(read_settings(home=home, **_recipe_overrides(threshold, pose, masks, device)))
     wanted = asked.read()
     job_id = send(Runtime(settings), wanted, asked.intake(settings.intake))
     typer.echo(json.dumps({"job_id": job_id, "links": len(wanted)}) if as_json else job_id)

@@ -23,6 +23,8 @@ Out = Annotated[Path, typer.Option(help="The data set goes to OUT/dataset, the s
 Home = Annotated[Path | None, typer.Option(help="Folder of the catalog, artifacts and embedded broker.")]
 Json = Annotated[bool, typer.Option("--json", help="JSON on standard output, for programs.")]
 Threshold = Annotated[float | None, typer.Option(help="IoU below which a frame is hard (default 0.5).")]
+Pose = Annotated[str | None, typer.Option(help="The pose model, as `hardpose models list` names it.")]
+Masks = Annotated[str | None, typer.Option(help="The teacher, as `hardpose models list` names it.")]
 Device = Annotated[str | None, typer.Option(help="Your device: a .tflite file, or a driver's name.")]
 Placement = Annotated[
     str | None, typer.Option(help='Which stages share a process: "pose+mask | me | compare".')

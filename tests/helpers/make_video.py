@@ -55,6 +55,21 @@ def write_steady(path: Path, count: int, fps: int, **kwargs: object) -> Path:
     return write_video(path, range(count), Fraction(1, fps), **kwargs)  # type: ignore[arg-type]
 
 
+def write_pictures(path: Path, pictures: Sequence[NDArray[np.uint8]], fps: int) -> Path:
+    """The given pictures (H x W x 3 uint8 RGB, all of one size) at ``fps``, each a key frame."""
+    height, width = pictures[0].shape[:2]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=fps, options={"crf": "10", "g": "1"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.time_base = stream.codec_context.time_base = Fraction(1, fps)
+        for number, image in enumerate(pictures):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, fps)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
 def write_huge(path: Path, width: int, height: int) -> Path:
     """One frame of any content: drawing a picture of this size would take seconds."""
     with av.open(str(path), "w") as container:
