@@ -1,6 +1,5 @@
 """``hardpose models ...``: what is installed, whose weights have to be brought, and bringing them."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, ParamSpec, TypeVar
@@ -107,9 +106,6 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write the network of a model as an ONNX file that runs without hardpose."""
-    from api.models_export import export_model
+    from api.models_export import export_model, print_exported
 
-    path = export_model(read_settings(), name, to, precision, force)
-    size = path.stat().st_size
-    told = {"model": name, "file": str(path), "size": size}
-    typer.echo(json.dumps(told) if as_json else f"wrote {path} ({size:,} bytes)")
+    print_exported(export_model(read_settings(), name, to, precision, force), as_json)

@@ -1,9 +1,14 @@
 """``hardpose models export``: a model's network as an ONNX file that runs without hardpose."""
 
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
+
+import typer
 
 from api.models_find import model_to_bring
 from api.options import FileThere
+from api.printable import printable
 from broker.errors import SettingsError, WeightsError
 from broker.settings import Settings
 from workers.downloads.files import publish, room_needed
@@ -12,8 +17,27 @@ from workers.weights import WeightsStore
 SUFFIX = ".onnx"
 
 
-def export_model(settings: Settings, name: str, to: Path, precision: str | None, force: bool) -> Path:
-    """Writes the network of the model ``name`` to ``to``, whole or not at all; returns ``to``.
+@dataclass(frozen=True)
+class Exported:
+    """A file that was written.
+
+    Attributes:
+        model: entry point name.
+        file: its path.
+        size: bytes.
+        licence: of the weights in it.
+        terms: what that asks of whoever has the file.
+    """
+
+    model: str
+    file: str
+    size: int
+    licence: str
+    terms: str
+
+
+def export_model(settings: Settings, name: str, to: Path, precision: str | None, force: bool) -> Exported:
+    """Writes the network of the model ``name`` to ``to``, whole or not at all.
 
     Raises:
         NotFound: no such model.
@@ -39,7 +63,16 @@ def export_model(settings: Settings, name: str, to: Path, precision: str | None,
             publish(part, to)
     finally:
         part.unlink(missing_ok=True)
-    return to
+    return Exported(name, str(to), to.stat().st_size, taker.card.licence, taker.card.terms)
+
+
+def print_exported(exported: Exported, as_json: bool) -> None:
+    """Where the file is, and under which licence it stands."""
+    if as_json:
+        typer.echo(json.dumps(asdict(exported)))
+        return
+    typer.echo(printable(f"wrote {exported.file} ({exported.size:,} bytes)"))
+    typer.echo(printable(f"Its weights are under the licence {exported.licence}: {exported.terms}"))
 
 
 def _check_target(to: Path, force: bool) -> None:

@@ -175,7 +175,7 @@ def model_to_bring(settings: Settings, name: str) -> tuple[InstalledModel, Takes
             f"The model {name} fetches its own weights; there are none to bring.",
             "`hardpose models --fetch` fetches those of the models in use.",
         )
-    raise SettingsError(f"The model {name} needs no weights.", "It can be used as it is.")
+    raise SettingsError(f"The model {name} takes no weights from hardpose.", "There is nothing to add.")
 
 
 def command_line(*arguments: str) -> str:

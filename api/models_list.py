@@ -57,7 +57,7 @@ def row_of(model: InstalledModel, store: WeightsStore) -> Row:
             model.name, model.stage.value, model.in_use, state, detail, remedy,
             version=newest.version if newest else model.spec.version,
             licence=card.licence if card else _licence(model),
-            untried=card.untried if card else "",
+            untried=card.untried if card else str(getattr(model.kind, "untried", "")),
         )  # fmt: skip
     except HardposeError as error:
         return Row(model.name, model.stage.value, model.in_use, "unusable", error.cause, error.remedy)
@@ -84,7 +84,7 @@ def _state(model: InstalledModel, store: WeightsStore) -> tuple[str, str, str]:
         size = sum(ref.size for ref in missing)
         return "to_fetch", f"its weights ({size:,} bytes) are fetched when it is first used", ""
     if not refs:
-        return "none_needed", "it needs no weights", ""
+        return "none_needed", "it takes no weights from hardpose", ""
     return "here", "its weights are here", ""
 
 

@@ -128,8 +128,9 @@ def _checked(check: Check, part: Path, given: str) -> str:
     try:
         return check(part)
     except HardposeError as error:
-        shown = part.name if is_remote(given) else encodable(given)
-        cause = error.cause.replace(str(part), shown)
+        # A model may name the file by its path or by its name; ours may end otherwise than the one given.
+        name = PurePosixPath(_shown(given)).name or part.name
+        cause = error.cause.replace(str(part), name).replace(part.name, name)
         raise type(error)(cause, f"{error.remedy} Nothing was kept of it.".strip()) from error
 
 

@@ -242,7 +242,7 @@ def test_an_exported_file_runs_alone(
     precision: str, here: Settings, weights_file: Path, tmp_path: Path
 ) -> None:
     add_weights(here, "tiny-pose", str(weights_file), True)
-    path = export_model(here, "tiny-pose", tmp_path / "out.onnx", precision, force=False)
+    path = Path(export_model(here, "tiny-pose", tmp_path / "out.onnx", precision, force=False).file)
     size = np.array([[200.0, 100.0]], np.float32)
     (points,) = OnnxModel(path, Compute(providers=("cpu",))).run({"size": size})
     expected = np.array(stranger_package.POINTS) * size

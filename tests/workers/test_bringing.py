@@ -41,7 +41,7 @@ def accept(path):
 
 
 def refuse(path):
-    raise WeightsDamaged(f"{path} is no network.", "Give one.")
+    raise WeightsDamaged(f"{path} is no network, {path.name} neither.", "Give one.")
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_what_is_refused_is_not_kept_and_named_as_it_was_given(store, tmp_path):
     given.write_bytes(b"\x89PNG")
     with pytest.raises(WeightsDamaged) as caught:
         brought(store, given, refuse)
-    assert caught.value.cause == f"{given} is no network."
+    assert caught.value.cause == "photo.png is no network, photo.png neither."
     assert "Nothing was kept" in caught.value.remedy
     assert kept(store) == []
     assert list((store.folder / bringing.FOLDER).iterdir()) != []  # the lock alone
