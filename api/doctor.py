@@ -10,6 +10,7 @@ from pathlib import Path
 
 import typer
 
+from api.doctor_models import model_findings, runtime_findings
 from api.doctor_sites import site_findings
 from api.findings import Finding
 from api.local import attach, has_catalog
@@ -37,13 +38,14 @@ def diagnose(settings: Settings) -> list[Finding]:
     """Looks at packages, folders, downloaders, weights and the broker. Starts nothing and fetches nothing."""
     findings = [_python(), *map(_package, EXTRAS), _free_space(settings.home), _free_space(settings.temp_dir)]
     packages_here = all(f.ok or f.optional for f in findings)
-    findings += site_findings(settings)
+    findings += site_findings(settings) + runtime_findings(settings)
     findings.append(_check("broker", lambda: _broker(settings)))
     if packages_here:
-        findings += [
-            _check("catalog", lambda: _catalog(settings)),
-            _check("models", lambda: _models(settings)),
-        ]
+        findings.append(_check("catalog", lambda: _catalog(settings)))
+    in_use = list(model_findings(settings))
+    findings += in_use
+    if packages_here and all(finding.ok for finding in in_use):
+        findings.append(_check("models", lambda: _models(settings)))
     return findings
 
 

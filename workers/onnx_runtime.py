@@ -60,7 +60,7 @@ class OnnxModel:
     """
 
     def __init__(self, path: Path, compute: Compute, half: bool = False, engines: Path | None = None) -> None:
-        runtime = _runtime(path)
+        runtime = _runtime(f"runs {path.name}")
         chosen = choose_providers(compute, list(runtime.get_available_providers()))
         options = runtime.SessionOptions()
         options.intra_op_num_threads = compute.threads
@@ -129,12 +129,22 @@ def sees_gpu() -> bool:
         return False
 
 
-def _runtime(path: Path) -> Any:
+def installed_providers() -> tuple[str, ...]:
+    """The providers that the installed ONNX Runtime was built with, in our names, best first.
+
+    Raises:
+        MissingDependency: ONNX Runtime is not installed.
+    """
+    available = _runtime("runs converted networks").get_available_providers()
+    return tuple(name for name, long in PROVIDERS.items() if long in available)
+
+
+def _runtime(purpose: str) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
         raise MissingDependency(
-            f"The package onnxruntime, which runs {path.name}, cannot be imported: {error}.",
+            f"The package onnxruntime, which {purpose}, cannot be imported: {error}.",
             "Install it with: pip install 'hardpose[onnx]', or 'hardpose[onnx-gpu]' on a machine with a GPU.",
         ) from error
     if (
