@@ -4,7 +4,6 @@ The comparison with another reader of Caffe's files is worth something only when
 independently.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -131,15 +130,15 @@ def coco18() -> Net:
 def random_tensors(net: Net, seed: int) -> Tensors:
     """Weights without ties whose maps lie in about -1 to 1 (He initialisation: std sqrt(2 / fan in))."""
     rng = np.random.default_rng(seed)
-    return {name: list(_random(shapes, rng)) for name, shapes in net.shapes().items()}
+    return {name: [_random(name, s, shapes, rng) for s in shapes] for name, shapes in net.shapes().items()}
 
 
-def _random(shapes: tuple[tuple[int, ...], ...], rng: np.random.Generator) -> Iterator[np.ndarray]:
-    for shape in shapes:
-        if len(shape) == 4:
-            fan_in = np.float32(np.prod(shape[1:]))
-            yield rng.standard_normal(shape, np.float32) * np.sqrt(np.float32(2) / fan_in)
-        elif len(shapes) == 2:
-            yield rng.uniform(-0.05, 0.05, shape).astype(np.float32)
-        else:
-            yield rng.uniform(0.05, 0.4, shape).astype(np.float32)
+def _random(
+    name: str, shape: tuple[int, ...], shapes: tuple[tuple[int, ...], ...], rng: np.random.Generator
+) -> np.ndarray:
+    if len(shape) == 4:
+        # The last layer of a stage gives values that the next stage sees beside the features.
+        scale = np.float32(0.2 if name.startswith(("Mconv7", "conv5_5")) else 1)
+        return rng.standard_normal(shape, np.float32) * np.sqrt(np.float32(2) / np.prod(shape[1:])) * scale
+    low, high = (-0.05, 0.05) if len(shapes) == 2 else (0.05, 0.4)
+    return rng.uniform(low, high, shape).astype(np.float32)

@@ -85,9 +85,7 @@ class _Reader:
             self._must_be(field, BYTES)
             name, blobs = self._layer(field, *LAYERS[field.number])
             if blobs and (not name or name in tensors):
-                self._refuse(
-                    f"a layer with weights has the name {name!r}, none or not its own,", field.offset
-                )
+                self._refuse(f"a layer has the name {name!r}, which is empty or taken,", field.offset)
             if blobs:
                 tensors[name] = blobs
         return tensors

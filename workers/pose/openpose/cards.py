@@ -16,8 +16,8 @@ CITATION = (
 SERVER = "http://vcl.snu.ac.kr/OpenPose/models/"
 """Where OpenPose's own build fetches them (OpenPose documentation)."""
 UNTRIED = (
-    "The published weights were never run by the makers of hardpose: the networks were compared with OpenCV's "
-    "on random weights of the same shapes, and run to their end on weights made by hand."
+    "The published weights were never run by the makers of hardpose: the networks were compared with "
+    "OpenCV's on random weights of the same shapes, and run to their end on weights made by hand."
 )
 
 
