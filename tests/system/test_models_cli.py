@@ -6,7 +6,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import h5py
 import http_server
+import numpy as np
 import pytest
 import stranger_package
 from hardpose_process import Ended, environment, hardpose
@@ -234,3 +236,49 @@ def test_a_run_with_damaged_weights_names_the_command_and_starts_no_worker(
     assert ended.code == ExitCode.ENVIRONMENT
     assert "hardpose models add tiny-pose --from FILE" in ended.stderr
     assert "Delete the file" not in ended.stderr
+
+
+# --- hardpose's own models ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def wrong_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Files that people give for weights, by what they are."""
+    folder = tmp_path_factory.mktemp("wrong")
+    photo, page = folder / "photo.png", folder / "page.html"
+    photo.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(3000))
+    page.write_text("<!doctype html><html><body>log in</body></html>\n" * 20)
+    other, half = folder / "other.h5", folder / "half.h5"
+    with h5py.File(other, "w") as file:
+        file["conv1/kernel"] = np.zeros((7, 7, 3, 64), np.float32)
+    half.write_bytes(other.read_bytes()[: other.stat().st_size // 2])
+    return {"photo": photo, "page": page, "other h5": other, "half an h5": half}
+
+
+@pytest.mark.parametrize(
+    ("model", "given", "code"),
+    [
+        ("openpose-body25", "photo", "weights_damaged"),
+        ("openpose-body25", "page", "weights_damaged"),
+        ("openpose-coco18", "other h5", "weights_damaged"),  # Mask R-CNN's format
+        ("matterport", "photo", "weights_damaged"),
+        ("matterport", "half an h5", "weights_damaged"),  # a transfer that was cut
+        ("matterport", "other h5", "model_mismatch"),  # another network's
+        ("rfdetr-seg", "page", "weights_damaged"),
+    ],
+)
+def test_a_wrong_file_for_one_of_our_models_is_refused(
+    model: str, given: str, code: str, wrong_files: dict[str, Path], env: dict[str, str]
+) -> None:
+    ended = hardpose("models", "add", model, "--accept-licence", "--from", wrong_files[given], env=env)
+    refused(ended, env, code, ExitCode.ENVIRONMENT)
+    assert wrong_files[given].name in ended.stderr
+
+
+def test_without_h5py_the_extra_is_named(
+    wrong_files: dict[str, Path], env: dict[str, str], tmp_path: Path
+) -> None:
+    bare = without(env, tmp_path / "block", "h5py")
+    ended = hardpose("models", "add", "matterport", "--from", wrong_files["other h5"], env=bare)
+    refused(ended, env, "missing_dependency", ExitCode.ENVIRONMENT)
+    assert "pip install 'hardpose[" in ended.stderr
