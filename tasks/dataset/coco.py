@@ -9,6 +9,7 @@ from pycocotools import mask as coco_mask
 from broker.messages import Keypoints
 from broker.recipe import Recipe
 from broker.views import JobView
+from tasks.dataset.credits import model_credits
 from tasks.dataset.selection import Shot
 from tasks.dataset.tables import provenance
 from tasks.dataset.text import public_source
@@ -131,6 +132,7 @@ def document(
             "date_created": job.created_at,
             "job": job.id,
             "recipe": job.recipe.id,
+            "models": [credit.as_json() for credit in model_credits(job.recipe)],
         },
         "licenses": [{"id": number, "name": name, "url": ""} for name, number in licences.items()],
         "images": images,

@@ -13,6 +13,7 @@ from broker.messages import Failure, Verdict
 from broker.recipe import Recipe, Stage
 from broker.views import JobView, LinkView
 from tasks.dataset.contact_sheet import ContactSheet
+from tasks.dataset.credits import model_credits
 from tasks.dataset.failure_groups import failure_groups, kind_of
 from tasks.dataset.funnel_book import public_failure, stage_seconds, total_funnel
 from tasks.dataset.histogram import Histogram
@@ -90,7 +91,7 @@ def render_report(job: JobView, selection: Selection, sheet: ContactSheet) -> by
             style_hash=_csp_hash(style),
             job=job,
             recipe=job.recipe,
-            models=_models(job.recipe),
+            models=model_credits(job.recipe),
             settings=_settings(job.recipe),
             videos=len(distinct_videos(job)),
             links=_links(job, selection),
@@ -141,15 +142,6 @@ def safe_href(source: str) -> str | None:
 def _csp_hash(style: str) -> str:
     digest = hashlib.sha256(style.encode()).digest()
     return "sha256-" + base64.b64encode(digest).decode("ascii")
-
-
-def _models(recipe: Recipe) -> list[dict[str, object]]:
-    parts = (
-        ("pose", "finds one whole person", recipe.pose_model),
-        ("teacher", "draws the mask that counts as truth", recipe.mask_model),
-        ("device", "draws the mask that is tried", recipe.device_model),
-    )
-    return [{"role": role, "does": does, "model": model} for role, does, model in parts]
 
 
 def _settings(recipe: Recipe) -> list[tuple[str, str]]:

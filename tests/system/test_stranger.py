@@ -69,7 +69,13 @@ def test_the_annotations_and_the_report_name_them(run: tuple[Ended, Path]) -> No
     assert len(told["images"]) == len(told["annotations"]) >= 1
     assert "tiny-teacher 7.1" in told["info"]["description"]
     assert "tiny-device 0.3" in told["info"]["description"]
+    said = [(m["name"], m["version"], m["sha256"], m["licence"]) for m in told["info"]["models"]]
+    assert said == [
+        (name, v, hashlib.sha256(data).hexdigest(), lic) for name, v, data, lic in MODELS.values()
+    ]
+    assert [m["citation"] for m in told["info"]["models"]] == ["A. Stranger, TinyPose, 2026.", "", ""]
     report = (dataset / "report.html").read_text()
+    assert "A. Stranger, TinyPose, 2026." in report
     for name, version, data, licence in MODELS.values():
         for part in (name, version, licence, hashlib.sha256(data).hexdigest()[:16]):
             assert part in report
