@@ -89,5 +89,8 @@ def prepare(images: Sequence[Image], net_height: int, max_net_width: int) -> Pre
 
 
 def _scale(width: int, height: int, to_width: int, to_height: int) -> float:
-    """The larger of the scales at which all pixels, counted between centres, fit; one pixel alone stays."""
-    return min((to_width - 1) / max(1, width - 1), (to_height - 1) / max(1, height - 1))
+    """The largest scale at which all pixels, measured between centres, fit.
+
+    A side of one pixel has no distance between centres; it counts as one, so that the scale is never 0.
+    """
+    return min(max(1, to_width - 1) / max(1, width - 1), max(1, to_height - 1) / max(1, height - 1))
