@@ -22,10 +22,11 @@ def _asked(name, default=""):
     return os.environ.get("FAKE_OPENPOSE_" + name, default)
 
 
+NOTES = open(_asked("NOTES") or os.devnull, "a", buffering=1)
+
+
 def _note(**facts):
-    if _asked("NOTES"):
-        with open(_asked("NOTES"), "a") as file:
-            file.write(json.dumps({"pid": os.getpid(), **facts}) + chr(10))
+    NOTES.write(json.dumps({"pid": os.getpid(), **facts}) + chr(10))
 
 
 def _die(how):

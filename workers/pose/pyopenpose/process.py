@@ -3,6 +3,7 @@
 The other end is ``workers.pose.pyopenpose.child``.
 """
 
+import io
 import json
 import logging
 import os
@@ -10,13 +11,13 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import cv2
 import numpy as np
@@ -26,6 +27,7 @@ from broker.errors import MissingDependency
 from workers.contracts import Image
 from workers.errors import ModelMismatch
 from workers.pose.pyopenpose import child
+from workers.pose.pyopenpose.wire import Wire
 
 log = logging.getLogger(__name__)
 
@@ -82,8 +84,8 @@ class OpenPoseProcess:
         self.frames = 0
         self._process = _spawn(starting)
         self.pid = self._process.pid
-        self._input: IO[bytes] = self._process.stdin  # type: ignore[assignment]
-        self._output: IO[bytes] = self._process.stdout  # type: ignore[assignment]
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._wire = Wire(self._process.stdin, self._process.stdout)
         self._last_lines: deque[str] = deque(maxlen=STDERR_LINES)
         arguments = (self._process.stderr, self._last_lines)
         self._listener = threading.Thread(target=_listen, args=arguments, daemon=True)
@@ -105,11 +107,10 @@ class OpenPoseProcess:
         """
         frame = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
         try:
-            with self._deadline(seconds):
-                self._input.write(child.FRAME.pack(*frame.shape[:2]))
-                self._input.write(frame.data)
-                self._input.flush()
-                kind, data = self._next_answer()
+            with self._deadline(seconds) as deadline:
+                self._wire.write(child.FRAME.pack(*frame.shape[:2]), deadline)
+                self._wire.write(frame.data, deadline)
+                kind, data = self._next_answer(deadline)
         except BaseException:  # a late answer must not be taken for that to the next frame
             self.close()
             raise
@@ -122,10 +123,9 @@ class OpenPoseProcess:
 
     def _start(self, starting: Starting, seconds: float) -> None:
         told = {"python_path": starting.python_path, "flags": starting.flags, "parent": os.getpid()}
-        with self._deadline(seconds):
-            self._input.write(json.dumps(told).encode() + b"\n")
-            self._input.flush()
-            kind, data = self._next_answer()
+        with self._deadline(seconds) as deadline:
+            self._wire.write(json.dumps(told).encode() + b"\n", deadline)
+            kind, data = self._next_answer(deadline)
         if kind == child.REFUSED:
             why, _, words = _text(data).partition(":")
             if why == child.NOT_HERE:
@@ -136,43 +136,29 @@ class OpenPoseProcess:
         if facts["leaks"]:
             log.info("this OpenPose takes references of None away (as 1.7.0 does); they are given back")
 
-    def _next_answer(self) -> tuple[bytes, bytes]:
+    def _next_answer(self, deadline: float) -> tuple[bytes, bytes]:
         while True:
-            head = self._output.read(child.ANSWER.size)
-            if len(head) < child.ANSWER.size:
-                raise BrokenPipeError
-            kind, length = child.ANSWER.unpack(head)
+            kind, length = child.ANSWER.unpack(self._wire.read(child.ANSWER.size, deadline))
             if length > MAX_ANSWER_BYTES:
                 raise BrokenPipeError
-            data = self._output.read(length)
-            if len(data) < length:
-                raise BrokenPipeError
+            data = self._wire.read(length, deadline)
             if kind != child.WARNING:
                 return kind, data
             log.warning("OpenPose: %s", _text(data))
 
     @contextmanager
-    def _deadline(self, seconds: float) -> Iterator[None]:
-        """Kills the process after ``seconds``, which ends every wait on its pipe."""
-        late = threading.Event()
-
-        def expire() -> None:
-            late.set()
-            self._process.kill()
-
-        timer = threading.Timer(seconds, expire)
-        timer.daemon = True
-        timer.start()
+    def _deadline(self, seconds: float) -> Iterator[float]:
+        """Gives the time at which a wait on the pipe has to end; one that fails ends the process."""
         try:
-            yield
-        except OSError as error:
-            self._process.kill()
-            how = f"did not answer within {seconds:g} s" if late.is_set() else self._ending()
+            yield time.monotonic() + seconds
+        except TimeoutError as error:
+            how = f"did not answer within {seconds:g} s"
             raise ProcessLost(f"OpenPose's process {how}{self._said()}") from error
-        finally:
-            timer.cancel()
+        except OSError as error:
+            raise ProcessLost(f"OpenPose's process {self._ending()}{self._said()}") from error
 
     def _ending(self) -> str:
+        self._process.kill()  # does not change how a process ends that has closed its pipe by ending
         code = self._process.wait()
         return f"was ended by {_signal_name(-code)}" if code < 0 else f"ended with status {code}"
 
@@ -192,6 +178,7 @@ def _spawn(starting: Starting) -> "subprocess.Popen[bytes]":
     try:
         return subprocess.Popen(  # noqa: S603 - the user's Python and our own program, no shell
             [python, program],
+            bufsize=0,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -205,9 +192,9 @@ def _spawn(starting: Starting) -> "subprocess.Popen[bytes]":
         ) from error
 
 
-def _listen(pipe: IO[bytes], last_lines: "deque[str]") -> None:
-    with pipe:
-        while line := pipe.readline(STDERR_BYTES):
+def _listen(pipe: io.FileIO, last_lines: "deque[str]") -> None:
+    with io.BufferedReader(pipe) as lines:
+        while line := lines.readline(STDERR_BYTES):
             text = line.decode("utf-8", "replace").rstrip()
             log.debug("OpenPose says: %s", text)
             if text:
@@ -221,10 +208,8 @@ def _end(process: "subprocess.Popen[bytes]", owner: int) -> None:
     process.kill()
     process.wait()
     for pipe in (process.stdin, process.stdout):
-        try:
-            pipe.close()  # type: ignore[union-attr]
-        except OSError:  # what was not yet written has no reader any more
-            log.debug("the pipe to OpenPose was broken")
+        if pipe is not None:
+            pipe.close()
 
 
 def _signal_name(number: int) -> str:

@@ -1,0 +1,438 @@
+"""The model pyopenpose against a stand-in for OpenPose's module: what comes out, and what it survives."""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import fake_openpose
+import numpy as np
+import psutil
+import pytest
+
+from broker.errors import MissingDependency, SettingsError
+from workers.compute import Compute
+from workers.errors import ImageFailed, ModelMismatch, OutOfMemory
+from workers.models import POSE, Weights, model_class
+from workers.options import with_options
+from workers.pose.pyopenpose.model import PyOpenPose
+from workers.pose.pyopenpose.options import PyOpenPoseOptions
+from workers.pose.pyopenpose.restarting import OpenPoseFailed
+
+NOBODY, ONE, TWO, FAULT = 0, 1, 2, 99
+Open = Callable[..., PyOpenPose]
+
+
+class NoWeights(Weights):
+    """It must not ask for any."""
+
+
+def picture(shows: int, height: int = 32, width: int = 40) -> np.ndarray:
+    """H x W x 3 uint8 RGB; the blue of its first pixel tells the stand-in what to find."""
+    image = np.zeros((height, width, 3), np.uint8)
+    image[0, 0] = (11, 22, shows)
+    return image
+
+
+@pytest.fixture
+def notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    file = tmp_path / "notes"
+    monkeypatch.setenv("FAKE_OPENPOSE_NOTES", str(file))
+    return file
+
+
+@pytest.fixture
+def open_model(tmp_path: Path) -> Iterator[Open]:
+    """Opens the model with the stand-in; ends its processes after the test."""
+    folder = fake_openpose.install(tmp_path / "build")
+    opened: list[PyOpenPose] = []
+
+    def opens(**options: object) -> PyOpenPose:
+        spec = with_options(
+            PyOpenPose.default_spec(), {"python_path": folder, "start_seconds": 20.0, **options}
+        )
+        opened.append(PyOpenPose(spec, NoWeights(), Compute(threads=2)))
+        return opened[-1]
+
+    yield opens
+    for model in opened:
+        model.close()
+
+
+def accounts(model: PyOpenPose, frames: list[int]) -> list[int | str]:
+    """For each frame the number of people, or "failed"; what a stage does with them."""
+    found: list[int | str] = []
+    for shows in frames:
+        try:
+            (people,) = model.find_people([picture(shows)])
+            found.append(len(people))
+        except ImageFailed as error:
+            assert error.remedy
+            found.append("failed")
+    return found
+
+
+def gone(pid: int, seconds: float = 10) -> bool:
+    """Whether the process ends within ``seconds``; one that waits to be buried has ended."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+# --- what comes out ------------------------------------------------------------------------------
+
+
+def test_people_in_body_25_best_first(open_model: Open) -> None:
+    (people, nobody) = open_model().find_people([picture(TWO), picture(NOBODY)])
+    assert nobody == []
+    assert [round(person.score, 2) for person in people] == [0.96, 0.48]  # 24 points of 25
+    best = people[0]
+    assert (best.keypoints.shape, best.keypoints.dtype) == ((25, 3), np.float32)
+    assert best.keypoints[4].tolist() == [9, 5, 1]  # OpenPose's 1.05 is cut to 1
+    assert best.keypoints[3].tolist() == [0, 0, 0]  # absent
+    x0, y0, x1, y1 = best.box
+    assert (0 <= x0 <= 1 and 0 <= y0 <= 1) and (x1 == 40 and 25 <= y1 <= 32)
+
+
+def test_frames_arrive_as_bgr_of_any_layout(open_model: Open, notes: Path) -> None:
+    model = open_model()
+    image = picture(ONE)
+    strided = np.asfortranarray(np.concatenate([image, image], axis=1))[:, :40]
+    assert [len(people) for people in model.find_people([image, strided])] == [1, 1]
+    seen = [note for note in fake_openpose.notes(notes) if "frame" in note]
+    assert [(note["frame"], note["green"], note["red"]) for note in seen] == [(ONE, 22, 11)] * 2
+
+
+def test_openpose_is_configured_and_sees_no_settings_of_ours(
+    open_model: Open, notes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HARDPOSE_BROKER_URL", "redis://:secret@127.0.0.1:1/0")
+    options = {
+        "model_folder": "/models",
+        "net_resolution": "-1x160",
+        "flags": "scale_number=2, scale_gap=0.25",
+    }
+    open_model(**options, number_people_max=3).load()
+    (note,) = fake_openpose.notes(notes)
+    assert note["flags"] == {
+        "model_folder": "/models", "net_resolution": "-1x160", "number_people_max": 3, "scale_number": "2",
+        "scale_gap": "0.25", "model_pose": "BODY_25", "render_pose": 0,
+    }  # fmt: skip
+    assert note["settings"] == []
+    # Our own folder is called like OpenPose's module, and must not stand in for it.
+    assert not [entry for entry in note["path"] if str(entry).endswith("workers/pose/pyopenpose")]  # type: ignore[attr-defined]
+
+
+def test_fragments_are_no_people(open_model: Open) -> None:
+    assert accounts(open_model(person_min_parts=25), [ONE, TWO]) == [1, 1]  # the second has 24 points of 0.5
+    assert accounts(open_model(person_min_parts=24), [TWO]) == [2]
+
+
+def test_the_description_has_no_weights_and_every_option() -> None:
+    spec = model_class(POSE, "pyopenpose").default_spec()
+    assert (spec.name, spec.version, spec.weights) == ("pyopenpose", "unknown", ())
+    assert set(spec.options) == set(PyOpenPoseOptions.__dataclass_fields__)
+    assert PyOpenPose.answers == frozenset(range(25))
+    assert not hasattr(PyOpenPose, "card")
+
+
+# --- nobody, in all its shapes -------------------------------------------------------------------
+
+EMPTY = [
+    "none", "leak", "scalar", "flat", "zero_people", "zeros", "minus_one", "minus_one_scalar", "nan",
+    "two_dimensions", "text",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", EMPTY)
+def test_nobody_is_nobody(
+    open_model: Open, shape: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("FAKE_OPENPOSE_EMPTY", shape)
+    with caplog.at_level(logging.WARNING):
+        assert accounts(open_model(), [NOBODY, ONE, NOBODY]) == [0, 1, 0]
+    # What may hide people is said, once.
+    warned = shape in ("scalar", "two_dimensions", "text")
+    assert [r.getMessage().count("taken as nobody") for r in caplog.records] == [1] * warned
+
+
+@pytest.mark.parametrize("parts", [18, 15, 135])  # COCO, MPI, BODY_135
+def test_another_skeleton_is_refused(open_model: Open, parts: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_OPENPOSE_PARTS", str(parts))
+    model = open_model()
+    with pytest.raises(ModelMismatch, match=f"answers with {parts} parts instead of the 25") as caught:
+        model.find_people([picture(ONE)])
+    assert "model_pose BODY_25" in caught.value.remedy
+
+
+# --- the leak ------------------------------------------------------------------------------------
+
+LEAKY_READS = 20_000
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="from Python 3.12 on None cannot be deallocated")
+def test_without_the_repair_the_leak_ends_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_OPENPOSE_EMPTY", "leak")
+    folder = fake_openpose.install(tmp_path / "build")
+    code = (
+        f"import sys; sys.path.insert(0, {folder!r})\n"
+        "from openpose import pyopenpose as op\n"
+        f"for i in range({LEAKY_READS}): op.Datum().poseKeypoints\n"
+        "print('survived')"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.returncode == -signal.SIGABRT
+    assert "deallocating None" in ended.stderr
+    assert "survived" not in ended.stdout
+
+
+def test_with_the_repair_none_keeps_its_references(
+    open_model: Open, notes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_OPENPOSE_EMPTY", "leak")
+    model = open_model(recycle_frames=0)
+    image = picture(NOBODY, 32, 32)
+    assert sum(len(model.find_people([image])) for _ in range(LEAKY_READS)) == LEAKY_READS
+    frames = [note for note in fake_openpose.notes(notes) if "frame" in note]
+    assert len(frames) == LEAKY_READS
+    assert len({note["pid"] for note in frames}) == 1  # and not a new process now and then
+    references = [int(str(note["refs"])) for note in frames]
+    # The garbage collector takes some dozens once; the leak would take one with each frame.
+    assert max(references) - min(references) < 200
+    late = references[-LEAKY_READS // 2 :]
+    assert max(late) - min(late) < 10
+
+
+# --- faults --------------------------------------------------------------------------------------
+
+FRAMES = [NOBODY, ONE, FAULT, TWO, NOBODY]
+
+
+@pytest.mark.parametrize("fault", ["segv", "abort", "exit", "hang", "runtime_error", "false"])
+def test_a_frame_that_always_fails_fails_alone(
+    open_model: Open, fault: str, notes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_OPENPOSE_FAULT", fault)
+    model = open_model(frame_seconds=0.5, start_seconds=1.5) if fault == "hang" else open_model()
+    assert accounts(model, FRAMES) == [0, 1, "failed", 2, 0]
+    assert sum(note.get("frame") == FAULT for note in fake_openpose.notes(notes)) == 2
+
+
+@pytest.mark.parametrize("fault", ["segv", "abort", "exit", "hang", "runtime_error", "false"])
+def test_a_frame_that_fails_once_is_tried_again(
+    open_model: Open, fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_OPENPOSE_FAULT", fault)
+    monkeypatch.setenv("FAKE_OPENPOSE_ONCE", str(tmp_path / "once"))
+    model = open_model(frame_seconds=0.5, start_seconds=1.5) if fault == "hang" else open_model()
+    assert accounts(model, FRAMES) == [0, 1, 0, 2, 0]
+    assert (tmp_path / "once").exists()
+
+
+def test_the_cause_names_the_signal_and_the_last_words(
+    open_model: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_OPENPOSE_FAULT", "segv")
+    monkeypatch.setenv("FAKE_OPENPOSE_NOISE", "30")
+    with pytest.raises(ImageFailed) as caught:
+        open_model().find_people([picture(FAULT)])
+    assert "was ended by SIGSEGV" in caught.value.cause
+    assert "y" * 30 in caught.value.cause
+
+
+def test_an_openpose_that_fails_on_every_frame_is_no_matter_of_the_frames(
+    open_model: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_OPENPOSE_FAULT", "runtime_error")
+    model = open_model()
+    assert accounts(model, [FAULT] * 4) == ["failed"] * 4
+    with pytest.raises(OpenPoseFailed, match=r"5 frames in a row.*could not be reshaped"):
+        model.find_people([picture(FAULT)])
+    assert accounts(model, [FAULT] * 4 + [ONE] + [FAULT] * 4) == ["failed"] * 4 + [1] + ["failed"] * 4
+
+
+def test_frames_that_exhaust_the_gpu_are_a_matter_of_memory(
+    open_model: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_OPENPOSE_FAULT", "out_of_memory")
+    model = open_model()
+    assert accounts(model, [FAULT] * 4) == ["failed"] * 4
+    with pytest.raises(OutOfMemory) as caught:
+        model.find_people([picture(FAULT)])
+    assert "net_resolution" in caught.value.remedy
+
+
+def test_noise_on_its_outputs_is_no_answer(open_model: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_OPENPOSE_NOISE", "300000")  # more than a pipe holds, with each frame
+    assert accounts(open_model(), [NOBODY, ONE, TWO] * 3) == [0, 1, 2] * 3
+
+
+class StageStopped(Exception):
+    """What a stage's time limit raises in the middle of whatever runs."""
+
+
+def test_an_answer_that_comes_too_late_is_not_that_of_the_next_frame(
+    open_model: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(number: int, frame: object) -> None:
+        raise StageStopped
+
+    monkeypatch.setenv("FAKE_OPENPOSE_FAULT", "hang")
+    model = open_model()
+    model.load()
+    first = model.pid
+    before = signal.signal(signal.SIGALRM, stop)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.5)
+        with pytest.raises(StageStopped):
+            model.find_people([picture(FAULT)])
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert gone(first or 0)
+    assert accounts(model, [TWO]) == [2]
+
+
+# --- starts --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("runtime_error", "the network could not be reshaped"),
+        ("exit", "ended with status 1: .*unknown command line flag"),
+        ("segv", "was ended by SIGSEGV"),
+        ("hang", "did not answer within 1 s"),
+    ],
+)
+def test_a_start_that_fails_three_times_says_why(
+    open_model: Open, notes: Path, fault: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_OPENPOSE_START", fault)
+    with pytest.raises(OpenPoseFailed, match=words) as caught:
+        open_model(start_seconds=1.0).load()
+    assert "model_folder" in caught.value.remedy
+    assert len(fake_openpose.notes(notes)) == 3
+
+
+def test_a_gpu_without_room_is_named(open_model: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_OPENPOSE_START", "out_of_memory")
+    with pytest.raises(OutOfMemory, match="out of memory"):
+        open_model().load()
+
+
+def test_without_the_module_it_says_how_to_build_it(open_model: Open, tmp_path: Path) -> None:
+    with pytest.raises(MissingDependency, match="No module named 'openpose'") as caught:
+        open_model(python_path=str(tmp_path)).load()
+    assert "BUILD_PYTHON" in caught.value.remedy
+    assert "openpose-body25" in caught.value.remedy
+
+
+def test_a_python_that_is_not_there_is_named(open_model: Open) -> None:
+    with pytest.raises(MissingDependency, match="The Python /no/python"):
+        open_model(python="/no/python").load()
+
+
+def test_a_module_alone_is_found_too(open_model: Open, tmp_path: Path) -> None:
+    folder = tmp_path / "alone"
+    folder.mkdir()
+    (folder / "pyopenpose.py").write_text(fake_openpose.MODULE)
+    assert accounts(open_model(python_path=str(folder)), [ONE]) == [1]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"flags": "model_pose=COCO"},
+        {"flags": "num_gpu=0"},  # switches OpenPose off without a word
+        {"flags": "keypoint_scale=3"},
+        {"flags": "scale_number"},
+        {"flags": "--scale_number=2"},
+        {"frame_seconds": 0.0},
+        {"start_seconds": float("nan")},
+        {"recycle_frames": -1},
+        {"recycle_frames": "many"},
+        {"nonsense": 1},
+    ],
+)
+def test_options_that_cannot_work_are_refused(open_model: Open, options: dict[str, object]) -> None:
+    with pytest.raises(SettingsError, match=next(iter(options))):
+        open_model(**options)
+
+
+# --- a process's life ----------------------------------------------------------------------------
+
+
+def test_a_process_is_replaced_after_its_frames(open_model: Open, notes: Path) -> None:
+    assert accounts(open_model(recycle_frames=4), [ONE] * 10) == [1] * 10
+    pids = [note["pid"] for note in fake_openpose.notes(notes) if "frame" in note]
+    assert [pids.count(pid) for pid in dict.fromkeys(pids)] == [4, 4, 2]
+
+
+def test_closing_ends_it_and_it_can_be_used_again(open_model: Open) -> None:
+    model = open_model()
+    model.load()
+    first = model.pid
+    model.load()
+    assert model.pid == first
+    model.close()
+    assert gone(first or 0)
+    assert accounts(model, [ONE]) == [1]
+
+
+PARENT = """
+import json, os, signal, sys
+import numpy as np
+from workers.compute import Compute
+from workers.options import with_options
+from workers.pose.pyopenpose.model import PyOpenPose
+
+model = PyOpenPose(with_options(PyOpenPose.default_spec(), json.loads(sys.argv[1])), None, Compute())
+model.load()
+print(model.pid, flush=True)
+image = np.zeros((32, 32, 3), np.uint8)
+image[0, 0, 2] = int(sys.argv[2])
+model.find_people([image])
+print("answered", flush=True)
+if sys.argv[3] == "stay":
+    signal.pause()
+"""
+
+
+def start_parent(folder: str, shows: int, then: str) -> tuple["subprocess.Popen[str]", int]:
+    """A process that uses the model; returns it and the number of OpenPose's process."""
+    line = [sys.executable, "-c", PARENT, json.dumps({"python_path": folder}), str(shows), then]
+    parent = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    return parent, int(parent.stdout.readline())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process that hangs outlives its parent")
+@pytest.mark.parametrize("shows", [ONE, FAULT])  # it waits for a frame; it hangs
+def test_it_ends_with_its_parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shows: int) -> None:
+    monkeypatch.setenv("FAKE_OPENPOSE_FAULT", "hang")
+    parent, pid = start_parent(fake_openpose.install(tmp_path / "build"), shows, "stay")
+    assert parent.stdout is not None
+    if shows == ONE:
+        assert parent.stdout.readline() == "answered\n"
+    assert psutil.pid_exists(pid)
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.communicate(timeout=10)
+    assert gone(pid)
+
+
+def test_it_ends_when_python_ends(tmp_path: Path) -> None:
+    parent, pid = start_parent(fake_openpose.install(tmp_path / "build"), ONE, "end")
+    out, err = parent.communicate(timeout=30)
+    assert (parent.returncode, out, err) == (0, "answered\n", "")
+    assert gone(pid, 1)
