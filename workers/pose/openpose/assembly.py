@@ -39,6 +39,12 @@ class Assembled:
         """Parts that were seen, feet included."""
         return int(np.count_nonzero(self.points[:, 2] > 0))
 
+    @property
+    def box_area(self) -> float:
+        """Area of the box around the parts that were seen, in square pixels of the network's input."""
+        width, height = np.ptp(self.points[self.points[:, 2] > 0, :2], axis=0).tolist()
+        return float(width * height)
+
 
 @dataclass
 class _Group:
@@ -78,7 +84,8 @@ def find_people(
     limbs = find_limbs(_usable(pafs, "affinity fields"), peaks, skeleton, options)
     groups = _people(_assemble(peaks, limbs), skeleton, options)
     found = [_assembled(group, peaks, skeleton) for group in groups]
-    return sorted(found, key=lambda person: -person.score)
+    least = options.person_min_area * net_size[0] * net_size[1]
+    return sorted((person for person in found if person.box_area >= least), key=lambda person: -person.score)
 
 
 def _check_sizes(heatmaps: Floats, pafs: Floats, skeleton: Skeleton, net_size: tuple[int, int]) -> None:

@@ -19,6 +19,8 @@ STRIDE = 8
 """Pixels of the network's input for one cell of its maps (three poolings by two)."""
 SHARPNESS = -0.75
 """The free parameter of the cubic kernel as OpenCV has it (Keys 1981 writes it as a; there it is -0.5)."""
+AT_ONCE = 4096
+"""Pixels interpolated together: what they need stays in the processor's cache."""
 PADDING = 3
 """Cells repeated around a map, so that the pixels at its edge and beside it have 4 x 4 cells too."""
 
@@ -85,6 +87,13 @@ class Maps:
             ys: [n], whole pixels; what lies outside reads the nearest pixel.
             xs: [n], likewise.
         """
+        values = np.empty(channels.shape, np.float32)
+        for start in range(0, len(ys), AT_ONCE):
+            now = slice(start, start + AT_ONCE)
+            values[..., now] = self._interpolated(channels[..., now], ys[now], xs[now])
+        return values
+
+    def _interpolated(self, channels: Indices, ys: Indices, xs: Indices) -> Floats:
         ys, xs = np.clip(ys, 0, self.height - 1), np.clip(xs, 0, self.width - 1)
         _, rows, columns = self.padded.shape
         # Pixel 8 c + 4 is the first whose four cells are c - 1 ... c + 2; the padding moves them.
