@@ -27,7 +27,9 @@ FLOWER = "import broker.app, tasks.celery_tasks; from celery.__main__ import mai
 def keep_up(settings: Settings, flower_port: int) -> None:
     """Starts everything, sends what earlier runs left open, and stays until SIGINT or SIGTERM."""
     _check_flower(flower_port)
-    queues = Runtime(settings).placement.queues  # a wrong placement ends it before anything is started
+    asked = Runtime(settings)
+    queues = asked.placement.queues  # a wrong one ends it before anything is started
+    asked.recipe()  # so do a model without its weights and a wrong option: no worker could load it
     with stop_on_signals() as stop, local_system(settings) as system:
         system.start_workers([Stage.DOWNLOAD, *queues])
         if flower_port:

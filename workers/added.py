@@ -5,8 +5,9 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from broker.errors import WeightsError
 from broker.recipe import WeightsRef
-from workers.downloads.files import publish
+from workers.downloads.files import locked, publish, room_needed
 
 FOLDER = "added"
 """Below the weights folder: one JSON file for each model, the newest weights last."""
@@ -41,29 +42,48 @@ def remember(folder: Path, added: AddedWeights) -> None:
     Args:
         folder: the weights folder.
         added: its bytes are in the store already.
+
+    Raises:
+        WeightsError: what was remembered before cannot be read.
+        DiskFull: no room for it.
     """
-    others = [old for old in history(folder, added.model) if old.ref.sha256 != added.ref.sha256]
-    rows = [{**asdict(row), "ref": row.ref.model_dump(mode="json")} for row in (*others, added)]
     file = _file(folder, added.model)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_suffix(".part")
-    part.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
-    publish(part, file)
+    with room_needed(file.parent), locked(file.with_suffix(".lock")):
+        others = [old for old in history(folder, added.model) if old.ref.sha256 != added.ref.sha256]
+        rows = [{**asdict(row), "ref": row.ref.model_dump(mode="json")} for row in (*others, added)]
+        part = file.with_suffix(".part")
+        part.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+        publish(part, file)
 
 
 def history(folder: Path, model: str) -> list[AddedWeights]:
-    """Everything that was added for ``model`` on this machine, the newest last."""
+    """Everything that was added for ``model`` on this machine, the newest last.
+
+    Raises:
+        WeightsError: the file that remembers it cannot be read.
+    """
     file = _file(folder, model)
     if not file.is_file():
         return []
-    rows = json.loads(file.read_text(encoding="utf-8"))
-    return [AddedWeights(**{**row, "ref": WeightsRef(**row["ref"])}) for row in rows]
+    try:
+        rows = json.loads(file.read_text(encoding="utf-8"))
+        return [AddedWeights(**{**row, "ref": WeightsRef(**row["ref"])}) for row in rows]
+    except (ValueError, TypeError, KeyError) as error:
+        raise WeightsError(
+            f"{file}, which remembers the weights of the model {model}, cannot be read: {error}.",
+            "Delete it and add the weights again.",
+        ) from error
 
 
 def newest(folder: Path, model: str) -> AddedWeights | None:
     """The weights that new recipes with ``model`` use, or None when there are none yet."""
     rows = history(folder, model)
     return rows[-1] if rows else None
+
+
+def models_with_weights(folder: Path) -> list[str]:
+    """The models for which anything was ever added on this machine, sorted."""
+    return sorted(file.stem for file in (Path(folder) / FOLDER).glob("*.json"))
 
 
 def now() -> str:

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from broker.recipe import WeightsRef
+from workers import added
 from workers.downloads.files import file_sha256
 from workers.weights import WeightsRecord, WeightsStore, how_to_mend
 
@@ -36,16 +38,28 @@ class StoredFile:
 
 
 def stored_files(store: WeightsStore) -> list[StoredFile]:
-    """Everything in the store whose content is known, each file of weights before what was made from it."""
+    """Everything in the store whose content is known, each file of weights before what was made from it.
+
+    Raises:
+        WeightsError: what was added cannot be read.
+    """
+    known: dict[str, WeightsRecord | WeightsRef] = {ref.sha256: ref for ref in _in_use(store.folder)}
+    known |= {record.sha256: record for record in store.records()}
     files: list[StoredFile] = []
-    for record in store.records():
-        files += [_weights_file(store.folder, record), *_made_from(store.folder, record.sha256)]
+    for sha256, weights in sorted(known.items(), key=lambda item: (item[1].file, item[0])):
+        files += [_weights_file(store.folder, weights), *_made_from(store.folder, sha256)]
     return files
 
 
-def _weights_file(folder: Path, record: WeightsRecord) -> StoredFile:
-    path = folder / f"{record.sha256}{Path(record.file).suffix}"
-    return StoredFile(path, record.file, record.sha256, record.sha256, how_to_mend(record.source))
+def _in_use(folder: Path) -> list[WeightsRef]:
+    """What was brought and is used by new recipes; it has to be here, whatever the store knows of it."""
+    newest = (added.newest(folder, model) for model in added.models_with_weights(folder))
+    return [entry.ref for entry in newest if entry is not None]
+
+
+def _weights_file(folder: Path, weights: WeightsRecord | WeightsRef) -> StoredFile:
+    path = folder / f"{weights.sha256}{Path(weights.file).suffix}"
+    return StoredFile(path, weights.file, weights.sha256, weights.sha256, how_to_mend(weights.source))
 
 
 def _made_from(folder: Path, sha256: str) -> Iterator[StoredFile]:

@@ -224,6 +224,13 @@ def test_a_run_without_the_weights_names_the_command_and_starts_nothing(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_system_without_the_weights_does_not_come_up(env: dict[str, str], tmp_path: Path) -> None:
+    env = {**env, "HARDPOSE_POSE_MODEL": "tiny-pose"}
+    ended = hardpose("up", "--home", tmp_path / "state", "--flower-port", "0", env=env, timeout=60)
+    refused(ended, env, "weights", ExitCode.ENVIRONMENT)
+    assert not (tmp_path / "state").exists()
+
+
 def test_a_run_with_damaged_weights_names_the_command_and_starts_no_worker(
     env: dict[str, str], weights_file: Path, tmp_path: Path
 ) -> None:

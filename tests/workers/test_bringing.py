@@ -1,6 +1,7 @@
 import hashlib
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import http_server
 import pytest
@@ -278,6 +279,36 @@ def test_what_is_made_from_weights_is_hashed_too_and_forgotten_with_them(store, 
     assert kept(store) == []
     with pytest.raises(WeightsError, match="not on this machine"):
         store.path(ref)
+
+
+def test_weights_in_use_that_are_gone_altogether_are_missed(store, tmp_path):
+    (tmp_path / "net.mp4").write_bytes(b"numbers")
+    found = brought(store, tmp_path / "net.mp4")
+    remember(store.folder, AddedWeights("net", found.ref, found.version, False, "net.mp4"))
+    store.forget(found.ref)
+    (missing,) = stored_files(store)
+    assert (missing.hashed(), "models add net" in missing.remedy) == ("missing", True)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "[{}]", '[{"ref": {}}]', '[{"ref": 1}]'])
+def test_a_memory_that_cannot_be_read_is_named(text, store):
+    file = store.folder / "added" / "net.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(text)
+    with pytest.raises(WeightsError, match=r"net\.json") as caught:
+        newest(store.folder, "net")
+    assert "add the weights again" in caught.value.remedy
+
+
+def test_models_remembered_at_the_same_time_are_all_remembered(store, tmp_path):
+    entries = []
+    for number in range(6):
+        (tmp_path / "net.mp4").write_bytes(b"%d" % number)
+        found = brought(store, tmp_path / "net.mp4")
+        entries.append(AddedWeights("net", found.ref, found.version, False, "net.mp4"))
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda entry: remember(store.folder, entry), entries))
+    assert {entry.ref.sha256 for entry in history(store.folder, "net")} == {e.ref.sha256 for e in entries}
 
 
 def test_a_model_may_refuse_with_any_of_its_errors(store, tmp_path):
