@@ -7,6 +7,7 @@ independently.
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from workers.pose.openpose.caffemodel import Tensors
 
@@ -127,18 +128,23 @@ def coco18() -> Net:
     return net
 
 
-def random_tensors(net: Net, seed: int) -> Tensors:
-    """Weights without ties whose maps lie in about -1 to 1 (He initialisation: std sqrt(2 / fan in))."""
-    rng = np.random.default_rng(seed)
-    return {name: [_random(name, s, shapes, rng) for s in shapes] for name, shapes in net.shapes().items()}
+def random_tensors(net: Net, seed: int, last: float) -> Tensors:
+    """Weights without ties (He initialisation: standard deviation sqrt(2 / fan in)).
+
+    Args:
+        net: whose shapes.
+        seed: other weights for each.
+        last: scale of the last layer of each stage; keeps the maps in about -1 to 1.
+    """
+    rng, tensors = np.random.default_rng(seed), {}
+    for name, shapes in net.shapes().items():
+        scale = last if name.startswith(("Mconv7", "conv5_5")) else 1.0
+        tensors[name] = [_kernel(shapes[0], scale, rng)] if len(shapes) == 2 else []
+        low, high = (-0.05, 0.05) if len(shapes) == 2 else (0.05, 0.4)
+        tensors[name].append(rng.uniform(low, high, shapes[-1]).astype(np.float32))
+    return tensors
 
 
-def _random(
-    name: str, shape: tuple[int, ...], shapes: tuple[tuple[int, ...], ...], rng: np.random.Generator
-) -> np.ndarray:
-    if len(shape) == 4:
-        # The last layer of a stage gives values that the next stage sees beside the features.
-        scale = np.float32(0.2 if name.startswith(("Mconv7", "conv5_5")) else 1)
-        return rng.standard_normal(shape, np.float32) * np.sqrt(np.float32(2) / np.prod(shape[1:])) * scale
-    low, high = (-0.05, 0.05) if len(shapes) == 2 else (0.05, 0.4)
-    return rng.uniform(low, high, shape).astype(np.float32)
+def _kernel(shape: tuple[int, ...], scale: float, rng: np.random.Generator) -> NDArray[np.float32]:
+    spread = np.float32(scale * np.sqrt(2 / np.prod(shape[1:])))
+    return rng.standard_normal(shape, np.float32) * spread

@@ -13,12 +13,12 @@ Floats = NDArray[np.float32]
 
 def write_body25(path: Path, seed: int = 0) -> Path:
     """Random weights of BODY_25's shapes."""
-    return write_layers(path, openpose_layers.random_tensors(openpose_layers.body25(), seed))
+    return write_layers(path, openpose_layers.random_tensors(openpose_layers.body25(), seed, 0.2))
 
 
 def write_coco18(path: Path, seed: int = 0) -> Path:
     """Random weights of the COCO network's shapes."""
-    return write_layers(path, openpose_layers.random_tensors(openpose_layers.coco18(), seed))
+    return write_layers(path, openpose_layers.random_tensors(openpose_layers.coco18(), seed, 0.7))
 
 
 def write_painted_body25(path: Path) -> Path:
