@@ -11,7 +11,10 @@ is in it (1 or 2: so many people; 99: the fault; else nobody), the variables ``F
 """
 
 import json
+import time
 from pathlib import Path
+
+import psutil
 
 MODULE = '''
 import ctypes, json, os, signal, sys, time
@@ -145,3 +148,13 @@ def install(folder: Path) -> str:
 def notes(file: Path) -> list[dict[str, object]]:
     """What the fake has noted, in order."""
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def gone(pid: int, seconds: float = 10) -> bool:
+    """Whether the process ends within ``seconds``; one that waits to be buried has ended."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+            return True
+        time.sleep(0.05)
+    return False

@@ -1,19 +1,16 @@
 """The model pyopenpose against a stand-in for OpenPose's module: what comes out, and what it survives."""
 
-import json
 import logging
-import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import fake_openpose
 import numpy as np
-import psutil
 import pytest
+from fake_openpose import gone
 
 from broker.errors import MissingDependency, SettingsError
 from workers.compute import Compute
@@ -75,16 +72,6 @@ def accounts(model: PyOpenPose, frames: list[int]) -> list[int | str]:
             assert error.remedy
             found.append("failed")
     return found
-
-
-def gone(pid: int, seconds: float = 10) -> bool:
-    """Whether the process ends within ``seconds``; one that waits to be buried has ended."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
-            return True
-        time.sleep(0.05)
-    return False
 
 
 # --- what comes out ------------------------------------------------------------------------------
@@ -388,51 +375,3 @@ def test_closing_ends_it_and_it_can_be_used_again(open_model: Open) -> None:
     model.close()
     assert gone(first or 0)
     assert accounts(model, [ONE]) == [1]
-
-
-PARENT = """
-import json, os, signal, sys
-import numpy as np
-from workers.compute import Compute
-from workers.options import with_options
-from workers.pose.pyopenpose.model import PyOpenPose
-
-model = PyOpenPose(with_options(PyOpenPose.default_spec(), json.loads(sys.argv[1])), None, Compute())
-model.load()
-print(model.pid, flush=True)
-image = np.zeros((32, 32, 3), np.uint8)
-image[0, 0, 2] = int(sys.argv[2])
-model.find_people([image])
-print("answered", flush=True)
-if sys.argv[3] == "stay":
-    signal.pause()
-"""
-
-
-def start_parent(folder: str, shows: int, then: str) -> tuple["subprocess.Popen[str]", int]:
-    """A process that uses the model; returns it and the number of OpenPose's process."""
-    line = [sys.executable, "-c", PARENT, json.dumps({"python_path": folder}), str(shows), then]
-    parent = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert parent.stdout is not None
-    return parent, int(parent.stdout.readline())
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process that hangs outlives its parent")
-@pytest.mark.parametrize("shows", [ONE, FAULT])  # it waits for a frame; it hangs
-def test_it_ends_with_its_parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shows: int) -> None:
-    monkeypatch.setenv("FAKE_OPENPOSE_FAULT", "hang")
-    parent, pid = start_parent(fake_openpose.install(tmp_path / "build"), shows, "stay")
-    assert parent.stdout is not None
-    if shows == ONE:
-        assert parent.stdout.readline() == "answered\n"
-    assert psutil.pid_exists(pid)
-    os.kill(parent.pid, signal.SIGKILL)
-    parent.communicate(timeout=10)
-    assert gone(pid)
-
-
-def test_it_ends_when_python_ends(tmp_path: Path) -> None:
-    parent, pid = start_parent(fake_openpose.install(tmp_path / "build"), ONE, "end")
-    out, err = parent.communicate(timeout=30)
-    assert (parent.returncode, out, err) == (0, "answered\n", "")
-    assert gone(pid, 1)
