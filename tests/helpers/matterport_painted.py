@@ -10,7 +10,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
-from matterport_weights import Layer, Tensor, write_h5
+from matterport_weights import Tensor, write_h5
 from numpy.typing import NDArray
 
 from workers.masks.matterport.architecture import (
@@ -18,6 +18,7 @@ from workers.masks.matterport.architecture import (
     COCO_CLASSES,
     MEAN_PIXEL,
     PERSON,
+    Layer,
     tensor_shapes,
 )
 

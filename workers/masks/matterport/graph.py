@@ -3,23 +3,23 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from workers.masks.matterport.anchors import anchors
 from workers.masks.matterport.architecture import (
     BOX_POOL,
     MASK_POOL,
     MASK_SIDE,
-    MAX_DETECTIONS,
     PERSON,
-    PRE_NMS,
-    PROPOSAL_IOU,
     PROPOSALS,
     Weights,
 )
-from workers.masks.matterport.graph_boxes import clip, columns, decode, pair, pool
+from workers.masks.matterport.graph_boxes import clip, columns, decode, image_numbers, pair, pool
+from workers.masks.matterport.graph_detections import write_detections
 from workers.masks.matterport.graph_layers import LayerWriter
+from workers.masks.matterport.graph_proposals import write_proposals
 from workers.masks.matterport.graph_trunk import write_trunk
 from workers.onnx_graph import GraphWriter
 
+MOST_BOXES = 17
+"""Log2 of the most detections in a batch: far more than fit into any memory."""
 BUILDER = 1
 """Raised whenever the same weights give another file."""
 
@@ -75,20 +75,17 @@ class _Network:
 
     def __init__(self, graph: GraphWriter, layers: LayerWriter, size: int, person_only: bool) -> None:
         self._graph, self._layers, self._size, self._person_only = graph, layers, size, person_only
-        self._batch = graph.op("Shape", "image", start=0, end=1)
-        count = graph.op("Squeeze", self._batch, graph.ints(0))
-        zero, one = graph.constant(0, "int64"), graph.constant(1, "int64")
-        self._images = graph.op("Range", zero, count, one)
 
     def write(self, classes: int) -> None:
         """The whole graph, outputs named."""
         graph = self._graph
         levels = write_trunk(graph, self._layers, "image")
         objects, deltas = self._rpn(levels)
-        rois = self._proposals(objects, deltas)
+        rois = write_proposals(graph, objects, deltas, self._size)
         pooled = [self._wide(level) for level in levels[:4]]
         class_ids, scores, boxes = self._box_head(rois, pooled, classes)
-        ranked, image, place = self._detect(class_ids, scores, boxes, classes)
+        wanted = [PERSON] if self._person_only else list(range(1, classes))
+        ranked, image, place = write_detections(graph, class_ids, scores, boxes, wanted)
         found = pair(graph, image, place)
         boxes, class_ids = graph.op("GatherND", boxes, found), graph.op("GatherND", class_ids, found)
         masks = self._mask_head(boxes, image, class_ids, pooled)
@@ -119,47 +116,10 @@ class _Network:
         last = self._graph.op("Transpose", self._wide(x), perm=[0, 2, 3, 1])
         return self._graph.op("Reshape", last, self._graph.ints(0, -1, width))
 
-    def _proposals(self, objects: str, deltas: str) -> str:
-        """N x R x 4; images with fewer proposals end in empty boxes, as Matterport's do, so that the box
-        head always has the same shape.
-        """
-        graph = self._graph
-        table = anchors(self._size)
-        best = graph.ints(min(PRE_NMS, len(table)))
-        scores, places = graph.ops("TopK", objects, best, outputs=2, axis=1)
-        chosen = graph.op("Unsqueeze", places, graph.ints(2))
-        boxes = graph.op("Gather", graph.constant(table, "float32"), places)
-        boxes = decode(graph, boxes, graph.op("GatherND", deltas, chosen, batch_dims=1))
-        boxes = clip(graph, boxes, graph.floats(0), graph.floats(1))
-        kept = graph.op(
-            "NonMaxSuppression", boxes, graph.op("Unsqueeze", scores, graph.ints(1)),
-            graph.ints(PROPOSALS), graph.floats(PROPOSAL_IOU),
-        )  # fmt: skip
-        rois = graph.op("GatherND", boxes, graph.op("Gather", kept, graph.ints(0, 2), axis=1))
-        return self._padded(rois, graph.op("Gather", kept, graph.constant(0, "int64"), axis=1))
-
-    def _padded(self, rois: str, image: str) -> str:
-        """K x 4 boxes of the images ``image`` (K), in order, as N x R x 4 with zeros at the end of each."""
-        graph = self._graph
-        same = graph.op("Equal", graph.op("Unsqueeze", image, graph.ints(1)), self._images)
-        same = graph.cast(same, "int64")
-        so_far = graph.op("Mul", graph.op("CumSum", same, graph.constant(0, "int64")), same)
-        rank = graph.op("Sub", graph.op("ReduceSum", so_far, graph.ints(1), keepdims=0), graph.ints(1))
-        empty = self._zeros(PROPOSALS, 4)
-        return graph.op("ScatterND", empty, pair(graph, image, rank), rois)
-
-    def _zeros(self, *sides: int) -> str:
-        """N x ``sides`` float32."""
-        return self._graph.op(
-            "Expand",
-            self._graph.floats(0),
-            self._graph.op("Concat", self._batch, self._graph.ints(*sides), axis=0),
-        )
-
     def _box_head(self, rois: str, pooled: list[str], classes: int) -> tuple[str, str, str]:
         """Best class N x R, its score N x R, and the box refined for it N x R x 4, inside the window."""
         graph, layers = self._graph, self._layers
-        owners = graph.op("Unsqueeze", self._images, graph.ints(1))
+        owners = graph.op("Unsqueeze", image_numbers(graph, rois), graph.ints(1))
         owners = graph.op("Expand", owners, graph.ints(1, PROPOSALS))
         owners = graph.op("Reshape", owners, graph.ints(-1))
         flat = graph.op("Reshape", rois, graph.ints(-1, 4))
@@ -196,35 +156,6 @@ class _Network:
         low = graph.op("Gather", corners, graph.ints(0, 1, 0, 1), axis=2)
         return low, graph.op("Gather", corners, graph.ints(2, 3, 2, 3), axis=2)
 
-    def _detect(self, class_ids: str, scores: str, boxes: str, classes: int) -> tuple[str, str, str]:
-        """Score, image, and place among the proposals of each detection: NMS per class, then the best."""
-        graph = self._graph
-        sides = graph.op("Sub", columns(graph, boxes, 2, 4), columns(graph, boxes, 0, 2))
-        area = graph.op("ReduceProd", sides, axes=[2], keepdims=0)
-        sure = graph.op("GreaterOrEqual", scores, "min_score")
-        sure = graph.op("And", sure, graph.op("Greater", area, graph.floats(0)))
-        wanted = graph.ints(*([PERSON] if self._person_only else range(1, classes)))
-        own = graph.op(
-            "Equal", graph.op("Unsqueeze", class_ids, graph.ints(1)),
-            graph.op("Unsqueeze", wanted, graph.ints(0, 2)),
-        )  # fmt: skip
-        own = graph.op("And", own, graph.op("Unsqueeze", sure, graph.ints(1)))
-        by_class = graph.op("Where", own, graph.op("Unsqueeze", scores, graph.ints(1)), graph.floats(0))
-        kept = graph.op(
-            "NonMaxSuppression", boxes, by_class, graph.ints(MAX_DETECTIONS), "nms_iou", graph.floats(0)
-        )
-        return self._best(scores, graph.op("Gather", kept, graph.ints(0, 2), axis=1))
-
-    def _best(self, scores: str, kept: str) -> tuple[str, str, str]:
-        """Of the detections ``kept`` (image, place) the best of each image, in order."""
-        graph = self._graph
-        dense = graph.op("ScatterND", self._zeros(PROPOSALS), kept, graph.op("GatherND", scores, kept))
-        best, places = graph.ops("TopK", dense, graph.ints(MAX_DETECTIONS), outputs=2, axis=1)
-        real = graph.op("NonZero", graph.op("Greater", best, graph.floats(0)))
-        real = graph.op("Transpose", real, perm=[1, 0])
-        image = graph.op("Gather", real, graph.constant(0, "int64"), axis=1)
-        return graph.op("GatherND", best, real), image, graph.op("GatherND", places, real)
-
     def _mask_head(self, boxes: str, image: str, class_ids: str, pooled: list[str]) -> str:
         """D x 28 x 28 float32: the mask of each detection's class."""
         graph, layers = self._graph, self._layers
@@ -253,8 +184,8 @@ class _Network:
         A GPU prepares its convolutions anew for each new number of boxes, and some cannot work on none.
         """
         graph = self._graph
-        sizes = graph.ints(*(1 << power for power in range(14)))
-        fitting = graph.op("Where", graph.op("GreaterOrEqual", sizes, count), sizes, graph.ints(1 << 13))
+        sizes = graph.ints(*(1 << power for power in range(MOST_BOXES + 1)))
+        fitting = graph.op("Where", graph.op("GreaterOrEqual", sizes, count), sizes, graph.ints(1 << MOST_BOXES))
         return graph.op("ReduceMin", fitting, axes=[0], keepdims=1)
 
     def _wide(self, x: str) -> str:

@@ -20,6 +20,23 @@ def columns(graph: GraphWriter, x: str, start: int, stop: int) -> str:
     return graph.op("Slice", x, graph.ints(start), graph.ints(stop), graph.ints(-1))
 
 
+def batch_size(graph: GraphWriter, x: str) -> str:
+    """The first side of ``x``: 1 int64."""
+    return graph.op("Shape", x, start=0, end=1)
+
+
+def image_numbers(graph: GraphWriter, x: str) -> str:
+    """0, 1 ... N - 1 for the N images of ``x``, int64."""
+    count = graph.op("Squeeze", batch_size(graph, x), graph.ints(0))
+    return graph.op("Range", graph.constant(0, "int64"), count, graph.constant(1, "int64"))
+
+
+def zeros(graph: GraphWriter, like: str, *sides: int) -> str:
+    """N x ``sides`` float32 zeros for the N images of ``like``."""
+    shape = graph.op("Concat", batch_size(graph, like), graph.ints(*sides), axis=0)
+    return graph.op("Expand", graph.floats(0), shape)
+
+
 def pair(graph: GraphWriter, *indices: str) -> str:
     """Index vectors of D int64 each, side by side: D x 2, as GatherND wants them."""
     return graph.op("Concat", *(graph.op("Unsqueeze", index, graph.ints(1)) for index in indices), axis=1)
