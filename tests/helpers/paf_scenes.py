@@ -47,18 +47,22 @@ class Scene:
         return 8 * self.cells[1], 8 * self.cells[0]
 
     def add(self, points, seen=None, strength=1.0):
-        """Draws one person: a blob at each point that is seen, a field along each limb between two."""
+        """Draws one person: a blob at each point that is seen, a field along each limb between two.
+
+        ``strength`` is the height of the blobs, one number or 25; a limb is as strong as its stronger end.
+        """
         seen = np.ones(25, bool) if seen is None else seen
+        strength = np.broadcast_to(strength, 25)
         self.truth.append(points)
         self.seen.append(seen)
         ys, xs = np.mgrid[: self.cells[0], : self.cells[1]] * 8 + 3.5
         for part in np.flatnonzero(seen):
             x, y = points[part]
-            blob = strength * np.exp(-((xs - x) ** 2 + (ys - y) ** 2) / (2 * SIGMA**2))
+            blob = strength[part] * np.exp(-((xs - x) ** 2 + (ys - y) ** 2) / (2 * SIGMA**2))
             self.heatmaps[part] = np.maximum(self.heatmaps[part], blob)
         for limb, (a, b) in enumerate(pairs(25)):
             if seen[a] and seen[b]:
-                self._draw_limb(limb, points[a], points[b], xs, ys, strength)
+                self._draw_limb(limb, points[a], points[b], xs, ys, max(strength[a], strength[b]))
         return self
 
     def _draw_limb(self, limb, a, b, xs, ys, strength):
@@ -102,11 +106,13 @@ def people_apart(rng, count, cells=CELLS):
 
 
 def crowd(seed, cells=CELLS):
-    """0 to 8 people anywhere: overlapping, cut by the frame, with parts unseen, weak ones, and noise."""
+    """0 to 8 people anywhere: overlapping, cut off, with parts unseen or near the threshold, and noise."""
     rng = np.random.default_rng(seed)
     width, height = 8 * cells[1], 8 * cells[0]
     scene = Scene(cells)
     for _ in range(seed % 9):
-        points = figure(rng, rng.uniform((0, 0), (width, height)), rng.uniform(0.25, 1.1) * height, turn=3.1)
-        scene.add(points, seen=rng.random(25) > rng.choice([0, 0.1, 0.5]), strength=rng.uniform(0.3, 1.0))
+        tall = rng.uniform(0.25, rng.choice([1.1, 4.5])) * height
+        points = figure(rng, rng.uniform((0, 0), (width, height)), tall, turn=3.1)
+        strength = np.where(rng.random(25) < 0.8, rng.uniform(0.3, 1.0), rng.uniform(0.04, 0.1, 25))
+        scene.add(points, rng.random(25) > rng.choice([0, 0.1, 0.5]), strength)
     return scene.add_noise(rng, rng.choice([0, 0.003, 0.01, 0.03]))
