@@ -33,7 +33,8 @@ class Added:
         sha256: of the weights.
         size: bytes.
         version: under which recipes name them.
-        official: whether they are the authors' own.
+        official: whether they are known to be the authors' own.
+        origin: that, in words.
         found: what the model found in them, in one line.
         loaded: the model was converted and loaded with them here.
         not_loaded_because: what was missing for that; empty if loaded.
@@ -47,6 +48,7 @@ class Added:
     size: int
     version: str
     official: bool
+    origin: str
     found: str
     loaded: bool
     not_loaded_because: str
@@ -79,7 +81,7 @@ def add_weights(settings: Settings, name: str, given: str, accepted: bool) -> Ad
             name, brought.ref, brought.version, brought.official, brought.given_from, accepted_at, now()
         ),
     )
-    return _told(model, brought, missing)
+    return _told(model, taker.card, brought, missing)
 
 
 def _check_licence(name: str, card: ModelCard, given: str, accepted: bool) -> None:
@@ -111,11 +113,19 @@ def _load_once(model: InstalledModel, brought: Brought, store: WeightsStore) -> 
     return ""
 
 
-def _told(model: InstalledModel, brought: Brought, missing: str) -> Added:
+def _origin(card: ModelCard, brought: Brought) -> str:
+    if brought.official:
+        return "the official file"
+    if any(not file.md5 for file in card.official):
+        return "kept as a custom file: its authors publish no checksum to know theirs by"
+    return "a custom file, none of those that its authors publish"
+
+
+def _told(model: InstalledModel, card: ModelCard, brought: Brought, missing: str) -> Added:
     ref = brought.ref
     return Added(
         model.name, model.stage.value, ref.file, ref.sha256, ref.size, brought.version, brought.official,
-        brought.found, not missing, missing, f"{model.setting}={model.name}",
+        _origin(card, brought), brought.found, not missing, missing, f"{model.setting}={model.name}",
     )  # fmt: skip
 
 
@@ -124,9 +134,8 @@ def print_added(added: Added, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(asdict(added)))
         return
-    known = "the official file" if added.official else "a custom file, not one with a published checksum"
     lines = [
-        f"{added.model}: {added.file}, {added.size:,} bytes, {known}",
+        f"{added.model}: {added.file}, {added.size:,} bytes, {added.origin}",
         f"  {added.found}",
         f"  version {added.version}, sha256 {added.sha256}",
     ]

@@ -10,6 +10,7 @@ import pytest
 import stranger_package
 from typer.testing import CliRunner
 
+from api import models_meter
 from api.cli import cli
 from api.exit_codes import ExitCode
 from api.models_add import add_weights
@@ -173,6 +174,42 @@ def test_a_recipe_without_its_weights_names_the_command(here: Settings) -> None:
     with pytest.raises(WeightsError, match="tiny-pose") as caught:
         pose_spec(here.model_copy(update={"pose_model": "tiny-pose"}))
     assert "hardpose models add tiny-pose --from FILE" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("md5", "changed", "said"),
+    [
+        (True, 0.0, "the official file"),  # by its checksum
+        (True, 0.01, "none of those that its authors publish"),
+        (False, 0.0, "publish no checksum"),  # nobody can tell
+    ],
+)
+def test_it_is_said_whether_a_file_is_the_authors_own(
+    md5: bool, changed: float, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stranger_package.install(tmp_path / "package", md5=md5)
+    monkeypatch.syspath_prepend(str(tmp_path / "package"))
+    monkeypatch.delitem(sys.modules, "tiny_models", raising=False)
+    given = tmp_path / "given.tiny"
+    given.write_bytes(stranger_package.weights_bytes(changed=changed))
+    settings = load_settings(home=tmp_path / "state", weights_dir=tmp_path / "weights")
+    added = add_weights(settings, "tiny-pose", str(given), True)
+    assert said in added.origin
+    sys.modules.pop("tiny_models")
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_is_a_bar_in_a_terminal_and_lines_in_a_log(
+    terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(models_meter, "EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    with models_meter.meter("net: reading") as moved:
+        moved(1000, 5000)
+        moved(2000, None)
+    printed = capsys.readouterr().err
+    assert ("net: reading: 1,000 of 5,000 bytes" in printed) == (not terminal)
+    assert ("net: reading: 2,000 of ? bytes" in printed) == (not terminal)
 
 
 # --- show --------------------------------------------------------------------------------------------

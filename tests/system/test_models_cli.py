@@ -1,9 +1,10 @@
 """``hardpose models`` as a user types it, with everything that one gives by mistake. Real processes."""
 
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import h5py
@@ -12,7 +13,9 @@ import numpy as np
 import pytest
 import stranger_package
 from hardpose_process import Ended, environment, hardpose
+from typer.testing import CliRunner
 
+from api.cli import cli
 from api.exit_codes import ExitCode
 
 pytestmark = pytest.mark.system
@@ -29,6 +32,27 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def env(package: dict[str, str], tmp_path: Path) -> dict[str, str]:
     """The stranger's package, and a weights folder of its own."""
     return {**package, "HARDPOSE_WEIGHTS_DIR": str(tmp_path / "weights")}
+
+
+Typed = Callable[..., Ended]
+
+
+@pytest.fixture
+def typed(env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Typed]:
+    """The command within this process: the same words and the same answers, a second sooner."""
+    monkeypatch.syspath_prepend(env["PYTHONPATH"].split(os.pathsep)[0])
+    for name in filter(lambda name: name.startswith("HARDPOSE_"), env):
+        monkeypatch.setenv(name, env[name])
+
+    def run(*arguments: str | Path) -> Ended:
+        ended = CliRunner().invoke(cli, [str(argument) for argument in arguments])
+        if ended.exception is not None and not isinstance(ended.exception, SystemExit):
+            raise ended.exception
+        return Ended(ended.exit_code, ended.stdout, ended.stderr)
+
+    yield run
+    for name in ("tiny_models", "tiny_lacking", "tiny_crooked"):
+        sys.modules.pop(name, None)
 
 
 @pytest.fixture
@@ -94,10 +118,10 @@ WHOLE = stranger_package.weights_bytes()
     ],
 )
 def test_a_wrong_file_is_refused_and_not_kept(
-    name: str, data: bytes, code: str, env: dict[str, str], tmp_path: Path
+    name: str, data: bytes, code: str, env: dict[str, str], typed: Typed, tmp_path: Path
 ) -> None:
     (tmp_path / name).write_bytes(data)
-    refused(hardpose(*ADD, tmp_path / name, env=env), env, code, ExitCode.ENVIRONMENT)
+    refused(typed(*ADD, tmp_path / name), env, code, ExitCode.ENVIRONMENT)
 
 
 @pytest.mark.parametrize(
@@ -113,9 +137,9 @@ def test_a_wrong_file_is_refused_and_not_kept(
     ],
 )
 def test_a_mistake_in_the_command_is_named(
-    arguments: tuple[str, ...], code: str, said: str, env: dict[str, str]
+    arguments: tuple[str, ...], code: str, said: str, env: dict[str, str], typed: Typed
 ) -> None:
-    ended = hardpose(*arguments, env=env)
+    ended = typed(*arguments)
     here = code in ("missing_dependency", "model_broken")
     refused(ended, env, code, ExitCode.ENVIRONMENT if here else ExitCode.USAGE)
     assert said in ended.stderr
@@ -131,13 +155,17 @@ def test_a_mistake_in_the_command_is_named(
         ("plain.mp4", "weights_damaged"),  # half a megabyte of something else
     ],
 )
-def test_a_bad_link_is_refused(path: str, code: str, env: dict[str, str], server: http_server.Server) -> None:
-    env = {
-        **env,
-        "HARDPOSE_ALLOW_NETWORKS": '["127.0.0.0/8"]',
-        "HARDPOSE_DOWNLOAD_TIMEOUT_SECONDS": "1",
-    }
-    refused(hardpose(*ADD, server.url(path), env=env), env, code, ExitCode.ENVIRONMENT)
+def test_a_bad_link_is_refused(
+    path: str,
+    code: str,
+    env: dict[str, str],
+    typed: Typed,
+    server: http_server.Server,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HARDPOSE_ALLOW_NETWORKS", '["127.0.0.0/8"]')
+    monkeypatch.setenv("HARDPOSE_DOWNLOAD_TIMEOUT_SECONDS", "1")
+    refused(typed(*ADD, server.url(path)), env, code, ExitCode.ENVIRONMENT)
 
 
 def test_a_private_network_is_not_reached_unasked(env: dict[str, str], server: http_server.Server) -> None:
@@ -275,9 +303,9 @@ def wrong_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     ],
 )
 def test_a_wrong_file_for_one_of_our_models_is_refused(
-    model: str, given: str, code: str, wrong_files: dict[str, Path], env: dict[str, str]
+    model: str, given: str, code: str, wrong_files: dict[str, Path], env: dict[str, str], typed: Typed
 ) -> None:
-    ended = hardpose("models", "add", model, "--accept-licence", "--from", wrong_files[given], env=env)
+    ended = typed("models", "add", model, "--accept-licence", "--from", wrong_files[given])
     refused(ended, env, code, ExitCode.ENVIRONMENT)
     assert wrong_files[given].name in ended.stderr
 
