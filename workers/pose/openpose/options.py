@@ -12,7 +12,7 @@ MOST_PEAKS = 127
 class AssemblyOptions:
     """Thresholds of OpenPose's post-processing, and of what counts as a person on top of it.
 
-    The first six are OpenPose's own (arXiv 1812.08008, sections 3.3 to 3.5; values of its published
+    The first six are OpenPose's own, but for ``max_peaks`` (arXiv 1812.08008; values of its published
     program). A group of parts that passes them is then ignored as a fragment only when it has fewer than
     ``person_min_parts`` parts *and* scores less than ``person_min_score``: a frame must show exactly one
     person, so a stray elbow may not cost a frame, and a second person whom only a few parts show may not
