@@ -116,7 +116,7 @@ class RFDETRNetwork:
 
 def _open(path: Path, compute: Compute) -> OnnxModel:
     try:
-        return OnnxModel(path, compute)
+        return OnnxModel(path, compute, engines=path.parent / "engines")
     except ModelMismatch as error:
         if any(words in error.cause.lower() for words in DAMAGED_WORDS):
             raise WeightsDamaged(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from broker.errors import MissingDependency, SettingsError
 from workers.compute import Compute
-from workers.errors import ModelMismatch, NoProvider, OutOfMemory
+from workers.errors import ImageFailed, ModelMismatch, NoProvider, OutOfMemory
 from workers.masks.matterport.architecture import COCO_CLASSES, Weights
 from workers.masks.matterport.detections import Detections
 from workers.masks.matterport.h5 import read_h5
@@ -85,15 +85,21 @@ class KerasMaskRCNN:
 
         Raises:
             OutOfMemory: they do not fit; fewer may.
+            ImageFailed: the arithmetic overflowed.
         """
         tf = self._tf
         with tf.device(self._device), self._typed_errors(len(images)):
             answers = self._find(tf.constant(images, tf.float32), tf.constant(windows, tf.float32))
-            boxes, class_ids, scores, masks, index = (answer.numpy() for answer in answers)
-        count = len(scores)  # the masks carry padding at their end
+            boxes, class_ids, scores, index, masks, broken = (answer.numpy() for answer in answers)
+        if broken:
+            raise ImageFailed(
+                f"{int(broken)} features or scores of Mask R-CNN are not finite on a batch of {len(images)}.",
+                "Set the model's option precision to fp32; if it is that already, the weights are damaged.",
+            )
+        masks = masks[: len(scores)]  # without their padding
+        rows = [index == number for number in range(len(images))]
         return [
-            Detections(boxes[own], class_ids[own].astype(np.int64), scores[own], masks[:count][own])
-            for own in (index == number for number in range(len(images)))
+            Detections(boxes[own], class_ids[own].astype(np.int64), scores[own], masks[own]) for own in rows
         ]
 
     def _typed_errors(self, images: int) -> "_TypedErrors":

@@ -34,18 +34,18 @@ def inference(tf: Any, nets: Networks, size: int, min_score: float, nms_iou: flo
 
     Returns:
         (images N x S x S x 3 float32, windows N x 4 float32 in pixels) -> boxes D x 4, classes D int32,
-        scores D, masks P x 28 x 28 (the first D are real, P a power of two), image numbers D int32. By
-        image, best score first.
+        scores D, image numbers D int32, masks P x 28 x 28 (the first D are real, P a power of two), and how
+        many numbers on the way were not finite. By image, best score first.
     """
     every_anchor, mean = tf.constant(anchors(size)), tf.constant(MEAN_PIXEL, tf.float32)
 
     def find(images: Any, windows: Any) -> tuple[Any, ...]:
         count = tf.shape(images)[0]
         levels = nets.trunk(images - mean)
-        scores, deltas = zip(*(nets.rpn(level) for level in levels), strict=True)
+        objects, deltas = (tf.concat(parts, 1) for parts in zip(*map(nets.rpn, levels), strict=True))
         rois = tf.map_fn(
             lambda own: _proposals(tf, own[0], own[1], every_anchor),
-            (tf.concat(scores, 1), tf.concat(deltas, 1)),
+            (objects, deltas),
             fn_output_signature=tf.TensorSpec((PROPOSALS, 4)),
         )
         flat, index = tf.reshape(rois, (-1, 4)), tf.repeat(tf.range(count), PROPOSALS)
@@ -56,12 +56,19 @@ def inference(tf: Any, nets: Networks, size: int, min_score: float, nms_iou: flo
         score = tf.gather(probabilities, ids, batch_dims=1)
         chosen = tf.gather(refinements, ids, batch_dims=1)
         boxes = _clipped(tf, _moved(tf, flat, chosen), tf.gather(inside, index))
+        # TensorFlow's ReLU turns NaN into 0, so that the scores alone would look sound.
+        broken = sum(_count_broken(tf, values) for values in (*levels, objects, rois, score))
         keep = _kept(tf, boxes, ids, score, index, count, min_score, nms_iou)
         boxes, ids, score, index = (tf.gather(values, keep) for values in (boxes, ids, score, index))
-        return boxes, ids, score, _masks(tf, nets, levels[:4], boxes, ids, index, size), index
+        return boxes, ids, score, index, _masks(tf, nets, levels[:4], boxes, ids, index, size), broken
 
     square, window = tf.TensorSpec((None, size, size, 3)), tf.TensorSpec((None, 4))
     return tf.function(find, input_signature=(square, window))
+
+
+def _count_broken(tf: Any, values: Any) -> Any:
+    """How many are infinite or not a number."""
+    return tf.math.count_nonzero(~tf.math.is_finite(values))
 
 
 def _proposals(tf: Any, scores: Any, deltas: Any, every_anchor: Any) -> Any:
@@ -126,7 +133,9 @@ def _pooled(tf: Any, levels: Any, boxes: Any, index: Any, side: int, size: int) 
     sides = boxes[:, 2:] - boxes[:, :2]
     # log2 of the box's side over 224 pixels; an empty box has -inf, which the bounds make level 2.
     rise = tf.math.log(tf.sqrt(tf.reduce_prod(sides, axis=1)) * (size / ROI_SIDE)) / tf.math.log(2.0)
-    level = tf.cast(tf.clip_by_value(4.0 + tf.round(rise), 2.0, 5.0), tf.int32)
+    level = tf.clip_by_value(4.0 + tf.round(rise), 2.0, 5.0)
+    # A box that is not a number has to stay in its row until it is reported.
+    level = tf.cast(tf.where(tf.math.is_nan(level), 2.0, level), tf.int32)
     rows = [tf.where(level == number)[:, 0] for number in (2, 3, 4, 5)]
     crops = [
         tf.image.crop_and_resize(features, tf.gather(boxes, own), tf.gather(index, own), (side, side))
