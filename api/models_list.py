@@ -56,7 +56,7 @@ def row_of(model: InstalledModel, store: WeightsStore) -> Row:
         return Row(
             model.name, model.stage.value, model.in_use, state, detail, remedy,
             version=newest.version if newest else model.spec.version,
-            licence=card.licence if card else _licence(model),
+            licence=card.licence if card else model.spec.licence,
             untried=card.untried if card else str(getattr(model.kind, "untried", "")),
         )  # fmt: skip
     except HardposeError as error:
@@ -67,12 +67,6 @@ def bring_command(model: InstalledModel) -> str:
     """The command that brings the weights of ``model``."""
     accept = ["--accept-licence"] if model.card and model.card.must_accept else []
     return command_line("models", "add", model.name, "--from", FILE_ARGUMENT, *accept)
-
-
-def _licence(model: InstalledModel) -> str:
-    """That of its weights, or of the program that it asks."""
-    licences = sorted({ref.licence for ref in model.weights})
-    return ", ".join(licences) or str(getattr(model.kind, "licence", "none stated"))
 
 
 def _state(model: InstalledModel, store: WeightsStore) -> tuple[str, str, str]:

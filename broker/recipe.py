@@ -67,11 +67,13 @@ class ModelSpec(Frozen):
     version: str
     weights: tuple[WeightsRef, ...] = ()
     options: dict[str, str | int | float | bool] = {}
+    stated_licence: str = ""
+    """Of a model that has no weights files here, such as a program that the user has built."""
 
     @property
     def licence(self) -> str:
         """The licences of all weights, joined."""
-        return ", ".join(sorted({ref.licence for ref in self.weights})) or "unknown"
+        return ", ".join(sorted({ref.licence for ref in self.weights})) or self.stated_licence or "unknown"
 
     @property
     def sha256(self) -> str:

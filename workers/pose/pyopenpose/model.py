@@ -13,6 +13,7 @@ from workers.contracts import Image, Person
 from workers.models import Weights
 from workers.options import option_values, read_options
 from workers.pose.geometry import person_box
+from workers.pose.openpose.cards import LICENCE
 from workers.pose.pyopenpose.options import PyOpenPoseOptions
 from workers.pose.pyopenpose.process import Starting
 from workers.pose.pyopenpose.restarting import Limits, RestartingOpenPose
@@ -36,8 +37,6 @@ class PyOpenPose:
 
     answers: ClassVar[frozenset[int]] = frozenset(range(BODY_25_PARTS))
     """The BODY_25 points that it can find."""
-    licence: ClassVar[str] = "OpenPose: academic or non-profit organization noncommercial research use only"
-    """Of the program and its models, which the user has from their authors."""
 
     def __init__(self, spec: ModelSpec, weights: Weights, compute: Compute) -> None:  # noqa: ARG002
         self._options = read_options(PyOpenPoseOptions, spec)
@@ -51,7 +50,12 @@ class PyOpenPose:
     @classmethod
     def default_spec(cls) -> ModelSpec:
         """No weights: OpenPose reads its own. The version is that of an installed package, else "unknown"."""
-        return ModelSpec(name="pyopenpose", version=_version(), options=option_values(PyOpenPoseOptions()))
+        return ModelSpec(
+            name="pyopenpose",
+            version=_version(),
+            options=option_values(PyOpenPoseOptions()),
+            stated_licence=LICENCE,
+        )
 
     @property
     def batch_size(self) -> int:
