@@ -4,8 +4,11 @@ import json
 
 import typer
 
+from api.models_find import command_line
+from api.models_list import FILE_ARGUMENT
 from broker.recipe import ModelSpec, Stage, WeightsRef
 from tasks.runtime import Runtime
+from workers.weights import brought_for
 
 
 def print_models(runtime: Runtime, fetch: bool, as_json: bool) -> None:
@@ -37,4 +40,8 @@ def _describe(runtime: Runtime, spec: ModelSpec) -> dict[str, object]:
 
 def _where(runtime: Runtime, ref: WeightsRef) -> str:
     path = runtime.weights.cached(ref)
-    return str(path) if path else "not fetched (hardpose models --fetch)"
+    if path is not None:
+        return str(path)
+    if model := brought_for(ref.source):
+        return f"not here ({command_line('models', 'add', model, '--from', FILE_ARGUMENT)})"
+    return "not fetched (hardpose models --fetch)"

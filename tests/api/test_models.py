@@ -337,3 +337,7 @@ def test_models_alone_lists_the_recipe_in_use(
         "mask": "blazepose",
         "me": "litert",
     }
+    Path(told["pose"]["weights"][0]["here"]).unlink()
+    gone = CliRunner().invoke(cli, ["models"])
+    assert gone.exit_code == ExitCode.OK
+    assert "not here (hardpose models add tiny-pose --from FILE)" in gone.stdout
