@@ -10,8 +10,8 @@ import pytest
 from workers.compute import Compute
 from workers.masks.matterport.anchors import anchors
 from workers.masks.matterport.architecture import MAX_DETECTIONS, PROPOSALS
-from workers.masks.matterport.graph_boxes import pool
 from workers.masks.matterport.graph_detections import write_detections
+from workers.masks.matterport.graph_pool import FeaturePool
 from workers.masks.matterport.graph_proposals import write_proposals
 from workers.onnx_graph import GraphWriter
 from workers.onnx_runtime import OnnxModel
@@ -128,17 +128,19 @@ def test_pooling_is_tensorflows_crop_and_resize(tmp_path: Path, side: int) -> No
     wanted = [level_of(box, size) for box in boxes.astype(np.float64)]
     assert set(wanted) == {2, 3, 4, 5}
     names = ["p2", "p3", "p4", "p5"]
-    inputs: Ports = {name: ("float32", ("N", 3, "H" + name, "W" + name)) for name in names}
+    inputs: Ports = {
+        name: ("float32", ("N", 3, size >> k, size >> k)) for k, name in enumerate(names, start=2)
+    }
     found = run(
         tmp_path,
-        lambda graph: [pool(graph, "boxes", "image", names, size, side)],
+        lambda graph: [FeaturePool(graph, names, size).under("boxes", "image", side)],
         {**inputs, "boxes": ("float32", ("D", 4)), "image": ("int64", ("D",))},
-        {"pooled": ("float32", ("D", 3, side, side))},
+        {"pooled": ("float32", ("D", side, side, 3))},
         {**dict(zip(names, levels, strict=True)), "boxes": boxes, "image": image},
     )[0]
     rows = zip(wanted, image, boxes.astype(np.float64), strict=True)
     expected = [crop_and_resize(levels[level - 2][of], box, side) for level, of, box in rows]
-    np.testing.assert_allclose(found, expected, atol=2e-4)
+    np.testing.assert_allclose(found.transpose(0, 3, 1, 2), expected, atol=2e-4)
 
 
 # --- detections ------------------------------------------------------------------------------

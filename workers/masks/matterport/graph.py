@@ -11,9 +11,10 @@ from workers.masks.matterport.architecture import (
     PROPOSALS,
     Weights,
 )
-from workers.masks.matterport.graph_boxes import clip, columns, decode, image_numbers, pair, pool
+from workers.masks.matterport.graph_boxes import clip, columns, decode, image_numbers, pair
 from workers.masks.matterport.graph_detections import write_detections
 from workers.masks.matterport.graph_layers import LayerWriter
+from workers.masks.matterport.graph_pool import FeaturePool
 from workers.masks.matterport.graph_proposals import write_proposals
 from workers.masks.matterport.graph_trunk import write_trunk
 from workers.onnx_graph import GraphWriter
@@ -82,7 +83,7 @@ class _Network:
         levels = write_trunk(graph, self._layers, "image")
         objects, deltas = self._rpn(levels)
         rois = write_proposals(graph, objects, deltas, self._size)
-        pooled = [self._wide(level) for level in levels[:4]]
+        pooled = FeaturePool(graph, levels[:4], self._size)
         class_ids, scores, boxes = self._box_head(rois, pooled, classes)
         wanted = [PERSON] if self._person_only else list(range(1, classes))
         ranked, image, place = write_detections(graph, class_ids, scores, boxes, wanted)
@@ -116,15 +117,14 @@ class _Network:
         last = self._graph.op("Transpose", self._wide(x), perm=[0, 2, 3, 1])
         return self._graph.op("Reshape", last, self._graph.ints(0, -1, width))
 
-    def _box_head(self, rois: str, pooled: list[str], classes: int) -> tuple[str, str, str]:
+    def _box_head(self, rois: str, pooled: FeaturePool, classes: int) -> tuple[str, str, str]:
         """Best class N x R, its score N x R, and the box refined for it N x R x 4, inside the window."""
         graph, layers = self._graph, self._layers
         owners = graph.op("Unsqueeze", image_numbers(graph, rois), graph.ints(1))
         owners = graph.op("Expand", owners, graph.ints(1, PROPOSALS))
         owners = graph.op("Reshape", owners, graph.ints(-1))
         flat = graph.op("Reshape", rois, graph.ints(-1, 4))
-        x = self._narrow(pool(graph, flat, owners, pooled, self._size, BOX_POOL))
-        x = graph.op("Flatten", x)
+        x = graph.op("Flatten", pooled.under(flat, owners, BOX_POOL))
         x = layers.dense(x, "mrcnn_class_conv1", "mrcnn_class_bn1", relu=True)
         x = layers.dense(x, "mrcnn_class_conv2", "mrcnn_class_bn2", relu=True)
         logits = self._wide(layers.dense(x, "mrcnn_class_logits"))
@@ -156,7 +156,7 @@ class _Network:
         low = graph.op("Gather", corners, graph.ints(0, 1, 0, 1), axis=2)
         return low, graph.op("Gather", corners, graph.ints(2, 3, 2, 3), axis=2)
 
-    def _mask_head(self, boxes: str, image: str, class_ids: str, pooled: list[str]) -> str:
+    def _mask_head(self, boxes: str, image: str, class_ids: str, pooled: FeaturePool) -> str:
         """D x 28 x 28 float32: the mask of each detection's class."""
         graph, layers = self._graph, self._layers
         count = graph.op("Shape", class_ids)
@@ -165,7 +165,7 @@ class _Network:
         boxes = graph.op("Pad", boxes, pads)
         pads = graph.op("Concat", graph.ints(0), more, axis=0)
         image, class_ids = graph.op("Pad", image, pads), graph.op("Pad", class_ids, pads)
-        x = self._narrow(pool(graph, boxes, image, pooled, self._size, MASK_POOL))
+        x = graph.op("Transpose", pooled.under(boxes, image, MASK_POOL), perm=[0, 3, 1, 2])
         for number in (1, 2, 3, 4):
             x = layers.conv(x, f"mrcnn_mask_conv{number}", f"mrcnn_mask_bn{number}", relu=True)
         x = layers.deconv(x, "mrcnn_mask_deconv")
@@ -185,11 +185,10 @@ class _Network:
         """
         graph = self._graph
         sizes = graph.ints(*(1 << power for power in range(MOST_BOXES + 1)))
-        fitting = graph.op("Where", graph.op("GreaterOrEqual", sizes, count), sizes, graph.ints(1 << MOST_BOXES))
+        fitting = graph.op(
+            "Where", graph.op("GreaterOrEqual", sizes, count), sizes, graph.ints(1 << MOST_BOXES)
+        )
         return graph.op("ReduceMin", fitting, axes=[0], keepdims=1)
 
     def _wide(self, x: str) -> str:
         return self._graph.cast(x, "float32") if self._graph.half else x
-
-    def _narrow(self, x: str) -> str:
-        return self._graph.cast(x, "float16") if self._graph.half else x

@@ -3,16 +3,8 @@
 Boxes are y1, x1, y2, x2, normalised as ``anchors.normalised`` does.
 """
 
-import math
-from collections.abc import Sequence
-
 from workers.masks.matterport.architecture import BOX_STD
 from workers.onnx_graph import GraphWriter
-
-LEVEL_SIDE = 224.0
-"""A box of 224 x 224 pixels is pooled from P4 (Lin et al., "Feature Pyramid Networks", equation 1)."""
-LEVELS = (2, 3, 4, 5)
-"""Pyramid levels that boxes are pooled from."""
 
 
 def columns(graph: GraphWriter, x: str, start: int, stop: int) -> str:
@@ -59,64 +51,3 @@ def decode(graph: GraphWriter, boxes: str, deltas: str) -> str:
 def clip(graph: GraphWriter, boxes: str, low: str, high: str) -> str:
     """``boxes`` between ``low`` and ``high``, which are broadcast."""
     return graph.op("Max", graph.op("Min", boxes, high), low)
-
-
-def pool(graph: GraphWriter, boxes: str, image: str, levels: Sequence[str], size: int, side: int) -> str:
-    """The features under each box, from the pyramid level that fits its size.
-
-    Matterport samples with TensorFlow's ``crop_and_resize``: ``side`` x ``side`` single points, the outer
-    ones on the box's edges. ``RoiAlign`` with one sample a cell takes the same points when the box is half
-    a step larger all around, and half a cell further for its half-pixel coordinates. Its mode
-    ``output_half_pixel`` would enlarge small boxes.
-
-    Args:
-        graph: to write into.
-        boxes: D x 4.
-        image: D int64, each box's image in the batch.
-        levels: P2 to P5, float32, N x C x S/4 x S/4 ... S/32 x S/32.
-        size: S, side of the network's input in pixels.
-        side: of the result.
-
-    Returns:
-        D x C x side x side, float32.
-    """
-    wanted = _level(graph, boxes, size)
-    parts, places = [], []
-    for level, features in zip(LEVELS, levels, strict=True):
-        at = graph.op("NonZero", graph.op("Equal", wanted, graph.floats(level)))
-        at = graph.op("Squeeze", at, graph.ints(0))
-        rois = _roi_align_boxes(graph, graph.op("Gather", boxes, at), (size >> level) - 1, side)
-        parts.append(
-            graph.op(
-                "RoiAlign", features, rois, graph.op("Gather", image, at),
-                output_height=side, output_width=side, sampling_ratio=1, spatial_scale=1.0, mode="avg",
-                coordinate_transformation_mode="half_pixel",
-            )
-        )  # fmt: skip
-        places.append(at)
-    by_level = graph.op("Concat", *parts, axis=0)
-    order = graph.op("Unsqueeze", graph.op("Concat", *places, axis=0), graph.ints(1))
-    return graph.op("ScatterND", by_level, order, by_level)
-
-
-def _level(graph: GraphWriter, boxes: str, size: int) -> str:
-    """Each box's pyramid level as a float: 4 + round(log2(sqrt(h w) / 224)), between 2 and 5; D."""
-    sides = graph.op("Sub", columns(graph, boxes, 2, 4), columns(graph, boxes, 0, 2))
-    side = graph.op("Sqrt", graph.op("ReduceProd", sides, axes=[1], keepdims=0))
-    log = graph.op("Log", graph.op("Div", side, graph.floats(LEVEL_SIDE / size)))
-    level = graph.op(
-        "Add", graph.op("Round", graph.op("Div", log, graph.floats(math.log(2)))), graph.floats(4)
-    )
-    return graph.op("Min", graph.op("Max", level, graph.floats(LEVELS[0])), graph.floats(LEVELS[-1]))
-
-
-def _roi_align_boxes(graph: GraphWriter, boxes: str, last: int, side: int) -> str:
-    """x1, y1, x2, y2 in cells for ``RoiAlign``; ``last`` is the index of the level's last cell."""
-    low, high = (
-        graph.op("Mul", columns(graph, boxes, start, start + 2), graph.floats(last)) for start in (0, 2)
-    )
-    half_step = graph.op("Div", graph.op("Sub", high, low), graph.floats(2 * (side - 1)))
-    low = graph.op("Sub", low, graph.op("Sub", half_step, graph.floats(0.5)))
-    high = graph.op("Add", high, graph.op("Add", half_step, graph.floats(0.5)))
-    both = graph.op("Concat", low, high, axis=1)
-    return graph.op("Gather", both, graph.ints(1, 0, 3, 2), axis=1)

@@ -60,7 +60,7 @@ class LayerWriter:
         self, x: str, name: str, norm: str = "", relu: bool = False, outputs: slice = slice(None)
     ) -> str:
         """A fully connected layer on rows, N x inputs. A convolution over a whole input is one too: its
-        rows are then channels x height x width, flattened.
+        rows are then height x width x channels, flattened.
 
         Args:
             x: input.
@@ -71,7 +71,7 @@ class LayerWriter:
         """
         kernel, bias = self._folded(name, norm)
         if kernel.ndim == 4:
-            kernel = kernel.transpose(2, 0, 1, 3).reshape(-1, kernel.shape[-1])
+            kernel = kernel.reshape(-1, kernel.shape[-1])
         at = self._store(kernel[:, outputs], bias[outputs], 1)
         y = self._graph.op("Gemm", x, at.kernel, at.bias)
         return self._graph.op("Relu", y) if relu else y
