@@ -47,7 +47,7 @@ def read_h5(path: Path, classes: int = COCO_CLASSES) -> Weights:
     try:
         with library.File(path, "r") as file:
             return _read(file, path, classes, library)
-    except (OSError, RuntimeError, KeyError, ValueError) as error:
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         # h5py has no types of its own: a cut-off file gives OSError, a damaged one any of the others.
         words = " ".join(str(error).split())[:200]
         raise WeightsDamaged(
