@@ -1,6 +1,6 @@
 """``make bench``: every number that the documents state, written as data.
 
-    python -m benchmarks [--only accuracy|overhead|demo]
+    python -m benchmarks [--only accuracy|overhead|demo|models]
 
 Writes ``benchmarks/results/<name>.json`` and ends with 1 when a number misses its bound. Counts are exact;
 times are ratios against something that ran in the same minutes, because machines differ and are noisy.
@@ -23,6 +23,8 @@ CPU_RATIO = 1.05
 RSS_MB = 450
 DEMO_SECONDS = 240
 FIRST_LINE_SECONDS = 5
+MODEL_BENCHMARKS = ("openpose_assembly", "pose_models", "mask_models", "model_stages")
+"""Each in a process of its own: TensorFlow and ONNX Runtime both take the threads they once got."""
 
 
 def accuracy() -> tuple[dict[str, Any], list[str]]:
@@ -68,10 +70,26 @@ def demo_run() -> tuple[dict[str, Any], list[str]]:
     return numbers, missed
 
 
+def models() -> tuple[dict[str, Any], list[str]]:
+    """The report's networks on each runtime, their stages in frames a second, and the assembly of people."""
+    numbers: dict[str, Any] = {}
+    missed = []
+    for name in MODEL_BENCHMARKS:
+        with tempfile.TemporaryDirectory() as folder:
+            out = Path(folder) / "numbers.json"
+            line = [sys.executable, "-m", f"benchmarks.{name}", "--out", str(out)]
+            done = subprocess.run(line, check=False)
+            numbers[name] = json.loads(out.read_text()) if out.exists() else {}
+        if done.returncode:
+            missed.append(f"models: {name} ended with exit status {done.returncode}, see its table")
+    return numbers, missed
+
+
 BENCHMARKS: dict[str, Callable[[], tuple[dict[str, Any], list[str]]]] = {
     "accuracy": accuracy,
     "overhead": queue_overhead,
     "demo": demo_run,
+    "models": models,
 }
 
 
