@@ -151,10 +151,59 @@ def test_a_tensor_of_another_shape_is_named(good: Path, tmp_path: Path) -> None:
         read_h5(path)
 
 
-def test_numbers_that_are_none_are_damage(good: Path, tmp_path: Path) -> None:
-    change = replace("fpn_p2/fpn_p2/bias:0", np.full(256, np.nan, np.float32))
+@pytest.mark.parametrize("value", [np.float32(np.nan), np.float32(-np.inf), np.float64(1e39)])
+def test_numbers_that_are_none_are_damage(good: Path, tmp_path: Path, value: np.floating) -> None:
+    change = replace("fpn_p2/fpn_p2/bias:0", np.full(256, value))
     with pytest.raises(WeightsDamaged, match=r"fpn_p2/bias .* not finite"):
         read_h5(changed(good, tmp_path / "nan.h5", change))
+
+
+@pytest.mark.parametrize("value", [-1e-4, -1.0, np.nan])
+def test_a_variance_below_zero_is_damage(good: Path, tmp_path: Path, value: float) -> None:
+    """Also one that the epsilon of the batch normalisation would hide."""
+    values = np.ones(64, np.float32)
+    values[17] = value
+    name = "bn_conv1/moving_variance"
+    with pytest.raises(WeightsDamaged, match=name):
+        read_h5(changed(good, tmp_path / "variance.h5", replace(f"bn_conv1/{name}:0", values)))
+
+
+def test_a_tensor_in_another_file_is_refused(good: Path, tmp_path: Path) -> None:
+    """The file's sha256 would say nothing about its numbers."""
+    name, shape = "conv1/conv1/bias:0", (64,)
+    (tmp_path / "raw").write_bytes(bytes(256))
+    with h5py.File(tmp_path / "other.h5", "w") as other:
+        other["bias"] = np.zeros(shape, np.float32)
+
+    def raw(file: h5py.File) -> None:
+        file.create_dataset(name, shape, "f4", external=[(str(tmp_path / "raw"), 0, 256)])
+
+    def link(file: h5py.File) -> None:
+        file[name] = h5py.ExternalLink(str(tmp_path / "other.h5"), "bias")
+
+    def virtual(file: h5py.File) -> None:
+        layout = h5py.VirtualLayout(shape, "f4")
+        layout[:] = h5py.VirtualSource(str(tmp_path / "other.h5"), "bias", shape)
+        file.create_virtual_dataset(name, layout)
+
+    for number, put in enumerate((raw, link, virtual)):
+        path = tmp_path / f"{number}.h5"
+        path.write_bytes(good.read_bytes())
+        with h5py.File(path, "r+") as file:
+            del file[name]
+            put(file)
+        with pytest.raises(WeightsDamaged, match="conv1/conv1/bias:0 in another file"):
+            read_h5(path)
+
+
+def test_a_check_does_not_crash_its_caller(
+    good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """libhdf5 can crash on a damaged file: here a module that does stands where h5py is looked for."""
+    (tmp_path / "h5py.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(WeightsDamaged, match=r"mask_rcnn_coco\.h5 crashed .*SIGSEGV"):
+        Matterport.check_weights(good)
 
 
 def test_whole_numbers_are_no_weights(good: Path, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ LOGITS = ("mrcnn_class_logits", "kernel")
 """The tensor that tells the number of classes."""
 RESNET50_BLOCKS = 6
 """Of stage 4, where ResNet-101 has 23; the stages are alike otherwise."""
+VARIANCE = "moving_variance"
 NAMED = 10
 """Names that a message lists before it only counts."""
 REMEDY = "Give mask_rcnn_coco.h5, or weights that Matterport's model of the same shape saved, for COCO."
@@ -39,7 +40,8 @@ def read_h5(path: Path, classes: int = COCO_CLASSES) -> Weights:
             by default, because their class 1 need not be a person.
 
     Raises:
-        WeightsDamaged: the file is cut off, no HDF5, or holds numbers that are not finite.
+        WeightsDamaged: the file is cut off, no HDF5, or holds numbers that are not finite, a variance below
+            0, or tensors that lie in another file.
         ModelMismatch: it holds another network; names what is missing, left over or of another shape.
         MissingDependency: h5py is not installed.
     """
@@ -74,7 +76,7 @@ def _size(path: Path) -> str:
 
 def _read(file: Any, path: Path, classes: int, library: Any) -> Weights:
     root = file if "layer_names" in file.attrs else file.get("model_weights")
-    if root is None or "layer_names" not in root.attrs:
+    if not isinstance(root, library.Group) or "layer_names" not in root.attrs:
         raise ModelMismatch(
             f"{path.name} is an HDF5 file, but not one of Keras 2: it has no attribute layer_names; at its "
             f"top are {_some(sorted(file))}.",
@@ -99,14 +101,24 @@ def _datasets(root: Any, path: Path, library: Any) -> dict[Key, Any]:
             )
         for weight_name in _texts(group.attrs["weight_names"]):
             dataset, key = group.get(weight_name), _key(group_name, weight_name)
-            if not isinstance(dataset, library.Dataset) or key in found:
-                what = "twice" if key in found else "without its numbers"
+            if what := _fault(dataset, key in found, root, library):
                 raise WeightsDamaged(
                     f"{path.name} has the tensor {group_name}/{weight_name} {what}.",
                     "Download it again, or save it again.",
                 )
             found[key] = dataset
     return found
+
+
+def _fault(dataset: Any, known: bool, root: Any, library: Any) -> str:
+    """What is wrong with a tensor of the file's lists; empty if nothing is."""
+    if known:
+        return "twice"
+    if not isinstance(dataset, library.Dataset):
+        return "without its numbers"
+    # HDF5 can point to other files. Their content would not be what the sha256 of this one says.
+    elsewhere = dataset.external or dataset.is_virtual or dataset.file.filename != root.file.filename
+    return "in another file" if elsewhere else ""
 
 
 def _texts(names: Any) -> list[str]:
@@ -166,10 +178,15 @@ def _some(names: list[str]) -> str:
 def _values(dataset: Any, key: Key, path: Path) -> Any:
     if dataset.dtype.kind != "f":
         raise ModelMismatch(f"{path.name}: {'/'.join(key)} holds {dataset.dtype}, no real numbers.", REMEDY)
-    values = np.asarray(dataset[()], np.float32)
+    with np.errstate(over="ignore"):  # what is too large for float32 is not finite in it
+        values = np.asarray(dataset[()], np.float32)
     if not np.isfinite(values).all():
         raise WeightsDamaged(
             f"{path.name}: {'/'.join(key)} holds numbers that are not finite.",
             "Download it again; if it was trained, the training has diverged.",
+        )
+    if key[1] == VARIANCE and (values < 0).any():
+        raise WeightsDamaged(
+            f"{path.name}: {'/'.join(key)} holds a variance below 0 ({values.min():g}).", "Download it again."
         )
     return values

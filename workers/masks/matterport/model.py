@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from broker.errors import SettingsError
 from broker.recipe import ModelSpec, WeightsRef
 from broker.settings import Plain
+from workers.apart import checked_apart
 from workers.batching import Batches
 from workers.cards import ModelCard
 from workers.compute import Compute
@@ -73,18 +74,12 @@ class Matterport:
 
     @classmethod
     def check_weights(cls, path: Path) -> str:
-        """Reads every tensor; says what is in the file.
+        """Reads every tensor, in a process of its own; says what is in the file.
 
         Raises:
-            WeightsDamaged, ModelMismatch: see ``read_h5``.
+            WeightsDamaged, ModelMismatch: see ``read_h5``; a file that crashes its reader is damaged too.
         """
-        read_h5(path)
-        shapes = tensor_shapes()
-        numbers = sum(math.prod(shape) for shape in shapes.values())
-        return (
-            f"Mask R-CNN on ResNet-101 with {COCO_CLASSES} classes: {len(layers())} layers, {len(shapes)} "
-            f"tensors, {numbers} numbers"
-        )
+        return checked_apart(describe, path)
 
     @classmethod
     def export(cls, path: Path, to: Path, options: Mapping[str, Plain]) -> None:
@@ -190,6 +185,21 @@ class Matterport:
                 f"It has one: `hardpose models add {self._spec.name} --from mask_rcnn_coco.h5`.",
             )
         return self._spec.weights[0]
+
+
+def describe(path: Path) -> str:
+    """Reads every tensor; says what is in the file.
+
+    Raises:
+        WeightsDamaged, ModelMismatch: see ``read_h5``.
+    """
+    read_h5(path)
+    shapes = tensor_shapes()
+    numbers = sum(math.prod(shape) for shape in shapes.values())
+    return (
+        f"Mask R-CNN on ResNet-101 with {COCO_CLASSES} classes: {len(layers())} layers, {len(shapes)} "
+        f"tensors, {numbers} numbers"
+    )
 
 
 def _convert(path: Path, to: Path, options: MatterportOptions, file: str, sha256: str) -> None:
