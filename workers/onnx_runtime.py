@@ -68,11 +68,12 @@ class OnnxModel:
         # Idle threads of ONNX Runtime spin by default and take a core from the decoder and the other stages.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
-        # Without this a provider that fails at start is replaced by the CPU without a word.
         wanted = [(PROVIDERS[name], _provider_options(name, half, engines)) for name in chosen]
         with _typed_errors(path):
-            self._session = runtime.InferenceSession(str(path), options, providers=wanted)
-            self._session.disable_fallback()
+            # Else what fails at start, for lack of memory say, is printed and tried again on the CPU.
+            self._session = runtime.InferenceSession(
+                str(path), options, providers=wanted, enable_fallback=False
+            )
         _require(self._session.get_providers(), chosen)
         self.path = path
         self.providers = chosen

@@ -89,6 +89,17 @@ def test_a_file_that_is_no_network_is_named(tmp_path: Path, name: str, content: 
     assert caught.value.remedy
 
 
+def test_what_fails_at_start_is_not_tried_again_on_the_cpu(
+    network: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """ONNX Runtime prints that it does, and a GPU that is full would look like one that is missing."""
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(network.read_bytes().replace(b"images", b"\xf2\xf2ages", 1))
+    with pytest.raises(ModelMismatch):
+        OnnxModel(broken, Compute())
+    assert "Falling back" not in "".join(capfd.readouterr())
+
+
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.97])
 def test_a_network_that_is_cut_off_is_refused(network: Path, tmp_path: Path, share: float) -> None:
     data = network.read_bytes()
