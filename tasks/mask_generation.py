@@ -98,7 +98,7 @@ def measure_mask(instance: Instance, points: Points, min_confidence: float) -> d
     return own | {
         "teacher_score": float(instance.score),
         "teacher_stability": float(instance.stability),
-        "edge_contact": edge_contact(instance.mask) / side,
+        "edge_contact": max(edge_contact(instance.mask), instance.edge_pixels) / side,
         "keypoints_outside": keypoints_outside(instance.mask, points, min_confidence),
         "mask_share": float(np.count_nonzero(instance.mask)) / instance.mask.size,
     }

@@ -38,12 +38,15 @@ class Instance:
         score: in [0, 1].
         stability: least IoU between the teacher's repeated looks; 1.0 for a teacher that looks once.
         side: length in pixels that contacts with the frame's edge are measured against.
+        edge_pixels: of the frame edge on which the body is cut off most, as far as the teacher knows more of
+            that than its mask shows; a mask may run out just before the edge.
     """
 
     mask: Mask
     score: float
     stability: float = 1.0
     side: float = 0.0
+    edge_pixels: int = 0
     measures: dict[str, float] = field(default_factory=dict)
 
 

@@ -33,6 +33,12 @@ def frames(tmp_path):
         ([instance(), instance()], Verdict.TEACHER_SEVERAL, 2),  # the teacher sees a bystander
         ([instance(touching(), side=100.0)], Verdict.CUT_BY_FRAME, 0.3),  # the mask runs out of the frame
         ([instance(touching(), side=3000.0)], None, None),  # a contact of 1 % itself is allowed
+        (
+            [instance(side=100.0, edge_pixels=20)],
+            Verdict.CUT_BY_FRAME,
+            0.2,
+        ),  # the teacher knows more
+        ([instance(touching(), side=100.0, edge_pixels=20)], Verdict.CUT_BY_FRAME, 0.3),
         ([instance(half())], Verdict.TEACHER_DOUBT, 17 / 25),  # the legs are missing in the mask
         ([instance(np.zeros_like(body_mask()))], Verdict.TEACHER_DOUBT, 1.0),  # an empty mask
         ([instance(stability=0.8)], Verdict.TEACHER_DOUBT, 0.8),  # two looks, two masks

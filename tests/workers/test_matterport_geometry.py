@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from workers.errors import ImageFailed
 from workers.masks.matterport.anchors import anchors
 from workers.masks.matterport.preprocess import to_square
-from workers.masks.matterport.unmold import frame_boxes, frame_mask, resized
+from workers.masks.matterport.unmold import edge_pixels, frame_boxes, frame_mask, resized
 
 
 @pytest.mark.parametrize(("size", "count"), [(512, 65_472), (1024, 261_888)])
@@ -126,3 +126,66 @@ def test_a_mask_lies_in_its_box() -> None:
     assert full[10:66, 20:76].all(), "at the edge it is cut at one quarter of a cell: above one half"
     assert np.count_nonzero(full) == 56 * 56
     assert not frame_mask(np.ones((28, 28), np.float32), np.array([10, 20, 10, 76]), 100, 120).any()
+
+
+HEIGHT, WIDTH = 90, 160
+WINDOW = np.array([28, 0, 100, 128], np.float32)
+"""Where a frame of 160 x 90 pixels lies in a square of 128."""
+
+
+@pytest.mark.parametrize(
+    ("given", "box"),
+    [
+        ((28, 0, 99, 127), (0, 0, 90, 160)),  # the whole frame: y2 and x2 are the last pixels
+        ((28, 0, 60, 64), (0, 0, 41, 81)),  # in the corner
+        ((60, 100, 99, 127), (40, 125, 90, 160)),  # at the other one
+        ((50, 50, 50.2, 50.2), (28, 63, 29, 64)),  # one pixel
+        ((50, 50, 49, 60), (28, 63, 27, 76)),  # nothing
+        ((-300, -300, 400, 400), (0, 0, 90, 160)),  # larger than the frame
+        ((120, 10, 127, 40), (90, 13, 90, 51)),  # below it, on the black
+    ],
+)
+def test_boxes_and_masks_at_the_bounds(
+    given: tuple[float, float, float, float], box: tuple[int, int, int, int]
+) -> None:
+    boxes = np.array([given], np.float32) / 127
+    (found,) = frame_boxes(boxes, WINDOW, 128, HEIGHT, WIDTH)
+    assert tuple(found) == tuple(loop_box(given)) == box
+    mask = np.random.default_rng(4).random((28, 28), np.float32)
+    y1, x1, y2, x2 = box
+    expected = np.zeros((HEIGHT, WIDTH), bool)
+    if y2 > y1 and x2 > x1:
+        expected[y1:y2, x1:x2] = loop_resized(mask, y2 - y1, x2 - x1) >= 0.5
+    assert np.array_equal(frame_mask(mask, found, HEIGHT, WIDTH), expected)
+
+
+def loop_box(given: tuple[float, float, float, float]) -> list[int]:
+    """Side by side: from the square's pixels to shares of the window, to the frame's pixels."""
+    sides = []
+    for i, side in enumerate(given):
+        low, high = float(WINDOW[i % 2]), float(WINDOW[i % 2 + 2]) - 1
+        frame = (HEIGHT, WIDTH)[i % 2]
+        pixel = round((side - low) / (high - low) * (frame - 1)) + (i > 1)
+        sides.append(min(max(pixel, 0), frame))
+    return sides
+
+
+@pytest.mark.parametrize(("share", "mask_shows_it"), [(0.6, False), (0.9, False), (0.999, True)])
+def test_a_body_that_the_frame_cuts_off_is_known_though_its_mask_ends_before(
+    share: float, mask_shows_it: bool
+) -> None:
+    mask = np.zeros((28, 28), np.float32)
+    mask[:, 7:21] = share  # the middle half of the box, up to its last row
+    box = np.array([120, 400, 720, 800])
+    full = frame_mask(mask, box, 720, 1280)
+    assert full[:700].any()
+    assert bool(full[-1].any()) == mask_shows_it
+    assert edge_pixels(mask, box, 720, 1280) == pytest.approx(200, abs=14)  # half a cell on either side
+    assert edge_pixels(mask, box - [1, 0, 1, 0], 720, 1280) == 0, "one pixel away from the edge"
+    assert edge_pixels(mask, np.array([0, 400, 600, 800]), 720, 1280) == pytest.approx(200, abs=14)
+    assert edge_pixels(mask, np.array([100, 0, 600, 1280]), 720, 1280) == 0, "nothing at its left and right"
+    sideways = np.ascontiguousarray(mask.T)
+    for x1 in (0, 880):
+        upright = np.array([100, x1, 500, x1 + 400])
+        assert edge_pixels(sideways, upright, 720, 1280) == pytest.approx(200, abs=14)
+    assert edge_pixels(mask, np.array([720, 400, 720, 800]), 720, 1280) == 0, "an empty box"

@@ -26,7 +26,7 @@ from workers.masks.matterport.h5 import read_h5
 from workers.masks.matterport.onnx_network import OnnxMaskRCNN
 from workers.masks.matterport.options import MatterportOptions, checked_options
 from workers.masks.matterport.preprocess import Square, to_square
-from workers.masks.matterport.unmold import frame_boxes, frame_mask
+from workers.masks.matterport.unmold import edge_pixels, frame_boxes, frame_mask
 from workers.models import Weights
 from workers.options import option_values
 
@@ -128,7 +128,8 @@ class Matterport:
 
         Returns:
             Each with the network's score, ``side`` the longer side of its box, and ``measures``
-            box_height and box_width in pixels. A person none of whose pixels reaches 0.5 is left out. The
+            box_height and box_width in pixels. ``edge_pixels`` is what the edge of the network's small mask
+            says where its box ends at the frame. A person none of whose pixels reaches 0.5 is left out. The
             stability is 1.0, because the network looks once.
 
         Raises:
@@ -157,8 +158,9 @@ class Matterport:
             mask = frame_mask(found.masks[row], box, height, width)
             sides = {"box_height": float(box[2] - box[0]), "box_width": float(box[3] - box[1])}
             if mask.any():
+                cut, side = edge_pixels(found.masks[row], box, height, width), max(sides.values())
                 score = float(found.scores[row])
-                instances.append(Instance(mask, score, side=max(sides.values()), measures=sides))
+                instances.append(Instance(mask, score, side=side, edge_pixels=cut, measures=sides))
         return sorted(instances, key=lambda instance: -int(np.count_nonzero(instance.mask)))
 
     def _on_onnx_runtime(self) -> MaskRCNN:

@@ -49,6 +49,29 @@ def frame_mask(mask: NDArray[np.float32], box: NDArray[np.int64], height: int, w
     return full
 
 
+def edge_pixels(mask: NDArray[np.float32], box: NDArray[np.int64], height: int, width: int) -> int:
+    """Pixels on the frame edge that the object touches most, as the outermost samples of ``mask`` tell.
+
+    ``frame_mask`` runs towards 0 at the edges of the box, so the mask of a body that the frame cuts off ends
+    before the frame does, unless the network is nearly certain: in a box of 600 pixels from 0.98 on.
+
+    Args:
+        mask: 28 x 28 in [0, 1], over the box.
+        box: y1, x1, y2, x2 in pixels of the frame.
+        height: of the frame.
+        width: of the frame.
+    """
+    y1, x1, y2, x2 = (int(side) for side in box)
+    if y2 <= y1 or x2 <= x1:
+        return 0
+    touched = (
+        (y1 == 0, mask[0], x2 - x1), (y2 == height, mask[-1], x2 - x1),
+        (x1 == 0, mask[:, 0], y2 - y1), (x2 == width, mask[:, -1], y2 - y1),
+    )  # fmt: skip
+    lines = [_weights(length, len(samples)) @ samples for touches, samples, length in touched if touches]
+    return max((int(np.count_nonzero(line >= MASK_THRESHOLD)) for line in lines), default=0)
+
+
 def resized(mask: NDArray[np.float32], height: int, width: int) -> NDArray[np.float64]:
     """``mask`` resized bilinearly between pixel centres, as scikit-image does with ``order=1``,
     ``mode="constant"`` and no smoothing: beyond its outermost centres it runs towards 0.
