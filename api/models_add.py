@@ -15,6 +15,7 @@ from workers.added import AddedWeights, now, remember
 from workers.bringing import Brought, bring
 from workers.cards import ModelCard
 from workers.compute import Compute
+from workers.downloads.links import refuse_password
 from workers.errors import LicenceNotAccepted
 from workers.weights import WeightsStore
 from workers.weights_link import WeightsLinks
@@ -62,10 +63,12 @@ def add_weights(settings: Settings, name: str, given: str, accepted: bool) -> Ad
 
     Raises:
         NotFound: no such model, or no such file.
+        BadLink: there is a password in the link.
         SettingsError: the model takes no weights, or its options cannot be used.
         LicenceNotAccepted: the licence has to be accepted first.
         HardposeError: see ``bring``; and what the model raises when it is loaded with the weights.
     """
+    refuse_password(given)  # the other refusals repeat what was typed
     model, taker = model_to_bring(settings, name)
     model.configured()  # a wrong option would be met after minutes of copying
     _check_licence(name, taker.card, given, accepted)

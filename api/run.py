@@ -22,6 +22,7 @@ from tasks.pipeline import send_links
 from tasks.publish import Published, publish
 from tasks.runtime import Runtime
 from workers.downloads.links import exists, has_scheme
+from workers.gpu import pin
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +81,8 @@ def run_job(
     """
     asked = Runtime(settings)
     recipe, queues = asked.recipe(), asked.placement.queues  # wrong ones end it before anything is started
+    if local_workers:
+        pin(settings.gpu)  # so does a GPU that is not here: every worker would end over it, again and again
     job_id = job_id_of(links, recipe, intake)
     view.say(f"job {job_id}: {counted(len(links), 'link')}, recipe {recipe.id}")
     with stop_on_signals() as stop, local_system(settings) as system:

@@ -18,6 +18,7 @@ from broker.errors import MissingDependency, SettingsError
 from broker.recipe import Stage
 from broker.settings import Settings
 from tasks.runtime import Runtime
+from workers.gpu import pin
 
 POLL_SECONDS = 0.5
 FLOWER = "import broker.app, tasks.celery_tasks; from celery.__main__ import main; main()"
@@ -30,6 +31,7 @@ def keep_up(settings: Settings, flower_port: int) -> None:
     asked = Runtime(settings)
     queues = asked.placement.queues  # a wrong one ends it before anything is started
     asked.recipe()  # so do a model without its weights and a wrong option: no worker could load it
+    pin(settings.gpu)  # and a GPU that is not here
     with stop_on_signals() as stop, local_system(settings) as system:
         system.start_workers([Stage.DOWNLOAD, *queues])
         if flower_port:

@@ -7,6 +7,7 @@ This is the only module that reads the environment. Nested values use two unders
 import json
 import os
 import tempfile
+import tomllib
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +18,7 @@ from pydantic_settings import (
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+from pydantic_settings.exceptions import SettingsError as NotJson
 
 from broker.errors import BrokerUnavailable, SettingsError
 from broker.intake import Intake
@@ -172,7 +174,12 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The command line before the environment before ``hardpose.toml`` (or ``HARDPOSE_CONFIG``)."""
         file = Path(os.environ.get("HARDPOSE_CONFIG", "hardpose.toml"))
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=file)
+        try:
+            return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=file)
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SettingsError(
+                f"The file {file} is not TOML: {error}.", "Correct it or remove it."
+            ) from error
 
     @property
     def broker(self) -> str:
@@ -237,4 +244,10 @@ def load_settings(**overrides: object) -> Settings:
         raise SettingsError(
             f"The setting HARDPOSE_{name} cannot be used: {first['msg']}.",
             "Set it right in the environment, in hardpose.toml or on the command line.",
+        ) from error
+    except NotJson as error:
+        raise SettingsError(
+            f"A setting is not JSON: {error}.",
+            "A list or a table is written as JSON, in the shell within quotes: "
+            "HARDPOSE_COMPUTE__PROVIDERS='[\"cuda\"]'.",
         ) from error

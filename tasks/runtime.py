@@ -2,7 +2,7 @@
 
 import importlib
 from functools import cache, cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from broker.artifacts import Artifacts
 from broker.control import Control
@@ -61,7 +61,7 @@ class Runtime:
             NotFound, MissingDependency, SettingsError: a model or one of its options cannot be used.
             WeightsError: the user has to bring a model's weights first.
         """
-        from workers.models import POSE, answers, device_spec, mask_spec, pose_spec
+        from workers.models import POSE, answers
 
         chosen = self.settings
         require_points(chosen.pose_model, answers(POSE, chosen.pose_model), chosen.rule)
@@ -71,40 +71,58 @@ class Runtime:
             duplicates=chosen.duplicates,
             teacher=chosen.teacher,
             comparison=chosen.comparison,
-            pose_model=pose_spec(chosen),
-            mask_model=mask_spec(chosen),
-            device_model=device_spec(chosen),
+            pose_model=self._checked(Stage.POSE),
+            mask_model=self._checked(Stage.MASK),
+            device_model=self._checked(Stage.ME),
         )
+
+    def _checked(self, stage: Stage) -> ModelSpec:
+        """The configured model of ``stage``: what no worker could open is refused here, not by each video."""
+        spec = self._configured(stage)
+        self._open(stage, spec)
+        return spec
+
+    def _configured(self, stage: Stage) -> ModelSpec:
+        from workers.models import device_spec, mask_spec, pose_spec
+
+        return {Stage.POSE: pose_spec, Stage.MASK: mask_spec, Stage.ME: device_spec}[stage](self.settings)
 
     def runner(self, stage: Stage, recipe: Recipe) -> StageRunner:
         """The loaded stage for ``recipe``; the same model is loaded once."""
-        key = (stage, _model_of(stage, recipe).model_dump_json() if stage != Stage.COMPARE else "")
+        return self._loaded(stage, _model_of(stage, recipe))
+
+    def _loaded(self, stage: Stage, spec: ModelSpec | None) -> StageRunner:
+        key = (stage, spec.model_dump_json() if spec is not None else "")
         if key not in self._runners:
-            runner = self._build(stage, recipe)
+            runner = self._build(stage, spec)
             runner.load()
             self._runners[key] = runner
         return self._runners[key]
 
-    def _build(self, stage: Stage, recipe: Recipe) -> StageRunner:
-        # Imported here, so that a process loads the libraries of its own stages and no others.
-        from workers import models
+    def _open(self, stage: Stage, spec: ModelSpec) -> Any:
+        from workers.models import open_device, open_mask, open_pose
 
-        compute, threads = Compute.of(self.settings, stage), self.settings.threads
+        opener = {Stage.POSE: open_pose, Stage.MASK: open_mask, Stage.ME: open_device}[stage]
+        return opener(spec, self.weights, Compute.of(self.settings, stage))
+
+    def _build(self, stage: Stage, spec: ModelSpec | None) -> StageRunner:
+        # Imported here, so that a process loads the libraries of its own stages and no others.
+        if spec is None:
+            from tasks.compare import Compare
+
+            return Compare()
+        model = self._open(stage, spec)
         if stage == Stage.POSE:
             from tasks.pose_filter import PoseFilter
 
-            return PoseFilter(models.open_pose(recipe.pose_model, self.weights, compute), threads)
+            return PoseFilter(model, self.settings.threads)
         if stage == Stage.MASK:
             from tasks.mask_generation import MaskGeneration
 
-            return MaskGeneration(models.open_mask(recipe.mask_model, self.weights, compute))
-        if stage == Stage.ME:
-            from tasks.device_masks import DeviceMasks
+            return MaskGeneration(model)
+        from tasks.device_masks import DeviceMasks
 
-            return DeviceMasks(models.open_device(recipe.device_model, self.weights, compute))
-        from tasks.compare import Compare
-
-        return Compare()
+        return DeviceMasks(model)
 
     def preload(self, stages: tuple[Stage, ...]) -> None:
         """Loads what the configured recipe needs for ``stages``, libraries and models."""
@@ -116,14 +134,14 @@ class Runtime:
         chained = [stage for stage in CHAIN if stage in stages]
         if chained:
             importlib.import_module("tasks.frames")
-            recipe = self.recipe()
             for stage in chained:
-                self.runner(stage, recipe)
+                # Not the whole recipe: the weights of the other stages may be on other machines only.
+                self._loaded(stage, self._configured(stage) if stage != Stage.COMPARE else None)
 
 
-def _model_of(stage: Stage, recipe: Recipe) -> ModelSpec:
+def _model_of(stage: Stage, recipe: Recipe) -> ModelSpec | None:
     models = {Stage.POSE: recipe.pose_model, Stage.MASK: recipe.mask_model, Stage.ME: recipe.device_model}
-    return models[stage]
+    return models.get(stage)
 
 
 @cache

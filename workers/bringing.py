@@ -14,7 +14,7 @@ from workers.cards import ModelCard, OfficialFile
 from workers.downloads.errors import DownloadError, encodable
 from workers.downloads.fetch import Moved
 from workers.downloads.files import file_sha256, locked, room_needed
-from workers.downloads.links import file_url_path, is_remote, refuse_password
+from workers.downloads.links import file_url_path, has_scheme, is_remote, refuse_password
 from workers.weights import WeightsStore
 from workers.weights_link import MAX_BYTES, WeightsLinks, file_md5, published_at
 
@@ -80,6 +80,9 @@ def bring(
 
 
 def _local(given: str) -> Path:
+    if has_scheme(given) and not given.lower().startswith("file:"):
+        link = re.split("[?#]", given, maxsplit=1)[0]
+        raise NotFound(f"{encodable(link)} is neither a path nor an https link.", "Give one of them.")
     path = file_url_path(given) if given.lower().startswith("file:") else Path(given).expanduser()
     name = encodable(str(path))
     if path.is_dir():

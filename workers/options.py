@@ -9,6 +9,8 @@ from broker.recipe import ModelSpec
 
 Options = TypeVar("Options")
 
+IN_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+
 
 def read_options(kind: type[Options], spec: ModelSpec) -> Options:
     """An instance of the dataclass ``kind`` from ``spec.options``; what is not given keeps its default.
@@ -34,7 +36,7 @@ def _check_type(model: str, name: str, value: object, default: object) -> None:
     if not fits:
         raise SettingsError(
             f"The option {name} of the model {model} is {value!r}, a {type(value).__name__}.",
-            f"Give a {wanted.__name__}; the default is {default!r}.",
+            f"Give {IN_WORDS[wanted]}; the default is {default!r}.",
         )
 
 
@@ -72,5 +74,5 @@ def _from_text(spec: ModelSpec, name: str, value: str | int | float | bool) -> s
     except (KeyError, ValueError) as error:
         raise SettingsError(
             f"The option {name} of the model {spec.name} is {value!r}.",
-            f"Give a {type(default).__name__}; the default is {default!r}.",
+            f"Give {IN_WORDS[type(default)]}; the default is {default!r}.",
         ) from error

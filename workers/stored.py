@@ -7,10 +7,11 @@ from pathlib import Path
 from broker.recipe import WeightsRef
 from workers import added
 from workers.downloads.files import file_sha256
-from workers.weights import WeightsRecord, WeightsStore, how_to_mend
+from workers.weights import WeightsRecord, WeightsStore, brought_for, how_to_mend
 
 PIN = ".sha256"
 """Ending of the hash that ``WeightsStore.derived`` keeps beside what it made."""
+FETCHED_AGAIN = "Nothing needs to be done: it is fetched when it is needed next."
 MADE_AGAIN = "Nothing needs to be done: it is made anew when it is needed next."
 
 
@@ -59,7 +60,9 @@ def _in_use(folder: Path) -> list[WeightsRef]:
 
 def _weights_file(folder: Path, weights: WeightsRecord | WeightsRef) -> StoredFile:
     path = folder / f"{weights.sha256}{Path(weights.file).suffix}"
-    return StoredFile(path, weights.file, weights.sha256, weights.sha256, how_to_mend(weights.source))
+    gone = not path.is_file() and not brought_for(weights.source)
+    remedy = FETCHED_AGAIN if gone else how_to_mend(weights.source)
+    return StoredFile(path, weights.file, weights.sha256, weights.sha256, remedy)
 
 
 def _made_from(folder: Path, sha256: str) -> Iterator[StoredFile]:

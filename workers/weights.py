@@ -52,6 +52,10 @@ def how_to_mend(source: str) -> str:
     return "Delete the file; it will be fetched again."
 
 
+def _fits(file: Path, pin: Path) -> bool:
+    return file.is_file() and pin.is_file() and pin.read_text().strip() == file_sha256(file)
+
+
 class WeightsStore:
     """A folder of weights by content: ``<sha256><suffix>``, with ``<sha256>.json`` beside it.
 
@@ -106,12 +110,15 @@ class WeightsStore:
         Raises:
             WeightsError: the weights are not here.
             DiskFull: no room for the file.
+            SettingsError: the folder cannot be written.
             HardposeError: what ``make`` raises.
         """
         final, pin = self.folder / f"{ref.sha256}.{name}", self.folder / f"{ref.sha256}.{name}.sha256"
         source = self.path(ref)
+        if _fits(final, pin):  # before the lock: the folder may be read-only here, and filled elsewhere
+            return final
         with room_needed(self.folder), locked(self.folder / f"{ref.sha256}.{name}.lock"):
-            if final.is_file() and pin.is_file() and pin.read_text().strip() == file_sha256(final):
+            if _fits(final, pin):
                 return final
             part = self.folder / f"{ref.sha256}.{name}.part"
             log.info("making %s from %s, once", name, ref.file)

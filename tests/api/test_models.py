@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +23,12 @@ from api.options import FileThere
 from broker.errors import NotFound, SettingsError, WeightsError
 from broker.settings import Settings, load_settings
 from workers.compute import Compute
+from workers.downloads.errors import BadLink
+from workers.embedded_weights import SELFIE
 from workers.errors import LicenceNotAccepted, ModelMismatch
 from workers.models import pose_spec
 from workers.onnx_runtime import OnnxModel
+from workers.weights import WeightsRecord
 
 
 @pytest.fixture
@@ -58,6 +62,8 @@ def test_every_installed_model_is_listed_also_those_that_cannot_be_used(here: Se
     assert found[("mask", "tiny-teacher")] == ("to_fetch", False)
     assert found[("me", "tiny-device")] == ("to_fetch", False)
     assert found[("pose", "blazepose")] == ("to_fetch", True)
+    untried = {row.name for row in model_rows(here) if row.untried}
+    assert {"openpose-body25", "openpose-coco18", "pyopenpose", "matterport", "rfdetr-seg"} <= untried
     assert found[("pose", "lacking")] == ("unusable", False)
     assert found[("pose", "crooked")] == ("unusable", False)
     rows = {row.name: row for row in model_rows(here)}
@@ -121,6 +127,14 @@ def test_the_licence_comes_first_and_the_command_to_repeat_is_exact(here: Settin
         f"hardpose models add tiny-pose --from '{tmp_path}/not there.tiny' --accept-licence"
     )
     assert not here.weights_dir.exists()
+
+
+def test_a_password_is_never_repeated_not_even_in_the_command_that_accepts_the_licence(
+    here: Settings,
+) -> None:
+    with pytest.raises(BadLink) as caught:
+        add_weights(here, "tiny-pose", "https://ann:sesame@weights.example/x.tiny", False)
+    assert "sesame" not in str(caught.value)
 
 
 def test_what_was_added_is_what_a_new_recipe_uses(here: Settings, weights_file: Path) -> None:
@@ -264,6 +278,15 @@ def test_verify_names_what_is_damaged_and_what_to_do(here: Settings, weights_fil
     told = json.loads(CliRunner().invoke(cli, ["models", "verify", "--json"]).stdout)
     assert [row["ok"] for row in told] == [False, False]
     assert check_stored(here, "blazepose") == []
+
+
+def test_what_was_fetched_and_is_gone_is_fetched_again(here: Settings) -> None:
+    ref = SELFIE
+    record = WeightsRecord(ref.file, ref.source, ref.sha256, ref.size, ref.licence, "2026-01-01")
+    here.weights_dir.mkdir()
+    (here.weights_dir / f"{ref.sha256}.json").write_text(json.dumps(asdict(record)))
+    (check,) = check_stored(here, None)
+    assert (check.actual, "Delete" in check.remedy, "fetched" in check.remedy) == ("missing", False, True)
 
 
 def test_a_damaged_conversion_is_made_anew_by_adding_or_using(here: Settings, weights_file: Path) -> None:

@@ -50,6 +50,30 @@ def test_a_misspelt_key_in_the_file_is_refused(elsewhere: Path) -> None:
         load_settings()
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HARDPOSE_COMPUTE__PROVIDERS", "cuda"),  # a list of one, as everybody writes it first
+        ("HARDPOSE_POSE_OPTIONS", "precision=fp16"),
+        ("HARDPOSE_ALLOW_NETWORKS", "['10.0.0.0/8']"),  # Python's quotes
+    ],
+)
+def test_what_is_not_json_is_refused_with_an_example(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=name.removeprefix("HARDPOSE_").split("__")[0].lower()) as caught:
+        load_settings()
+    assert "HARDPOSE_COMPUTE__PROVIDERS='[\"cuda\"]'" in caught.value.remedy
+
+
+@pytest.mark.parametrize("data", [b"[compute\n", b"home = '\xff'\n"])
+def test_a_file_that_is_no_toml_is_named(data: bytes, elsewhere: Path) -> None:
+    (elsewhere / "hardpose.toml").write_bytes(data)
+    with pytest.raises(SettingsError, match=r"hardpose\.toml is not TOML"):
+        load_settings()
+
+
 def test_a_child_process_gets_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     given = load_settings(
         home="here",

@@ -273,6 +273,14 @@ def test_a_run_with_damaged_weights_names_the_command_and_starts_no_worker(
     assert "Delete the file" not in ended.stderr
 
 
+def test_a_gpu_that_is_not_here_ends_a_run_at_once(env: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "clip.mp4").touch()
+    env = {**env, "HARDPOSE_GPU": "99"}
+    ended = hardpose("run", tmp_path / "clip.mp4", "--out", tmp_path / "out", env=env)
+    refused(ended, env, "no_provider", ExitCode.ENVIRONMENT)
+    assert not (tmp_path / "out").exists()  # no worker was started to end over it, again and again
+
+
 # --- hardpose's own models ---------------------------------------------------------------------------
 
 

@@ -1,14 +1,18 @@
 import hashlib
 import re
+import subprocess
+import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import http_server
 import pytest
 from hypothesis import given as for_all
 from hypothesis import strategies as st
 
-from broker.errors import NotFound, WeightsError
+from broker.errors import NotFound, SettingsError, WeightsError
 from workers import bringing, weights_link
 from workers.added import AddedWeights, history, newest, remember
 from workers.bringing import bring
@@ -111,6 +115,7 @@ def test_what_is_refused_is_not_kept_and_named_as_it_was_given(store, tmp_path):
         (".", "is a folder"),
         ("file:///nowhere/net.mp4", "There is no weights file /nowhere/net.mp4"),
         ("\udce9.mp4", "There is no weights file"),  # a name that is no UTF-8
+        ("s3://bucket/net.mp4?key=sesame", "s3://bucket/net.mp4 is neither a path nor"),
     ],
 )
 def test_a_file_that_is_not_one_is_named(given, said, store):
@@ -125,6 +130,57 @@ def test_a_file_beyond_all_networks_is_not_copied(store, tmp_path, monkeypatch):
     (tmp_path / "film.mp4").write_bytes(b"long")
     with pytest.raises(WeightsError, match="4 bytes"):
         brought(store, tmp_path / "film.mp4")
+
+
+def test_a_weights_folder_that_is_none_is_named(tmp_path):
+    (tmp_path / "net.mp4").write_bytes(b"numbers")
+    (tmp_path / "taken").touch()
+    with pytest.raises(SettingsError, match="taken") as caught:
+        brought(WeightsStore(tmp_path / "taken"), tmp_path / "net.mp4")
+    assert "choose another folder" in caught.value.remedy
+
+
+def as_nobody(folder, tmp_path, line):
+    """Runs ``line`` on the store ``s`` of ``folder`` as a user who may only read; what it prints."""
+    code = (
+        "import os, sys; from pathlib import Path; from broker.recipe import WeightsRef\n"
+        "from broker.errors import HardposeError; from workers.weights import WeightsStore\n"
+        f"s, ref = WeightsStore(Path({str(folder)!r})), WeightsRef.model_validate_json(sys.argv[1])\n"
+        "os.getuid() or os.setuid(65534)\n"
+        f"try: print({line})\n"
+        "except HardposeError as error: print(error.code, error)\n"
+    )
+    store = WeightsStore(folder)
+    (tmp_path / "net.mp4").write_bytes(b"numbers")
+    ref = brought(store, tmp_path / "net.mp4").ref
+    store.derived(ref, "net-1.onnx", lambda source, to: to.write_bytes(source.read_bytes()))
+    folder.chmod(0o555)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code, ref.model_dump_json()], capture_output=True, text=True, check=True
+        )
+    finally:
+        folder.chmod(0o755)
+    return done.stdout
+
+
+@pytest.fixture
+def open_folder():
+    """A folder that every user can reach."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name) / "weights"
+
+
+def test_a_folder_that_may_only_be_read_serves_what_is_in_it(open_folder, tmp_path):
+    told = as_nobody(open_folder, tmp_path, "s.derived(ref, 'net-1.onnx', None)")
+    assert told.strip().startswith(str(open_folder)) and told.strip().endswith(".net-1.onnx")
+
+
+def test_a_folder_that_may_only_be_read_is_named_when_something_has_to_be_made(open_folder, tmp_path):
+    told = as_nobody(open_folder, tmp_path, "s.derived(ref, 'net-2.onnx', None)")
+    assert told.startswith("bad_setting ")
+    assert str(open_folder) in told
 
 
 # --- links -------------------------------------------------------------------------------------------
