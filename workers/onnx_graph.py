@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from broker.errors import MissingDependency
+from workers.errors import ModelMismatch
 
 OPSET = 17
 IR_VERSION = 10
@@ -78,8 +79,20 @@ class GraphWriter:
         return name
 
     def weights(self, values: NDArray[Any]) -> str:
-        """A constant in the network's arithmetic: float32, or float16 for ``half``."""
-        return self.constant(values, np.float16 if self.half else np.float32)
+        """A constant in the network's arithmetic: float32, or float16 for ``half``.
+
+        Raises:
+            ModelMismatch: a number is too large for it.
+        """
+        kind = np.float16 if self.half else np.float32
+        with np.errstate(over="ignore"):
+            stored = np.asarray(values).astype(kind)
+        if not np.isfinite(stored).all():
+            raise ModelMismatch(
+                f"The network has a weight of {np.abs(values).max():g}, too large for {stored.dtype}.",
+                "Set the model's option precision to fp32; if it is that already, the weights are damaged.",
+            )
+        return self.constant(stored, kind)
 
     def floats(self, *values: float) -> str:
         """A float32 constant, one-dimensional."""

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from workers.masks.matterport.architecture import COCO_CLASSES, PERSON, Layer, layers
@@ -61,6 +62,12 @@ def write_random(path: Path, seed: int, classes: int = COCO_CLASSES) -> Path:
     return write_h5(path, tensor, layers(classes))
 
 
+def shared_random(factory: pytest.TempPathFactory) -> Path:
+    """The file of ``write_random`` with the seed 1, once for all modules of a test run: it has 257 MB."""
+    path = factory.getbasetemp() / "matterport-random.h5"
+    return path if path.exists() else write_random(path, seed=1)
+
+
 def _random(generator: np.random.Generator, layer: Layer, leaf: str) -> NDArray[np.float32]:
     shape = layer.tensors[leaf]
     noise = generator.standard_normal(shape, dtype=np.float32)
@@ -68,6 +75,7 @@ def _random(generator: np.random.Generator, layer: Layer, leaf: str) -> NDArray[
         inputs = shape[3] if layer.kind == "deconv" else int(np.prod(shape[:-1]))
         return noise * np.float32(GAINS.get(layer.name, np.sqrt(2)) / np.sqrt(inputs))
     if leaf == "moving_variance":
+        # Above 0, as every variance is.
         return np.exp(0.1 * noise) * np.float32(16000 if layer.name == "bn_conv1" else 1)
     if leaf == "gamma":
         # The branches of a block add to its shortcut: small, or 33 blocks would double it many times.

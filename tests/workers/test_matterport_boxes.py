@@ -46,6 +46,20 @@ def greedy(boxes: np.ndarray, order: list[int], threshold: float, most: int) -> 
     return kept
 
 
+def test_the_same_calls_write_the_same_bytes(tmp_path: Path) -> None:
+    written = []
+    for _ in range(2):
+        graph = GraphWriter()
+        graph.rename(write_proposals(graph, "objects", "deltas", SIZE), "rois")
+        count = len(anchors(SIZE))
+        inputs = {"objects": ("float32", ("N", count)), "deltas": ("float32", ("N", count, 4))}
+        notes = {"source": "a.h5", "licence": "MIT"}
+        graph.save(tmp_path / "x.onnx", "x", inputs, {"rois": ("float32", ("N", PROPOSALS, 4))}, notes)
+        written.append((tmp_path / "x.onnx").read_bytes())
+    assert len(written[0]) > 10_000
+    assert written[0] == written[1]
+
+
 # --- proposals -------------------------------------------------------------------------------
 
 

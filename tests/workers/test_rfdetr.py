@@ -19,6 +19,7 @@ from workers.masks.rfdetr import MEAN, STD, RFDETRSeg, prepare
 from workers.masks.rfdetr_decode import RFDETROptions, box_agreement, mask_cut, people, person_scores
 from workers.masks.rfdetr_network import QueryOutputs
 from workers.models import MASKS, model_class, takes_weights
+from workers.onnx_graph import GraphWriter
 from workers.pose.geometry import mask_iou
 from workers.weights import WeightsStore
 
@@ -268,11 +269,36 @@ def test_the_input_is_the_normalised_rgb_picture():
         assert fed[channel] == pytest.approx((value - MEAN[channel]) / STD[channel], abs=1e-5)
 
 
-def test_an_answer_that_is_no_number_fails_the_image():
-    logits = np.zeros((2, 91), np.float32)
-    logits[1, 40] = np.nan
+@pytest.mark.parametrize("which", ["boxes", "logits", "masks"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_an_answer_that_is_no_number_fails_the_image(which: str, value: float):
+    sound = QueryOutputs(
+        np.full((1, 2, 4), 0.5, np.float32),
+        np.ones((1, 2, 91), np.float32),
+        np.ones((1, 2, 8, 8), np.float32),
+    )
+    broken = getattr(sound, which).copy()
+    broken.flat[-1] = value
     with pytest.raises(ImageFailed, match="not a number"):
-        person_scores(logits)
+        people(replace(sound, **{which: broken}), 0, (8, 8), RFDETROptions())
+
+
+@pytest.mark.parametrize("shape", [(0, 5, 3), (5, 0, 3)])
+def test_an_empty_frame_fails_alone(shape: tuple[int, int, int]):
+    with pytest.raises(ImageFailed, match="pixels"):
+        prepare(np.zeros(shape, np.uint8), 16)
+
+
+@pytest.mark.parametrize("axes", [[0, 1, 2, 3], [1, 2, 3]])
+def test_answers_without_sides_are_another_network(tmp_path: Path, axes: list[int]):
+    graph, names = GraphWriter(), ("dets", "labels", "masks")
+    flat = graph.op("ReduceMean", "input", axes=axes, keepdims=0)
+    for name in names:
+        graph.rename(flat, name)
+    ports = dict.fromkeys(names, (np.float32, (1,) * (4 - len(axes))))
+    graph.save(tmp_path / "flat.onnx", "flat", {"input": (np.float32, (1, 3, 16, 16))}, ports, {})
+    with pytest.raises(ModelMismatch, match="trained on COCO gives boxes"):
+        RFDETRSeg.check_weights(tmp_path / "flat.onnx")
 
 
 @given(st.floats(-200, 200, width=32), st.floats(-200, 200, width=32))

@@ -16,6 +16,7 @@ from workers.batching import Batches
 from workers.cards import ModelCard
 from workers.compute import Compute
 from workers.contracts import Image, Instance
+from workers.errors import ImageFailed
 from workers.masks.rfdetr_decode import RFDETROptions, people, usable
 from workers.masks.rfdetr_network import RFDETRNetwork
 from workers.models import Weights
@@ -121,7 +122,7 @@ class RFDETRSeg:
             stability is 1.0, because the network looks once.
 
         Raises:
-            ImageFailed: the network's answer for one of the images is not a number.
+            ImageFailed: an image is empty, or the network's answer for it is not a number.
             OutOfMemory: not even one image fits.
         """
         self.load()
@@ -139,6 +140,11 @@ def prepare(image: Image, side: int) -> NDArray[np.float32]:
 
     Stretched to the square bilinearly without antialiasing, as RF-DETR's own ``predict`` does by default;
     in 0..1, less ImageNet's mean, over its deviation.
+
+    Raises:
+        ImageFailed: the image is empty.
     """
+    if not image.size:
+        raise ImageFailed(f"The frame has {image.shape[1]} x {image.shape[0]} pixels.", "It is left out.")
     small = cv2.resize(image.astype(np.float32), (side, side), interpolation=cv2.INTER_LINEAR)
     return np.ascontiguousarray(((small / 255.0 - MEAN) / STD).transpose(2, 0, 1), dtype=np.float32)

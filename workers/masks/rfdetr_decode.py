@@ -74,6 +74,11 @@ def people(found: QueryOutputs, index: int, size: tuple[int, int], options: RFDE
         ImageFailed: an answer is not a number.
     """
     boxes, logits, masks = found.boxes[index], found.logits[index], found.masks[index]
+    if not all(np.isfinite(answer).all() for answer in (boxes, logits, masks)):
+        raise ImageFailed(
+            "RF-DETR Seg answers with something that is not a number.",
+            "Look at the frame; if all fail so, export the network anew in 32-bit floats.",
+        )
     scores = person_scores(logits)
     cut = mask_cut(masks, options.mask_threshold)
     kept: list[int] = []
@@ -90,16 +95,7 @@ def people(found: QueryOutputs, index: int, size: tuple[int, int], options: RFDE
 
 
 def person_scores(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Q probabilities (sigmoid) of a person from Q x 91 logits; 0 where another class is likelier.
-
-    Raises:
-        ImageFailed: a logit is not a number.
-    """
-    if not np.isfinite(logits).all():
-        raise ImageFailed(
-            "RF-DETR Seg answers with something that is not a number.",
-            "Look at the frame; if all fail so, export the network anew in 32-bit floats.",
-        )
+    """Q probabilities (sigmoid) of a person from Q x 91 logits; 0 where another class is likelier."""
     person = logits[:, PERSON]
     # exp of the negative magnitude cannot overflow.
     small = np.exp(-np.abs(person))

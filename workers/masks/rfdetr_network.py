@@ -94,16 +94,18 @@ class RFDETRNetwork:
             fed = np.concatenate([pictures, rest])
         kind = np.float16 if self._input.dtype == "float16" else np.float32
         answers = self._model.run({self._input.name: fed.astype(kind, copy=False)}, *self._names)
-        boxes, logits, masks = (as_float32(answer)[:count] for answer in answers)
-        self._check(count, boxes, logits, masks)
-        return boxes, logits, masks
+        boxes, logits, masks = map(as_float32, answers)
+        self._check(len(fed), boxes, logits, masks)
+        return boxes[:count], logits[:count], masks[:count]
 
     def _check(self, count: int, boxes: NDArray[Any], logits: NDArray[Any], masks: NDArray[Any]) -> None:
-        queries = boxes.shape[1]
+        both = boxes.shape[:2]
         fits = (
-            boxes.shape == (count, queries, 4)
-            and logits.shape == (count, queries, CLASSES)
-            and masks.shape[:2] == (count, queries)
+            boxes.shape == (count, *both[1:], 4)
+            and logits.shape == (*both, CLASSES)
+            and masks.ndim == 4
+            and masks.shape[:2] == both
+            and masks.size > 0
         )
         if not fits:
             shapes = ", ".join(str(answer.shape) for answer in (boxes, logits, masks))

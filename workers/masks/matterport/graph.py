@@ -21,7 +21,7 @@ from workers.onnx_graph import GraphWriter
 
 MOST_BOXES = 17
 """Log2 of the most detections in a batch: far more than fit into any memory."""
-BUILDER = 1
+BUILDER = 2
 """Raised whenever the same weights give another file."""
 
 
@@ -41,7 +41,7 @@ def write_graph(
     Outputs, for the D instances of all images, by image and then best first: ``boxes`` D x 4 float32 (y1,
     x1, y2, x2 normalised over the input), ``class_ids`` D int64, ``scores`` D float32, ``image_index`` D
     int64, ``masks`` D x 28 x 28 float32, probabilities over the box; and ``not_numbers`` N int64: how many
-    scores of each image are NaN, which is 0 unless the arithmetic has overflowed.
+    scores and box sides of each image are NaN, which is 0 unless the arithmetic has overflowed.
 
     Boxes without an area are left out, as Matterport does afterwards.
 
@@ -84,21 +84,23 @@ class _Network:
         objects, deltas = self._rpn(levels)
         rois = write_proposals(graph, objects, deltas, self._size)
         pooled = FeaturePool(graph, levels[:4], self._size)
-        class_ids, scores, boxes = self._box_head(rois, pooled, classes)
+        class_ids, scores, refined = self._box_head(rois, pooled, classes)
+        boxes = clip(graph, refined, *self._window())
         wanted = [PERSON] if self._person_only else list(range(1, classes))
         ranked, image, place = write_detections(graph, class_ids, scores, boxes, wanted)
         found = pair(graph, image, place)
         boxes, class_ids = graph.op("GatherND", boxes, found), graph.op("GatherND", class_ids, found)
         masks = self._mask_head(boxes, image, class_ids, pooled)
         outputs = (boxes, "boxes"), (class_ids, "class_ids"), (ranked, "scores"), (image, "image_index")
-        broken = graph.op("Add", self._count_nan(objects), self._count_nan(scores))
-        for value, name in (*outputs, (masks, "masks"), (broken, "not_numbers")):
+        broken = graph.op("Sum", *(self._count_nan(value) for value in (objects, scores, refined)))
+        for value, name in (*outputs, (masks, "masks"), (graph.cast(broken, "int64"), "not_numbers")):
             graph.rename(value, name)
 
     def _count_nan(self, x: str) -> str:
-        """How many of N x anything are NaN: N int64."""
-        bad = self._graph.cast(self._graph.op("IsNaN", x), "int64")
-        return self._graph.op("ReduceSum", bad, self._graph.ints(1), keepdims=0)
+        """How many of N x anything are NaN: N float32."""
+        graph = self._graph
+        bad = graph.cast(graph.op("IsNaN", graph.op("Flatten", x)), "float32")
+        return graph.op("ReduceSum", bad, graph.ints(1), keepdims=0)
 
     def _rpn(self, levels: list[str]) -> tuple[str, str]:
         """Probability of an object N x A, and box deltas N x A x 4."""
@@ -118,7 +120,7 @@ class _Network:
         return self._graph.op("Reshape", last, self._graph.ints(0, -1, width))
 
     def _box_head(self, rois: str, pooled: FeaturePool, classes: int) -> tuple[str, str, str]:
-        """Best class N x R, its score N x R, and the box refined for it N x R x 4, inside the window."""
+        """Best class N x R, its score N x R, and the box refined for it N x R x 4, not yet clipped."""
         graph, layers = self._graph, self._layers
         owners = graph.op("Unsqueeze", image_numbers(graph, rois), graph.ints(1))
         owners = graph.op("Expand", owners, graph.ints(1, PROPOSALS))
@@ -135,7 +137,7 @@ class _Network:
         per_image = graph.ints(-1, PROPOSALS)
         boxes = graph.op("Reshape", refined, graph.ints(-1, PROPOSALS, 4))
         class_ids, scores = (graph.op("Reshape", value, per_image) for value in (class_ids, scores))
-        return class_ids, scores, clip(graph, boxes, *self._window())
+        return class_ids, scores, boxes
 
     def _deltas(self, x: str, class_ids: str, classes: int) -> str:
         """The box deltas of each row's class: rows x 4."""

@@ -51,9 +51,10 @@ class OnnxMaskRCNN:
         feeds = {"image": np.ascontiguousarray(images.transpose(0, 3, 1, 2)), "window": windows}
         names = ("boxes", "class_ids", "scores", "masks", "image_index", "not_numbers")
         boxes, class_ids, scores, masks, owners, broken = self._model.run(feeds | self._thresholds, *names)
-        if broken.any():
+        nothing = int(broken.sum()) + int(np.count_nonzero(np.isnan(masks)))
+        if nothing:
             raise ImageFailed(
-                f"{int(broken.sum())} scores of Mask R-CNN are no numbers on a batch of {len(images)}.",
+                f"{nothing} answers of Mask R-CNN are no numbers on a batch of {len(images)}.",
                 "Set the model's option precision to fp32; if it is that already, the weights are damaged.",
             )
         rows = [owners == number for number in range(len(images))]

@@ -55,12 +55,14 @@ def inference(tf: Any, nets: Networks, size: int, min_score: float, nms_iou: flo
         ids = tf.argmax(probabilities, 1, output_type=tf.int32)
         score = tf.gather(probabilities, ids, batch_dims=1)
         chosen = tf.gather(refinements, ids, batch_dims=1)
-        boxes = _clipped(tf, _moved(tf, flat, chosen), tf.gather(inside, index))
+        refined = _moved(tf, flat, chosen)
+        boxes = _clipped(tf, refined, tf.gather(inside, index))
         # TensorFlow's ReLU turns NaN into 0, so that the scores alone would look sound.
-        broken = sum(_count_broken(tf, values) for values in (*levels, objects, rois, score))
+        broken = sum(_count_broken(tf, values) for values in (*levels, objects, rois, score, refined))
         keep = _kept(tf, boxes, ids, score, index, count, min_score, nms_iou)
         boxes, ids, score, index = (tf.gather(values, keep) for values in (boxes, ids, score, index))
-        return boxes, ids, score, index, _masks(tf, nets, levels[:4], boxes, ids, index, size), broken
+        masks = _masks(tf, nets, levels[:4], boxes, ids, index, size)
+        return boxes, ids, score, index, masks, broken + _count_broken(tf, masks)
 
     square, window = tf.TensorSpec((None, size, size, 3)), tf.TensorSpec((None, 4))
     return tf.function(find, input_signature=(square, window))
