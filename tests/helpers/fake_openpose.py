@@ -6,6 +6,7 @@ is in it (1 or 2: so many people; 99: the fault; else nobody), the variables ``F
 * ``EMPTY``: what nobody looks like: none, leak (None, uncounted, as in 1.7.0), or another name in ``EMPTY``
 * ``FAULT``: what the frame 99 does: segv, abort, exit, hang, runtime_error, false, out_of_memory
 * ``ONCE``: a file; the fault happens only while it is not there, and makes it
+* ``OLD``: is as before 1.7: takes a list, and ``emplaceAndPop`` gives nothing back
 * ``PARTS``: of the skeleton; ``NOISE``: bytes printed with each frame; ``NOTES``: a file of JSON lines
 * ``START``: fails to start: runtime_error, exit, segv, hang, out_of_memory
 """
@@ -89,7 +90,7 @@ class Datum:
 
 class WrapperPython:
     def __init__(self, mode=1):
-        assert mode == ThreadManagerMode.Asynchronous
+        assert mode == 1
         self._flags = None
 
     def configure(self, flags):
@@ -102,8 +103,14 @@ class WrapperPython:
         _die(_asked("START"))
 
     def emplaceAndPop(self, data):
+        if _asked("OLD"):
+            (datum,) = data
+            self._work(datum)
+            return None
         assert type(data) is VectorDatum, "a segmentation fault since 1.7"
-        (datum,) = data.data
+        return self._work(*data.data)
+
+    def _work(self, datum):
         image = datum.cvInputData
         assert image.dtype == np.uint8 and image.ndim == 3 and image.flags.c_contiguous
         noise = int(_asked("NOISE", "0"))
@@ -122,6 +129,10 @@ class WrapperPython:
         if blue in (1, 2):
             datum._people = people(blue, image.shape)
         return True
+
+
+if _asked("OLD"):
+    del VectorDatum, ThreadManagerMode
 
 
 def people(count, shape):

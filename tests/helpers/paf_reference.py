@@ -83,6 +83,8 @@ def limb_score(a, b, field_x, field_y, threshold, ratio):
         along = dx / length * float(field_x[y, x]) + dy / length * float(field_y[y, x])
         if along > threshold:
             kept.append(along)
+        elif (n - (i + 1 - len(kept))) / n <= ratio:
+            break  # with so many points that fail, the others cannot help any more
     if len(kept) / n > ratio:
         return sum(kept) / len(kept)
     return threshold + 1e-6 if length < math.sqrt(w * h) / 150 else None
@@ -129,7 +131,7 @@ def assembled(peaks, all_limbs):
 
 
 def survivors(people, n_parts, o):
-    """Those who are people by the thresholds, with what they count as parts."""
+    """Those who are people by OpenPose's thresholds."""
     for feet_count_less in (True, False):
         kept = []
         for points, score in people:
@@ -140,7 +142,7 @@ def survivors(people, n_parts, o):
                 if feet and count <= 4:
                     continue
             if count >= o.min_parts and score / count >= o.min_score:
-                kept.append((points, score, count))
+                kept.append((points, score))
         if kept:
             return kept
     return []
@@ -153,9 +155,11 @@ def reference_people(heatmaps, pafs, o, offset=0.0):
     peaks = [peaks_of(heat, o.peak_threshold, o.max_peaks, offset) for heat in heats]
     people = survivors(assembled(peaks, connections(peaks, fields, o)), n_parts, o)
     found = []
-    for points, score, count in people:
-        if count < o.person_min_parts and score / count < o.person_min_score:
-            continue
+    for points, score in people:
         named = {part: peaks[part][peak] for part, peak in points.items()}
+        without_feet = [part for part in named if n_parts != 25 or part < 19]
+        mean = sum(value for _, _, value in named.values()) / len(named)
+        if len(without_feet) < o.person_min_parts and mean < o.person_min_confidence:
+            continue
         found.append(Found(named, score / (n_parts + len(pairs(n_parts)))))
     return sorted(found, key=lambda person: -person.score)

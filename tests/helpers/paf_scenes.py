@@ -22,6 +22,11 @@ FIGURE = np.array([
 ])  # fmt: skip
 
 
+def part_count(person):
+    """Parts of an assembled person that were seen, feet included."""
+    return int(np.count_nonzero(person.points[:, 2] > 0))
+
+
 @dataclass
 class Scene:
     """Maps with the people in them.

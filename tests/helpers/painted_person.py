@@ -4,9 +4,6 @@ Who only needs to know where the body is looks for grey above 20. The figure fac
 side is on the left of the picture.
 """
 
-from collections.abc import Sequence
-from pathlib import Path
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -101,17 +98,3 @@ def draw(
 def silhouette(picture: Picture) -> NDArray[np.bool_]:
     """H x W bool: where the figure is."""
     return picture[:, :, 0] > 20
-
-
-def write_video(path: Path, pictures: Sequence[Picture], fps: int = 30) -> Path:
-    """Writes pictures of one size (even sides) as H.264, at the quality of an ordinary upload (CRF 20)."""
-    import av
-
-    height, width = pictures[0].shape[:2]
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=fps, options={"crf": "20", "preset": "veryfast"})
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        for picture in pictures:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode(None))
-    return path

@@ -5,7 +5,7 @@ import paf_reference
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from paf_scenes import Scene, crowd, figure, people_apart
+from paf_scenes import Scene, crowd, figure, part_count, people_apart
 
 from workers.pose.openpose.assembly import Assembled, find_people
 from workers.pose.openpose.bicubic import Maps
@@ -51,9 +51,9 @@ def test_equals_the_slow_reference(seed: int) -> None:
 
 def test_the_scenes_have_everything_in_them() -> None:
     """So that equality on them says something: nobody and many, whole people and fragments."""
-    found = [people_of(crowd(seed, SMALL)) for seed in range(SCENES)]
+    found = [people_of(crowd(seed, SMALL)) for seed in range(0, SCENES, 2)]
     counts = {len(people) for people in found}
-    parts = {person.part_count for people in found for person in people}
+    parts = {part_count(person) for people in found for person in people}
     assert {0, 1, 2, 3, 4, 5, 6} <= counts
     assert {3, 10, 25} <= parts
 
@@ -83,7 +83,7 @@ def test_people_apart_are_found_whole(count: int, seed: int) -> None:
         errors = [np.linalg.norm(person.points[:, :2] - truth, axis=1).max() for truth in unseen]
         nearest = int(np.argmin(errors))
         # Two toes of a small foot share a blob's flanks, so a point may move by a part of a cell.
-        assert person.part_count == 25 and errors[nearest] < 4
+        assert part_count(person) == 25 and errors[nearest] < 4
         unseen.pop(nearest)
 
 
@@ -102,7 +102,7 @@ def test_laws_of_any_result(seed: int) -> None:
     for person in people:
         assert person.points.shape == (25, 3) and person.points.dtype == np.float32
         assert not person.points[person.points[:, 2] == 0].any()
-        assert person.part_count >= EVERYBODY.min_parts
+        assert part_count(person) >= EVERYBODY.min_parts
 
 
 def flipped(maps: np.ndarray) -> np.ndarray:
@@ -122,7 +122,7 @@ def test_a_mirrored_image_has_mirrored_people(seed: int) -> None:
         seen = one.points[:, 2] > 0
         expected = one.points[seen] * (-1, 1, 1) + (scene.net_size[0] - 1, 0, 0)
         assert other.points[seen] == pytest.approx(expected, abs=1e-3)
-        assert other.part_count == one.part_count
+        assert part_count(other) == part_count(one)
 
 
 def placed(maps: np.ndarray, row: int, column: int) -> np.ndarray:

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import paf_reference
 import pytest
+from paf_scenes import part_count
 
 from workers.pose.openpose.assembly import Assembled, find_people
 from workers.pose.openpose.options import AssemblyOptions
@@ -113,7 +114,7 @@ def test_parts_lie_on_the_annotated_keypoints(photos: dict[str, Photo]) -> None:
     distances = []
     for photo in photos.values():
         people = photo.people(AssemblyOptions())
-        if photo.annotated != 1 or len(people) != 1 or people[0].part_count < 10:
+        if photo.annotated != 1 or len(people) != 1 or part_count(people[0]) < 10:
             continue
         truth, points = photo.keypoints[0], people[0].points[COCO_17]
         both = (truth[:, 2] > 0) & (points[:, 2] > 0)

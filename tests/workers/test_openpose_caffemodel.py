@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.errors import ModelMismatch, WeightsDamaged
+from workers.pose.openpose import caffemodel
 from workers.pose.openpose.caffemodel import read_caffemodel
 from workers.pose.openpose.network import fitted
 from workers.pose.openpose.skeletons import BODY_25
@@ -75,7 +76,7 @@ BAD = {
     "sides that do not fit": (shaped(b"\x02\x03", ONE), r"shape \[2, 3\] has 1 values at byte"),
     "product beyond 64 bits": (shaped(b"\xff\xff\xff\xff\x07" * 8, ONE), "has 1 values"),
     "side beyond 32 bits": (shaped(HUGE, ONE), "a side of a tensor is 18446744073709551615"),
-    "many sides": (shaped(b"\x01" * 40, ONE), "40 dimensions"),
+    "many sides": (shaped(b"\x01" * 40, ONE), "more than 32 sides"),
     "half a float": (shaped(b"\x01", b"\0\0\0"), "3 bytes are no whole number of values"),
     "not a number": (shaped(b"\x01", np.float32(np.nan).tobytes()), "no finite numbers"),
     "no name": (made.chunk(100, made.chunk(7, made.blob(np.ones(1, np.float32)))), "the name ''"),
@@ -96,6 +97,18 @@ def test_a_file_that_is_no_caffemodel_is_named_with_the_byte(tmp_path: Path, cas
         read_caffemodel(path)
     assert "pose.caffemodel" in raised.value.cause
     assert "fetch it again" in raised.value.remedy
+
+
+def test_a_file_of_tiny_fields_costs_neither_hours_nor_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(caffemodel, "MOST_FIELDS", 1000)
+    path = tmp_path / "tiny.caffemodel"
+    path.write_bytes(made.chunk(100, made.chunk(1, b"c") + made.chunk(7, b"") * 10))
+    assert len(read_caffemodel(path)["c"]) == 10
+    path.write_bytes(made.chunk(100, made.chunk(1, b"c") + made.chunk(7, b"") * 1000))
+    with pytest.raises(WeightsDamaged, match="more than 1000 fields at byte"):
+        read_caffemodel(path)
 
 
 def test_deep_nesting_is_stepped_over(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import onnx
 import openpose_weights
 import painted_person
 import pytest
+from make_video import write_pictures
 
 from broker.errors import SettingsError
 from broker.recipe import ModelSpec, WeightsRef
@@ -22,6 +23,8 @@ from workers.pose.body25 import NAMES
 from workers.pose.openpose.model import OpenPose, OpenPoseBody25, OpenPoseCoco18
 from workers.weights import WeightsStore
 
+HEIGHT = 288
+"""Of the network's input: half the work of the default, 368, which the system tests run."""
 WIDE = 12.0
 """A point may be this many pixels of the network's input from the truth: one and a half cells."""
 
@@ -51,7 +54,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> WeightsStore:
 
 @pytest.fixture(scope="module")
 def model(caffemodel: Path, store: WeightsStore) -> OpenPoseBody25:
-    found = OpenPoseBody25(spec_of(caffemodel), store, Compute(threads=2))
+    found = OpenPoseBody25(spec_of(caffemodel, net_height=HEIGHT), store, Compute(threads=2))
     found.load()
     return found
 
@@ -74,25 +77,25 @@ def assert_is(found: Person, truth: np.ndarray, per_pixel: float) -> None:
     assert 0.6 < found.score <= 1
 
 
-@pytest.mark.parametrize(("arms", "coded"), [("down", False), ("down", True), ("up", True)])
+@pytest.mark.parametrize(("arms", "coded"), [("down", True), ("up", False)])
 def test_the_painted_figure_is_one_person_with_all_its_points(
     model: OpenPoseBody25, arms: str, coded: bool
 ) -> None:
     picture = painted_person.draw(arms=arms)
     (people,) = model.find_people([jpeg(picture) if coded else picture])
     assert len(people) == 1
-    assert_is(people[0], painted_person.points(arms=arms), 720 / 368)
+    assert_is(people[0], painted_person.points(arms=arms), 720 / HEIGHT)
 
 
 def test_pictures_of_several_sizes_in_one_call_are_answered_in_their_order(model: OpenPoseBody25) -> None:
-    places = [(640, 360, None, 1.0), (400, 640, (200, 320), 0.9), (640, 360, (200, 190), 0.8)]
+    places = [(640, 360, None, 1.0), (400, 640, (200, 320), 0.9), (640, 360, (200, 180), 0.95)]
     pictures = [jpeg(painted_person.draw(*place)) for place in places]
     pictures.insert(1, np.zeros((360, 640, 3), np.uint8))
     people = model.find_people(pictures)
     assert [len(found) for found in people] == [1, 0, 1, 1]
-    # The upright picture is 240 x 368 in the network.
+    # The upright picture is 176 x 288 in the network.
     for found, place, per_pixel in zip(
-        (people[0], people[2], people[3]), places, (360 / 368, 640 / 368, 360 / 368), strict=True
+        (people[0], people[2], people[3]), places, (360 / HEIGHT, 640 / HEIGHT, 360 / HEIGHT), strict=True
     ):
         assert_is(found[0], painted_person.points(*place), per_pixel)
 
@@ -105,18 +108,18 @@ def test_two_figures_are_two_people_the_better_first(model: OpenPoseBody25) -> N
     assert len(people) == 2
     assert people[0].score >= people[1].score
     by_place = sorted(people, key=lambda person: person.box[0])
-    assert_is(by_place[0], painted_person.points(**left), 720 / 368)
-    assert_is(by_place[1], painted_person.points(**right), 720 / 368)
+    assert_is(by_place[0], painted_person.points(**left), 720 / HEIGHT)
+    assert_is(by_place[1], painted_person.points(**right), 720 / HEIGHT)
 
 
 def test_a_frame_of_a_video_shows_the_figure_too(model: OpenPoseBody25, tmp_path: Path) -> None:
     pictures = [painted_person.draw(640, 360, (300 + 10 * i, 180)) for i in range(3)]
-    with av.open(str(painted_person.write_video(tmp_path / "a.mp4", pictures))) as video:
+    with av.open(str(write_pictures(tmp_path / "a.mp4", pictures, 30, crf=20))) as video:
         frames = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
     assert len(frames) == 3
     (people,) = model.find_people(frames[2:])
     assert len(people) == 1
-    assert_is(people[0], painted_person.points(640, 360, (320, 180)), 360 / 368)
+    assert_is(people[0], painted_person.points(640, 360, (320, 180)), 360 / HEIGHT)
 
 
 def test_half_precision_and_a_smaller_network_find_the_figure(caffemodel: Path, store: WeightsStore) -> None:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import fake_openpose
+import numpy as np
 import psutil
 import pytest
 from fake_openpose import gone
@@ -15,8 +16,17 @@ from hardpose_process import hardpose, only_job
 from make_video import write_video
 
 from api.exit_codes import ExitCode
+from workers.compute import Compute
+from workers.models import Weights
+from workers.options import with_options
+from workers.pose.pyopenpose.model import PyOpenPose
 
 ONE, FAULT = 1, 99
+
+
+class NoWeights(Weights):
+    """It must not ask for any."""
+
 
 PARENT = """
 import json, os, signal, sys
@@ -66,12 +76,32 @@ def test_it_ends_when_python_ends(tmp_path: Path) -> None:
     assert gone(pid, 1)
 
 
+def test_a_fork_starts_its_own(tmp_path: Path) -> None:
+    """Two that ask through one pipe would get each other's answers."""
+    options = {"python_path": fake_openpose.install(tmp_path / "build")}
+    model = PyOpenPose(with_options(PyOpenPose.default_spec(), options), NoWeights(), Compute())
+    image = np.zeros((32, 32, 3), np.uint8)
+    image[0, 0, 2] = ONE
+    model.load()
+    first = model.pid
+    fork = os.fork()
+    if fork == 0:
+        fine = len(model.find_people([image])[0]) == 1 and model.pid != first
+        model.close()
+        os._exit(0 if fine else 1)
+    assert os.waitpid(fork, 0)[1] == 0
+    assert len(model.find_people([image])[0]) == 1
+    assert model.pid == first
+    model.close()
+
+
 @pytest.mark.system
 def test_a_real_worker_finds_nobody_with_it_and_leaves_nothing_behind(tmp_path: Path) -> None:
     notes = tmp_path / "notes"
     folder = fake_openpose.install(tmp_path / "build")
     env = {
         "HARDPOSE_POSE_MODEL": "pyopenpose",
+        "HARDPOSE_PLACEMENT": "pose+mask+me+compare",
         "HARDPOSE_POSE_OPTIONS": json.dumps({"python_path": folder}),
         "FAKE_OPENPOSE_NOTES": str(notes),
         "FAKE_OPENPOSE_EMPTY": "leak",

@@ -1,10 +1,10 @@
 """From a network's maps to the people in them (Cao et al., arXiv 1812.08008, section 3)."""
 
-import logging
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from workers.errors import ImageFailed
 from workers.pose.geometry import Floats
 from workers.pose.openpose.bicubic import STRIDE
 from workers.pose.openpose.limbs import Limbs, find_limbs
@@ -16,8 +16,6 @@ LARGEST = 1e4
 """A trained network's maps lie in about -1 to 1; what is larger than this is as useless as NaN."""
 FEW_BESIDE_FEET = 4
 """A person with feet needs more other parts: false feet are common (OpenPose's published program)."""
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -33,11 +31,6 @@ class Assembled:
 
     points: Floats
     score: float
-
-    @property
-    def part_count(self) -> int:
-        """Parts that were seen, feet included."""
-        return int(np.count_nonzero(self.points[:, 2] > 0))
 
     @property
     def box_area(self) -> float:
@@ -62,7 +55,7 @@ def find_people(
     net_size: tuple[int, int],
     offset: float = 0.0,
 ) -> list[Assembled]:
-    """The people of one image, best score first. Values that are not finite count as nothing, with a warning.
+    """The people of one image, best score first.
 
     Args:
         heatmaps: (parts + background) x h x w float32.
@@ -75,17 +68,25 @@ def find_people(
 
     Raises:
         ValueError: the maps' sizes do not fit the skeleton or the network's input.
+        ImageFailed: a value is not finite, or beyond reason: not to be taken for an empty picture.
     """
     _check_sizes(heatmaps, pafs, skeleton, net_size)
-    parts = _usable(heatmaps[: skeleton.n_parts], "heat maps")
+    parts = heatmaps[: skeleton.n_parts]
+    _check_values(parts, "heat maps")
+    _check_values(pafs, "affinity fields")
     peaks = find_peaks(parts, options.peak_threshold, options.max_peaks, offset)
     if len(peaks) < 2:
         return []
-    limbs = find_limbs(_usable(pafs, "affinity fields"), peaks, skeleton, options)
+    limbs = find_limbs(pafs, peaks, skeleton, options)
     groups = _people(_assemble(peaks, limbs), skeleton, options)
-    found = [_assembled(group, peaks, skeleton) for group in groups]
+    found = (_assembled(group, peaks, skeleton) for group in groups)
     least = options.person_min_area * net_size[0] * net_size[1]
-    return sorted((person for person in found if person.box_area >= least), key=lambda person: -person.score)
+    people = [
+        person
+        for person in found
+        if options.counts(person.points[:, 2], skeleton.foot_parts) and person.box_area >= least
+    ]
+    return sorted(people, key=lambda person: -person.score)
 
 
 def _check_sizes(heatmaps: Floats, pafs: Floats, skeleton: Skeleton, net_size: tuple[int, int]) -> None:
@@ -99,12 +100,14 @@ def _check_sizes(heatmaps: Floats, pafs: Floats, skeleton: Skeleton, net_size: t
         )
 
 
-def _usable(maps: Floats, name: str) -> Floats:
-    usable = np.abs(maps) < LARGEST
-    if usable.all():
-        return maps
-    _log.warning("%d values of the %s are not finite or beyond reason", np.count_nonzero(~usable), name)
-    return np.where(usable, maps, np.float32(0))
+def _check_values(maps: Floats, name: str) -> None:
+    # NaN makes both the lowest and the highest value NaN, which lies between no bounds.
+    if not -LARGEST < maps.min() <= maps.max() < LARGEST:
+        wrong = np.count_nonzero(~(np.abs(maps) < LARGEST))
+        raise ImageFailed(
+            f"{wrong} of the {maps.size} values of OpenPose's {name} are not finite or beyond reason.",
+            'With precision "fp16" set the option precision to "fp32"; otherwise add the weights anew.',
+        )
 
 
 def _assemble(peaks: Peaks, limbs: Limbs) -> list[_Group]:
@@ -134,7 +137,7 @@ def _people(groups: list[_Group], skeleton: Skeleton, options: AssemblyOptions) 
     for feet in (frozenset(skeleton.foot_parts), frozenset[int]()):
         people = [group for group in groups if _is_person(group, feet, options)]
         if people:
-            return [group for group in people if not _is_fragment(group, feet, options)]
+            return people
     return []
 
 
@@ -143,11 +146,6 @@ def _is_person(group: _Group, feet: frozenset[int], options: AssemblyOptions) ->
     if count < len(group.peaks) and count <= FEW_BESIDE_FEET:
         return False
     return count >= options.min_parts and group.score / count >= options.min_score
-
-
-def _is_fragment(group: _Group, feet: frozenset[int], options: AssemblyOptions) -> bool:
-    count = len(group.peaks.keys() - feet)
-    return count < options.person_min_parts and group.score / count < options.person_min_score
 
 
 def _assembled(group: _Group, peaks: Peaks, skeleton: Skeleton) -> Assembled:

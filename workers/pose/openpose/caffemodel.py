@@ -1,8 +1,8 @@
 """A strict reader of Caffe's weights files: the protobuf wire format, with numpy and nothing else.
 
 The messages read are NetParameter, LayerParameter and V1LayerParameter, BlobProto and BlobShape. Their
-depth is fixed and what is not needed is stepped over, so a file cannot make the reader recurse, and it
-cannot make it allocate more than its own size.
+depth is fixed and what is not needed is stepped over, so a file cannot make the reader recurse; the number
+of fields is bounded, so it can cost neither hours nor much more memory than its own size.
 """
 
 import math
@@ -29,6 +29,12 @@ DATA, SHAPE, DOUBLES = 5, 7, 8
 """Fields of BlobProto; 1 to 4 are the old num, channels, height and width."""
 MAX_SIDE = 1 << 31
 """Caffe counts sides in 32-bit integers."""
+
+
+MOST_FIELDS = 200_000
+"""In a whole file; OpenPose's have some thousands, because Caffe packs numbers into one field."""
+MOST_SIDES = 32
+"""Of a tensor (Caffe's own bound)."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,7 @@ class _Reader:
 
     def __init__(self, name: str, data: mmap.mmap) -> None:
         self._name, self._data, self._size = name, data, len(data)
+        self._seen = 0
 
     def layers(self) -> Tensors:
         tensors: Tensors = {}
@@ -147,11 +154,11 @@ class _Reader:
                 sides.append(self._side(field, field.value))
                 continue
             at = field.start
-            while at < field.end:
+            while at < field.end and len(sides) <= MOST_SIDES:
                 value, at = self._varint(at, field.end)
                 sides.append(self._side(field, value))
-        if len(sides) > 32:
-            self._refuse(f"a tensor has {len(sides)} dimensions, Caffe knows 32,", message.offset)
+        if len(sides) > MOST_SIDES:
+            self._refuse(f"a tensor has more than {MOST_SIDES} sides", message.offset)
         return sides
 
     def _side(self, field: Field, value: int) -> int:
@@ -170,6 +177,9 @@ class _Reader:
         at = start
         while at < end:
             offset = at
+            self._seen += 1
+            if self._seen > MOST_FIELDS:
+                self._refuse(f"more than {MOST_FIELDS} fields", offset)
             key, at = self._varint(at, end)
             number, wire = key >> 3, key & 7
             value, length = 0, {FIXED64: 8, FIXED32: 4}.get(wire, 0)

@@ -124,9 +124,11 @@ class OpenPose:
         cv2.setNumThreads(self._compute.threads)
         path = self._converted(self._weights_ref())
         half = self._options.precision == "fp16"
-        self._network = OnnxModel(path, self._compute, half, path.parent / "engines")
-        on_gpu = GPU_BATCH if self._network.on_gpu else 1
-        self._batches = Batches(self._spec.name, self._compute.batch or on_gpu)
+        network = OnnxModel(path, self._compute, half, path.parent / "engines")
+        own = GPU_BATCH if network.on_gpu else 1
+        self._batches = Batches(self._spec.name, self._compute.batch or own)
+        # Last, so that a time limit on the way leaves nothing half done.
+        self._network = network
 
     def _weights_ref(self) -> WeightsRef:
         if len(self._spec.weights) != 1:
@@ -148,8 +150,12 @@ class OpenPose:
     def find_people(self, images: Sequence[Image]) -> list[list[Person]]:
         """The people of each image (H x W x 3 uint8 RGB, of any sizes), best score first.
 
+        A stage's time limit is an exception in the main thread: it comes after the network's call that runs,
+        and leaves the model as it was.
+
         Raises:
-            ImageFailed: an image is so wide that no network can be made for it.
+            ImageFailed: an image is so wide that no network can be made for it, or what the network answers
+                is no finite number.
             OutOfMemory: one image alone does not fit.
         """
         self.load()

@@ -135,7 +135,8 @@ class OpenPose:
         # Since 1.7 a plain list is a segmentation fault, and before it there was no VectorDatum. Of the three
         # ways in, this one alone does not free what Python still holds.
         many = getattr(self._module, "VectorDatum", list)
-        if not self._wrapper.emplaceAndPop(many([datum])):
+        # Before 1.7 it gave nothing back.
+        if self._wrapper.emplaceAndPop(many([datum])) is False:
             raise RuntimeError("emplaceAndPop returned False")
         return self.reader.keypoints(datum)
 
@@ -219,7 +220,10 @@ def end_with(parent: int) -> None:
     """Has Linux kill this process with its parent, also while OpenPose hangs. The pipe's end does so too."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it had ended before that
+    if os.getppid() != parent:
+        words = "the process that started this one has ended, or the Python given is a script without exec\n"
+        sys.stderr.write(words)
+        sys.stderr.flush()
         os._exit(1)
 
 

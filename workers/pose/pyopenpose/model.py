@@ -14,11 +14,10 @@ from workers.models import Weights
 from workers.options import option_values, read_options
 from workers.pose.geometry import person_box
 from workers.pose.openpose.cards import LICENCE
+from workers.pose.openpose.skeletons import BODY_25
 from workers.pose.pyopenpose.options import PyOpenPoseOptions
 from workers.pose.pyopenpose.process import Starting
 from workers.pose.pyopenpose.restarting import Limits, RestartingOpenPose
-
-BODY_25_PARTS = 25
 
 
 class PyOpenPose:
@@ -35,12 +34,16 @@ class PyOpenPose:
         SettingsError: an option of ``spec`` is unknown, of the wrong type, or cannot be used.
     """
 
-    answers: ClassVar[frozenset[int]] = frozenset(range(BODY_25_PARTS))
+    answers: ClassVar[frozenset[int]] = frozenset(range(BODY_25.n_parts))
     """The BODY_25 points that it can find."""
+    untried: ClassVar[str] = (
+        "Never run with a real OpenPose build, nor on a GPU: only with a stand-in that has its interface and "
+        "its faults."
+    )
+    """For ``hardpose models list``."""
 
     def __init__(self, spec: ModelSpec, weights: Weights, compute: Compute) -> None:  # noqa: ARG002
         self._options = read_options(PyOpenPoseOptions, spec)
-        self._options.check()
         o = self._options
         starting = Starting(o.python, o.python_path, o.configuration(), compute.threads)
         self._openpose = RestartingOpenPose(
@@ -94,21 +97,16 @@ class PyOpenPose:
         return [self._people(self._openpose.people(image), image) for image in images]
 
     def _people(self, bodies: NDArray[np.float32], image: Image) -> list[Person]:
-        bodies = bodies[[self._counts(body) for body in bodies]] if len(bodies) else bodies
-        people = [_person(body, image.shape[0], image.shape[1]) for body in bodies]
+        counts = self._options.counts
+        people = [_person(b, *image.shape[:2]) for b in bodies if counts(b[:, 2], BODY_25.foot_parts)]
         return sorted(people, key=lambda person: -person.score)
-
-    def _counts(self, body: NDArray[np.float32]) -> bool:
-        found = body[body[:, 2] > 0, 2]
-        o = self._options
-        return len(found) >= o.person_min_parts or float(found.mean()) >= o.person_min_confidence
 
 
 def _person(body: NDArray[np.float32], height: int, width: int) -> Person:
     keypoints = body.copy()
     keypoints[:, 2] = np.clip(keypoints[:, 2], 0, 1)
     found = keypoints[keypoints[:, 2] > 0, :2]
-    return Person(keypoints, person_box(found, height, width), float(keypoints[:, 2].sum()) / BODY_25_PARTS)
+    return Person(keypoints, person_box(found, height, width), float(keypoints[:, 2].sum()) / BODY_25.n_parts)
 
 
 def _version() -> str:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from broker.errors import SettingsError
+from workers.pose.person_rule import PersonRule, require, require_range
 
 Flags = dict[str, str | int | float | bool]
 
@@ -14,13 +15,17 @@ REFUSED = {
 }  # fmt: skip
 """Flags that would change what the answers mean, or that have an option or a setting of their own."""
 
+SHORTEST, LONGEST = 0.001, 86400.0
+"""Seconds for a frame or a start."""
+
 
 @dataclass(frozen=True)
-class PyOpenPoseOptions:
+class PyOpenPoseOptions(PersonRule):
     """How OpenPose is run; the names that OpenPose's documentation of its flags has too mean the same.
 
-    A person counts unless it has fewer than ``person_min_parts`` parts *and* their mean confidence is below
-    ``person_min_confidence``: a frame must show exactly one person, and OpenPose makes fragments of people.
+    They are part of the recipe, the paths too, so the paths have to be the same on every machine that serves
+    ``pose`` (a link in the file system makes them so), and another path is another recipe: a path may lead to
+    another build or other weights, and nothing else here tells them apart.
 
     Attributes:
         build: a name of your choice for your build of OpenPose and its weights; another name, another recipe.
@@ -30,9 +35,7 @@ class PyOpenPoseOptions:
         net_resolution: width x height of the network's input; -1: as the frame's shape wants.
         number_people_max: most people that are kept; -1: all.
         flags: any others, such as ``scale_number=2, scale_gap=0.25``.
-        person_min_parts: a person with this many parts counts, whatever their confidence.
-        person_min_confidence: a person with this mean confidence counts, however few its parts.
-        frame_seconds: for one frame; an OpenPose that takes longer is killed.
+        frame_seconds: for one frame, at most a day; an OpenPose that takes longer is killed.
         start_seconds: for the start, and again for the first frame, at which networks are compiled.
         recycle_frames: after so many the process is replaced, which frees what it has leaked; 0: never.
     """
@@ -44,11 +47,15 @@ class PyOpenPoseOptions:
     net_resolution: str = "-1x368"
     number_people_max: int = -1
     flags: str = ""
-    person_min_parts: int = 6
-    person_min_confidence: float = 0.8
     frame_seconds: float = 60.0
     start_seconds: float = 300.0
     recycle_frames: int = 5000
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_range(self, SHORTEST, LONGEST, "frame_seconds", "start_seconds")
+        wanted = "a number of frames, or 0 for never"
+        require(self.recycle_frames >= 0, "recycle_frames", self.recycle_frames, wanted)
 
     def configuration(self) -> Flags:
         """The plain table that ``WrapperPython.configure`` gets.
@@ -77,21 +84,3 @@ class PyOpenPoseOptions:
                 )
             given[name] = value
         return given
-
-    def check(self) -> None:
-        """Refuses times and counts with which nothing would ever work.
-
-        Raises:
-            SettingsError: names the option.
-        """
-        for name in ("frame_seconds", "start_seconds"):
-            if not getattr(self, name) > 0:
-                raise SettingsError(
-                    f"The option {name} of the model pyopenpose is {getattr(self, name)!r}.",
-                    "Give a number of seconds above 0.",
-                )
-        if self.recycle_frames < 0:
-            raise SettingsError(
-                f"The option recycle_frames of the model pyopenpose is {self.recycle_frames}.",
-                "Give a number of frames, or 0 for never.",
-            )

@@ -31,6 +31,8 @@ from workers.pose.pyopenpose.wire import Wire
 
 log = logging.getLogger(__name__)
 
+KILL_SECONDS = 10.0
+"""Until a killed process has to be gone."""
 STDERR_LINES = 20
 STDERR_BYTES = 1000
 """Kept of each line."""
@@ -81,7 +83,7 @@ class OpenPoseProcess:
     """
 
     def __init__(self, starting: Starting, seconds: float) -> None:
-        self.frames = 0
+        self.frames, self.owner = 0, os.getpid()
         self._process = _spawn(starting)
         self.pid = self._process.pid
         assert self._process.stdin is not None and self._process.stdout is not None
@@ -90,7 +92,7 @@ class OpenPoseProcess:
         arguments = (self._process.stderr, self._last_lines)
         self._listener = threading.Thread(target=_listen, args=arguments, daemon=True)
         self._listener.start()
-        self.close = weakref.finalize(self, _end, self._process, os.getpid())
+        self.close = weakref.finalize(self, _end, self._process, self.owner)
         try:
             self._start(starting, seconds)
         except BaseException:
@@ -131,7 +133,12 @@ class OpenPoseProcess:
             if why == child.NOT_HERE:
                 raise MissingDependency(f"OpenPose's Python module cannot be imported: {words}.", BUILD_IT)
             raise ProcessLost(f"OpenPose did not start: {words}{self._said()}")
-        facts = json.loads(data)
+        if kind != child.READY:
+            raise ProcessLost(f"the process is not ours, it says {kind + data[:80]!r}{self._said()}")
+        try:
+            facts = json.loads(data)
+        except ValueError as error:
+            raise ProcessLost(f"its first answer {data[:80]!r} cannot be read{self._said()}") from error
         log.info("OpenPose %s runs in process %d (%s)", facts["version"], self.pid, facts["file"])
         if facts["leaks"]:
             log.info("this OpenPose takes references of None away (as 1.7.0 does); they are given back")
@@ -158,14 +165,14 @@ class OpenPoseProcess:
             raise ProcessLost(f"OpenPose's process {self._ending()}{self._said()}") from error
 
     def _ending(self) -> str:
-        self._process.kill()  # does not change how a process ends that has closed its pipe by ending
-        code = self._process.wait()
+        code = _kill(self._process)  # does not change how a process ends that has closed its pipe by ending
+        if code is None:
+            return f"was killed and has not ended in {KILL_SECONDS:g} s"
         return f"was ended by {_signal_name(-code)}" if code < 0 else f"ended with status {code}"
 
     def _said(self) -> str:
         """The end of its standard error, where OpenPose's own words go too."""
-        self._process.kill()
-        self._process.wait()
+        _kill(self._process)
         self._listener.join(timeout=5)
         return ": " + " / ".join(self._last_lines) if self._last_lines else ", without a word"
 
@@ -205,11 +212,20 @@ def _end(process: "subprocess.Popen[bytes]", owner: int) -> None:
     """Kills the process, unless this is a fork of its owner."""
     if os.getpid() != owner:
         return
-    process.kill()
-    process.wait()
+    _kill(process)
     for pipe in (process.stdin, process.stdout):
         if pipe is not None:
             pipe.close()
+
+
+def _kill(process: "subprocess.Popen[bytes]") -> int | None:
+    """Its exit status; None when it does not end, as one may not that hangs in the GPU's driver."""
+    process.kill()
+    try:
+        return process.wait(KILL_SECONDS)
+    except subprocess.TimeoutExpired:
+        log.warning("OpenPose's process %d was killed and has not ended: see the GPU's driver", process.pid)
+        return None
 
 
 def _signal_name(number: int) -> str:

@@ -1,6 +1,7 @@
 """OpenPose that goes on: a process that dies, hangs or grows is replaced, each frame gets two attempts."""
 
 import logging
+import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,14 +63,16 @@ class RestartingOpenPose:
             OpenPoseFailed: it ended at start three times.
             OutOfMemory: it did so for want of memory.
         """
+        if self._process is not None and self._process.owner != os.getpid():
+            self._process = None  # a fork's: two that ask through one pipe get each other's answers
         if self._process is None:
             self._process = self._started()
 
     def close(self) -> None:
         """Ends the process."""
-        if self._process is not None:
-            self._process.close()
-            self._process = None
+        process, self._process = self._process, None  # first, so that one half closed is never asked again
+        if process is not None:
+            process.close()
 
     def people(self, image: Image) -> NDArray[np.float32]:
         """The people in ``image`` (H x W x 3 uint8, RGB): N x 25 x 3 float32: x, y in pixels, confidence.
@@ -103,6 +106,7 @@ class RestartingOpenPose:
 
     def _ask(self, image: Image) -> NDArray[np.float32]:
         process = self._fresh()
+        # Networks are compiled at the first frame.
         first = 0.0 if process.frames else self._limits.start_seconds
         try:
             return process.ask(image, self._limits.frame_seconds + first)
@@ -114,10 +118,12 @@ class RestartingOpenPose:
 
     def _fresh(self) -> OpenPoseProcess:
         most = self._limits.recycle_frames
-        if self._process is not None and 0 < most <= self._process.frames:
+        self.start()
+        assert self._process is not None
+        if 0 < most <= self._process.frames:
             log.info("OpenPose has done %d frames and is started anew", self._process.frames)
             self.close()
-        self.start()
+            self.start()
         assert self._process is not None
         return self._process
 
