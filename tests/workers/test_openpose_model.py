@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import onnx
 import openpose_weights
+import paf_scenes
 import painted_person
 import pytest
 from make_video import write_pictures
@@ -20,7 +21,11 @@ from workers.contracts import Image, Person
 from workers.errors import ModelMismatch
 from workers.options import with_options
 from workers.pose.body25 import NAMES
+from workers.pose.openpose.assembly import find_people
 from workers.pose.openpose.model import OpenPose, OpenPoseBody25, OpenPoseCoco18
+from workers.pose.openpose.options import AssemblyOptions
+from workers.pose.openpose.preprocess import prepare
+from workers.pose.openpose.skeletons import BODY_25
 from workers.weights import WeightsStore
 
 HEIGHT = 288
@@ -120,6 +125,18 @@ def test_a_frame_of_a_video_shows_the_figure_too(model: OpenPoseBody25, tmp_path
     (people,) = model.find_people(frames[2:])
     assert len(people) == 1
     assert_is(people[0], painted_person.points(640, 360, (320, 180)), 360 / HEIGHT)
+
+
+def test_a_point_lies_half_a_pixel_of_the_frame_further(store: WeightsStore) -> None:
+    """OpenPose counts a frame's pixels from their corners, and adds that before it reads the fields."""
+    scene = paf_scenes.people_apart(np.random.default_rng(1), 1)
+    frame = np.zeros((1080, 1920, 3), np.uint8)
+    prepared = prepare([frame], 368, 656)
+    untouched = OpenPoseBody25(OpenPoseBody25.default_spec(), store, Compute())
+    (found,) = untouched._people(scene.heatmaps, scene.pafs, frame, prepared)
+    (plain,) = find_people(scene.heatmaps, scene.pafs, BODY_25, AssemblyOptions(), prepared.net_size)
+    wanted = plain.points[:, :2] * prepared.to_frame + 0.5
+    np.testing.assert_allclose(found.keypoints[:, :2], wanted, atol=0.01)
 
 
 def test_half_precision_and_a_smaller_network_find_the_figure(caffemodel: Path, store: WeightsStore) -> None:

@@ -132,15 +132,18 @@ def test_what_does_not_fit_is_named() -> None:
     del tensors["conv4_2"]
     tensors["prelu4_2"] = [np.zeros(7, np.float32)]
     tensors["conv1_1"].append(np.zeros((2, 2), np.float32))
+    tensors["conv2_1"] = [np.zeros((128, 3, 3, 64), np.float32), np.zeros((1, 128, 1, 1), np.float32)]
     tensors["fc8"] = [np.zeros((10, 20), np.float32)]
     with pytest.raises(ModelMismatch) as raised:
         fitted(BODY_25, tensors)
     for words in (
-        "body25; 5 tensors do not fit",
+        "body25; 7 tensors do not fit",
         "conv4_2[0] 512x512x3x3 is missing",
         "conv4_2[1] 512 is missing",
         "prelu4_2[0] is 7, expected 512",
         "conv1_1[2] 2x2 is left over",
+        "conv2_1[0] is 128x3x3x64, expected 128x64x3x3",  # as many values, in another order
+        "conv2_1[1] is 1x128x1x1, expected 128",
         "fc8[0] 10x20 is left over",
     ):
         assert words in raised.value.cause

@@ -51,6 +51,17 @@ def test_a_frame_of_the_network_s_size_passes_unchanged() -> None:
     np.testing.assert_array_equal(prepared.images[0], wanted.astype(np.float32))
 
 
+@pytest.mark.parametrize(
+    ("size", "wanted"),
+    [
+        ((720, 1280), 719 / 367),  # fills the height: pixel 719 lies in pixel 367
+        ((1080, 1920), 1919 / 652),  # scaled by 367 / 1079 it has 653.05 x 367.3 pixels, so 653 x 367
+    ],
+)
+def test_the_way_back_starts_from_whole_pixels(size: tuple[int, int], wanted: float) -> None:
+    assert prepare([np.zeros((*size, 3), np.uint8)], 368, 656).to_frame == pytest.approx(wanted, rel=1e-9)
+
+
 def test_the_rest_is_black() -> None:
     prepared = prepare([frame(100, 20)], 32, 0)
     assert prepared.images.shape == (1, 3, 32, 16)

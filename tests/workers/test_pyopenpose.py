@@ -343,8 +343,8 @@ def test_a_python_that_is_not_there_is_named(open_model: Open) -> None:
 @pytest.mark.parametrize(
     ("program", "words"),
     [
-        (r"printf 'R\005\000\000\000hello'", "cannot be read"),
-        (r"printf 'K\005\000\000\000hello'", "is not ours"),
+        (r"read x; printf 'R\005\000\000\000hello'", "cannot be read"),
+        (r"read x; printf 'K\005\000\000\000hello'", "is not ours"),
         ("cat $0", "did not start 3 times"),
         ("{python} $1; true", "a script without exec"),
         ("echo no numpy >&2; exit 1", "ended with status 1: no numpy"),

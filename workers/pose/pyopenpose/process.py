@@ -102,20 +102,19 @@ class OpenPoseProcess:
     def ask(self, image: Image, seconds: float) -> NDArray[np.float32]:
         """The people in ``image`` (H x W x 3 uint8, RGB): N x 25 x 3 float32: x, y in pixels, confidence.
 
+        After any exception but ``FrameRefused`` close it: a late answer would be taken for that to the next
+        frame.
+
         Raises:
-            ProcessLost: it ended, or did not answer within ``seconds``; this object is of no use any more.
+            ProcessLost: it ended, or did not answer within ``seconds``.
             FrameRefused: OpenPose failed on this frame and goes on.
             ModelMismatch: OpenPose answers with another skeleton than BODY_25.
         """
         frame = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-        try:
-            with self._deadline(seconds) as deadline:
-                self._wire.write(child.FRAME.pack(*frame.shape[:2]), deadline)
-                self._wire.write(frame.data, deadline)
-                kind, data = self._next_answer(deadline)
-        except BaseException:  # a late answer must not be taken for that to the next frame
-            self.close()
-            raise
+        with self._deadline(seconds) as deadline:
+            self._wire.write(child.FRAME.pack(*frame.shape[:2]), deadline)
+            self._wire.write(frame.data, deadline)
+            kind, data = self._next_answer(deadline)
         self.frames += 1
         if kind == child.FAILED:
             raise FrameRefused(_text(data))

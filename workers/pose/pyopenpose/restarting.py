@@ -112,7 +112,7 @@ class RestartingOpenPose:
             return process.ask(image, self._limits.frame_seconds + first)
         except FrameRefused:
             raise
-        except BaseException:  # also a time limit of the stage: this process has been closed
+        except BaseException:  # also a time limit of the stage, whose answer would still come
             self.close()
             raise
 
