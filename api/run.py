@@ -15,14 +15,14 @@ from api.waiting import transfers_of, waits_of
 from broker.app import create_app
 from broker.errors import BrokerUnavailable
 from broker.intake import Intake
-from broker.recipe import Recipe, Stage, canonical_hash
+from broker.recipe import CHAIN, Recipe, Stage, canonical_hash
 from broker.settings import Settings
 from broker.views import JobView
 from tasks.pipeline import send_links
 from tasks.publish import Published, publish
 from tasks.runtime import Runtime
 from workers.downloads.links import exists, has_scheme
-from workers.gpu import pin
+from workers.machine import prepare_machine
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +82,8 @@ def run_job(
     asked = Runtime(settings)
     recipe, queues = asked.recipe(), asked.placement.queues  # wrong ones end it before anything is started
     if local_workers:
-        pin(settings.gpu)  # so does a GPU that is not here: every worker would end over it, again and again
+        # So does a machine that lacks a GPU or a runtime: every worker would end over it, again and again.
+        prepare_machine(settings, CHAIN)
     job_id = job_id_of(links, recipe, intake)
     view.say(f"job {job_id}: {counted(len(links), 'link')}, recipe {recipe.id}")
     with stop_on_signals() as stop, local_system(settings) as system:

@@ -15,10 +15,10 @@ from api.reconcile import Reconciler
 from api.stopping import StopFlag, stop_on_signals
 from broker.app import create_app
 from broker.errors import MissingDependency, SettingsError
-from broker.recipe import Stage
+from broker.recipe import CHAIN, Stage
 from broker.settings import Settings
 from tasks.runtime import Runtime
-from workers.gpu import pin
+from workers.machine import prepare_machine
 
 POLL_SECONDS = 0.5
 FLOWER = "import broker.app, tasks.celery_tasks; from celery.__main__ import main; main()"
@@ -31,7 +31,7 @@ def keep_up(settings: Settings, flower_port: int) -> None:
     asked = Runtime(settings)
     queues = asked.placement.queues  # a wrong one ends it before anything is started
     asked.recipe()  # so do a model without its weights and a wrong option: no worker could load it
-    pin(settings.gpu)  # and a GPU that is not here
+    prepare_machine(settings, CHAIN)  # and a GPU or a runtime that is not here
     with stop_on_signals() as stop, local_system(settings) as system:
         system.start_workers([Stage.DOWNLOAD, *queues])
         if flower_port:

@@ -1,7 +1,8 @@
 """A thin wrapper over ONNX Runtime; the only module that imports it."""
 
 import logging
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,10 +108,20 @@ def choose_providers(compute: Compute, available: list[str]) -> tuple[str, ...]:
     Raises:
         NoProvider: one that was asked for is not among them.
     """
-    here = {name for name, long in PROVIDERS.items() if long in available}
+    here = tuple(name for name, long in PROVIDERS.items() if long in available)
     if not compute.providers:
         return ("cuda", "cpu") if "cuda" in here and sees_gpu() else ("cpu",)
-    for name in compute.providers:
+    require_providers(compute.providers, here)
+    return tuple(dict.fromkeys((*compute.providers, "cpu")))
+
+
+def require_providers(asked: Iterable[str], here: Collection[str]) -> None:
+    """Refuses a provider that was asked for and is not among those ``here``, in our names.
+
+    Raises:
+        NoProvider: names it and what is there.
+    """
+    for name in asked:
         if name not in here:
             raise NoProvider(
                 f"The provider {name!r} was asked for, and the installed ONNX Runtime has only "
@@ -118,7 +129,6 @@ def choose_providers(compute: Compute, available: list[str]) -> tuple[str, ...]:
                 "Install the GPU build in an environment of its own: pip install 'hardpose[onnx-gpu]', "
                 "or set HARDPOSE_COMPUTE__PROVIDERS='[\"cpu\"]'.",
             )
-    return tuple(dict.fromkeys((*compute.providers, "cpu")))
 
 
 def sees_gpu() -> bool:
@@ -219,3 +229,7 @@ def _port(given: Any) -> Port:
 def as_float32(values: NDArray[Any]) -> NDArray[np.float32]:
     """``values`` as float32, without a copy where they are that already."""
     return values.astype(np.float32, copy=False)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(" ".join(installed_providers()))

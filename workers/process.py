@@ -12,7 +12,7 @@ from broker.app import TASKS_MODULE, create_app
 from broker.errors import SettingsError
 from broker.recipe import CHAIN, Stage
 from broker.settings import Settings
-from workers.gpu import pin
+from workers.machine import prepare_machine
 
 log = logging.getLogger(__name__)
 
@@ -57,12 +57,14 @@ def serve(settings: Settings, queues: Sequence[str], name: str | None = None) ->
 
     Raises:
         SettingsError: a queue that no placement can have.
-        NoProvider: the GPU of ``settings`` is not here.
+        NoProvider, MissingDependency: this machine has not what the models of these queues run on.
     """
     billiard.pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = STOP_RETRIES
     names = parse_queues(queues)
     # Before anything can start CUDA; the processes of the pool inherit it.
-    os.environ.update(pin(settings.gpu))
+    os.environ.update(
+        prepare_machine(settings, [Stage(name) for queue in names for name in queue.split("+")])
+    )
     arguments = [
         "worker",
         f"--queues={','.join(names)}",

@@ -60,6 +60,8 @@ class RFDETRSeg:
         "outputs, and with the architecture on random weights.",
     )
 
+    runtime: ClassVar[str] = "onnxruntime"
+
     def __init__(self, spec: ModelSpec, weights: Weights, compute: Compute) -> None:
         self._spec, self._weights, self._compute = spec, weights, compute
         self._options = usable(read_options(RFDETROptions, spec))

@@ -47,6 +47,7 @@ class OpenPose:
     """
 
     name: ClassVar[str]
+    runtime: ClassVar[str] = "onnxruntime"
     skeleton: ClassVar[Skeleton]
     card: ClassVar[ModelCard]
     answers: ClassVar[frozenset[int]]
