@@ -28,9 +28,14 @@ MODELS = {"pose": "openpose-body25", "mask": "matterport"}
 PLACEMENTS = [
     "pose | mask | me | compare",  # the default: OpenPose and Mask R-CNN on machines of their own
     "pose+mask | me | compare",  # both networks on one GPU
+    "pose | mask+me | compare",
+    "pose | mask | me+compare",
+    "pose+mask | me+compare",
+    "pose+mask+me | compare",
+    "pose | mask+me+compare",
     "pose+mask+me+compare",  # everything in one process
 ]
-"""What matters to the two networks; that each other grouping works is the placement's own test."""
+"""All there are."""
 EXPECTED = [
     Verdict.NO_PERSON,  # nobody in the picture
     Verdict.HARD,  # the figure
