@@ -30,8 +30,8 @@ from workers.masks.matterport.onnx_network import OnnxMaskRCNN
 from workers.masks.matterport.options import MatterportOptions
 
 BOUND = 0.9
-"""ONNX Runtime may take this share of TensorFlow's time. It takes about 0.8 on a CPU, where 97 % of its work is
-convolutions and dense layers at the speed of the chip's measured peak: less would need other arithmetic."""
+"""ONNX Runtime may take this share of TensorFlow's time. It takes about 0.8 on a CPU, where 97 % of its work
+is convolutions and dense layers at the speed of the chip's measured peak: less needs other arithmetic."""
 SEED = 1
 
 
