@@ -46,3 +46,18 @@ class ModelCard:
     obtain: str
     suffixes: tuple[str, ...]
     untried: str
+
+    def notes(self, file: str, sha256: str) -> dict[str, str]:
+        """What a network that was made from a weights file carries with it, for whoever finds it alone.
+
+        Args:
+            file: name of the weights file.
+            sha256: of its content.
+        """
+        return {
+            "source": file,
+            "sha256": sha256,
+            "licence": self.licence,
+            "licence_url": self.licence_url,
+            "citation": self.citation,
+        }

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from broker.recipe import Stage
 from broker.settings import Provider, Settings
 
+GPU_BATCH = 8
+
 
 @dataclass(frozen=True)
 class Compute:
@@ -20,6 +22,10 @@ class Compute:
     threads: int = 1
     providers: tuple[Provider, ...] = ()
     batch: int | None = None
+
+    def batch_on(self, gpu: bool) -> int:
+        """Images in one call: what is asked for, else 8 on a GPU, which keeps one busy, and 1 on a CPU."""
+        return self.batch or (GPU_BATCH if gpu else 1)
 
     @classmethod
     def of(cls, settings: Settings, stage: Stage) -> "Compute":

@@ -14,7 +14,7 @@ from broker.recipe import Stage
 from broker.settings import Settings
 from workers.compute import Compute
 from workers.errors import NoProvider
-from workers.gpu import count_gpus, pin
+from workers.gpu import VISIBLE, count_gpus, pin
 from workers.models import MASKS, POSE, model_class
 from workers.onnx_runtime import require_providers
 from workers.options import with_options
@@ -69,8 +69,7 @@ def _check(runtime: str, model: str, compute: Compute, variables: Mapping[str, s
 
 def _own() -> dict[str, str]:
     """What already hides GPUs from this process."""
-    name = "CUDA_VISIBLE_DEVICES"
-    return {name: os.environ[name]} if name in os.environ else {}
+    return {VISIBLE: os.environ[VISIBLE]} if VISIBLE in os.environ else {}
 
 
 def _installed_providers() -> tuple[str, ...]:

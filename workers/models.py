@@ -84,6 +84,20 @@ def takes_weights(model: ModelClass) -> TakesWeights | None:
     return cast(TakesWeights, model) if isinstance(getattr(model, "card", None), ModelCard) else None
 
 
+def only_weights(spec: ModelSpec) -> WeightsRef:
+    """The weights of a model that has one file.
+
+    Raises:
+        SettingsError: its description has none, or several.
+    """
+    if len(spec.weights) != 1:
+        raise SettingsError(
+            f"The model {spec.name} is described with {len(spec.weights)} weights files, and has one.",
+            f"Bring it with `hardpose models add {spec.name} --from FILE`.",
+        )
+    return spec.weights[0]
+
+
 def answers(group: str, name: str) -> frozenset[int]:
     """The BODY_25 points that a pose model can give; all, unless its class says otherwise in ``answers``.
 

@@ -1,5 +1,6 @@
 """Options of a model: from the plain values of a ModelSpec to a frozen dataclass, checked."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any, TypeVar
@@ -76,3 +77,25 @@ def _from_text(spec: ModelSpec, name: str, value: str | int | float | bool) -> s
             f"The option {name} of the model {spec.name} is {value!r}.",
             f"Give {IN_WORDS[type(default)]}; the default is {default!r}.",
         ) from error
+
+
+def require_range(options: object, least: float, most: float, *names: str) -> None:
+    """Refuses numbers outside ``least`` to ``most``, and those that are none.
+
+    Raises:
+        SettingsError: names the option.
+    """
+    for name in names:
+        value = getattr(options, name)
+        words = f"{least:g} to {most:g}" if math.isfinite(most) else f"a number from {least:g} on"
+        require(math.isfinite(value) and least <= value <= most, name, value, words)
+
+
+def require(holds: bool, name: str, value: object, wanted: str) -> None:
+    """Refuses the option ``name``.
+
+    Raises:
+        SettingsError: it does not hold.
+    """
+    if not holds:
+        raise SettingsError(f"The option {name} is {value!r}.", f"Give {wanted}.")

@@ -241,7 +241,7 @@ def test_options_that_cannot_be_used_are_refused_by_name(tmp_path: Path, options
 
 def test_without_weights_it_says_how_to_bring_them(tmp_path: Path):
     teacher = RFDETRSeg(RFDETRSeg.default_spec(), WeightsStore(tmp_path), Compute())
-    with pytest.raises(SettingsError, match="one weights file") as refused:
+    with pytest.raises(SettingsError, match="0 weights files") as refused:
         teacher.load()
     assert "hardpose models add rfdetr-seg" in refused.value.remedy
 

@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from broker.errors import SettingsError
 from broker.recipe import ModelSpec
 from broker.settings import Plain
 from workers.batching import Batches
@@ -19,7 +18,7 @@ from workers.contracts import Image, Instance
 from workers.errors import ImageFailed
 from workers.masks.rfdetr_decode import RFDETROptions, people, usable
 from workers.masks.rfdetr_network import RFDETRNetwork
-from workers.models import Weights
+from workers.models import Weights, only_weights
 from workers.options import option_values, read_options
 
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)
@@ -57,7 +56,7 @@ class RFDETRSeg:
         "export(dynamic_batch=True) for a GPU), then hardpose models add rfdetr-seg --from output/FILE.onnx.",
         suffixes=(".onnx",),
         untried="Never run with the trained weights here: only with small networks of the same inputs and "
-        "outputs, and with the architecture on random weights.",
+        "outputs.",
     )
 
     runtime: ClassVar[str] = "onnxruntime"
@@ -102,13 +101,7 @@ class RFDETRSeg:
         """
         if self._network is not None:
             return
-        if len(self._spec.weights) != 1:
-            raise SettingsError(
-                f"The model rfdetr-seg needs one weights file, its description has "
-                f"{len(self._spec.weights)}.",
-                "Bring one: `hardpose models add rfdetr-seg --from FILE.onnx`.",
-            )
-        network = RFDETRNetwork(self._weights.path(self._spec.weights[0]), self._compute)
+        network = RFDETRNetwork(self._weights.path(only_weights(self._spec)), self._compute)
         self._batches.size = network.batch
         self._network = network
 

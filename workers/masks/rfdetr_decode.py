@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from broker.errors import SettingsError
 from workers.contracts import Instance, Mask
 from workers.errors import ImageFailed
 from workers.masks.rfdetr_network import QueryOutputs
+from workers.options import require
 from workers.pose.geometry import mask_iou
 
 PERSON = 1
@@ -18,10 +18,9 @@ PERSON = 1
 
 @dataclass(frozen=True)
 class RFDETROptions:
-    """Options of the teacher.
+    """Options of the teacher. The file decides the arithmetic: it is that in which it was exported.
 
     Attributes:
-        precision: "fp32": whatever arithmetic the file was exported with; there is no other.
         min_score: least probability of a person (0.5 in RF-DETR's own ``predict``).
         mask_threshold: least probability of a pixel (0.5: a logit above 0, as RF-DETR cuts).
         duplicate_iou: two queries whose masks overlap by more are one person, the surer one. The network is
@@ -30,7 +29,6 @@ class RFDETROptions:
         max_people: most people of one image, the surest.
     """
 
-    precision: str = "fp32"
     min_score: float = 0.5
     mask_threshold: float = 0.5
     duplicate_iou: float = 0.5
@@ -43,21 +41,10 @@ def usable(options: RFDETROptions) -> RFDETROptions:
     Raises:
         SettingsError: one has a value that cannot be used.
     """
-    if options.precision != "fp32":
-        raise SettingsError(
-            f"The option precision of the model rfdetr-seg is {options.precision!r}.",
-            "The file decides it: export one in that precision, and leave the option at 'fp32'.",
-        )
     for name in ("min_score", "mask_threshold", "duplicate_iou"):
-        if not 0 < getattr(options, name) < 1:
-            raise SettingsError(
-                f"The option {name} of the model rfdetr-seg is {getattr(options, name)}.",
-                "Give a number between 0 and 1.",
-            )
-    if options.max_people < 1:
-        raise SettingsError(
-            f"The option max_people of the model rfdetr-seg is {options.max_people}.", "Give at least 1."
-        )
+        value = getattr(options, name)
+        require(0 < value < 1, name, value, "a number between 0 and 1")
+    require(options.max_people >= 1, "max_people", options.max_people, "1 or more")
     return options
 
 

@@ -16,7 +16,6 @@ CLASSES = 91
 """Logits of a query; the index is the category id of COCO (RF-DETR documentation, "Export")."""
 SIZES = {312: "Nano", 384: "Small", 432: "Medium", 504: "Large"}
 """Names of the published sizes by the side of their input (RF-DETR documentation, "Export")."""
-GPU_BATCH = 8
 DAMAGED_WORDS = ("protobuf parsing failed", "no graph was found")
 """How ONNX Runtime says that a file is no whole ONNX file."""
 EXPORT_REMEDY = "Export a segmentation model of RF-DETR anew; `hardpose models show rfdetr-seg` says how."
@@ -57,7 +56,7 @@ class RFDETRNetwork:
         self._names = _outputs(self._model)
         self.side = int(self._input.shape[2] or 0)
         self.fixed_batch = self._input.shape[0]
-        self.batch = self.fixed_batch or compute.batch or (GPU_BATCH if self._model.on_gpu else 1)
+        self.batch = self.fixed_batch or compute.batch_on(self._model.on_gpu)
 
     def run(self, pictures: NDArray[np.float32]) -> QueryOutputs:
         """The answers for ``pictures`` (B x 3 x side x side float32, normalised), B of any number.

@@ -1,10 +1,9 @@
 """Which groups of body parts count as people, for the models that find parts first and people afterwards."""
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from broker.errors import SettingsError
+from workers.options import require_range
 from workers.pose.geometry import Floats
 
 MOST_PARTS = 25
@@ -42,25 +41,3 @@ class PersonRule:
         mean = float(confidences[seen].mean())
         seen[list(feet)] = False
         return int(seen.sum()) >= self.person_min_parts or mean >= self.person_min_confidence
-
-
-def require_range(options: object, least: float, most: float, *names: str) -> None:
-    """Refuses numbers outside ``least`` to ``most``, and those that are none.
-
-    Raises:
-        SettingsError: names the option.
-    """
-    for name in names:
-        value = getattr(options, name)
-        words = f"{least:g} to {most:g}" if math.isfinite(most) else f"a number from {least:g} on"
-        require(math.isfinite(value) and least <= value <= most, name, value, words)
-
-
-def require(holds: bool, name: str, value: object, wanted: str) -> None:
-    """Refuses the option ``name``.
-
-    Raises:
-        SettingsError: it does not hold.
-    """
-    if not holds:
-        raise SettingsError(f"The option {name} is {value!r}.", f"Give {wanted}.")

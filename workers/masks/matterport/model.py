@@ -9,8 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from broker.errors import SettingsError
-from broker.recipe import ModelSpec, WeightsRef
+from broker.recipe import ModelSpec
 from broker.settings import Plain
 from workers.apart import checked_apart
 from workers.batching import Batches
@@ -27,11 +26,8 @@ from workers.masks.matterport.onnx_network import OnnxMaskRCNN
 from workers.masks.matterport.options import MatterportOptions, checked_options
 from workers.masks.matterport.preprocess import Square, to_square
 from workers.masks.matterport.unmold import edge_pixels, frame_boxes, frame_mask
-from workers.models import Weights
+from workers.models import Weights, only_weights
 from workers.options import option_values
-
-GPU_BATCH = 8
-"""Images in one call on a GPU, where nothing else is asked for."""
 
 
 class MaskRCNN(Protocol):
@@ -116,7 +112,7 @@ class Matterport:
         cv2.setNumThreads(self._compute.threads)
         on_tensorflow = self._options.runtime == "tensorflow"
         network = self._on_tensorflow() if on_tensorflow else self._on_onnx_runtime()
-        self._batches.size = self._compute.batch or (GPU_BATCH if network.on_gpu else 1)
+        self._batches.size = self._compute.batch_on(network.on_gpu)
         self._network = network
 
     def segment(self, images: Sequence[Image], second_look: bool) -> list[list[Instance]]:  # noqa: ARG002
@@ -164,7 +160,7 @@ class Matterport:
         return sorted(instances, key=lambda instance: -int(np.count_nonzero(instance.mask)))
 
     def _on_onnx_runtime(self) -> MaskRCNN:
-        o, ref = self._options, self._weights_ref()
+        o, ref = self._options, only_weights(self._spec)
         name = f"matterport-person-{o.precision}-{o.image_size}-{BUILDER}.onnx"
 
         def make(path: Path, to: Path) -> None:
@@ -177,16 +173,8 @@ class Matterport:
         # Imports nothing heavy itself, but exists for this runtime alone.
         from workers.masks.matterport.keras_network import KerasMaskRCNN
 
-        o, path = self._options, self._weights.path(self._weights_ref())
+        o, path = self._options, self._weights.path(only_weights(self._spec))
         return KerasMaskRCNN(path, o.image_size, o.min_score, o.nms_iou, self._compute, o.precision)
-
-    def _weights_ref(self) -> WeightsRef:
-        if len(self._spec.weights) != 1:
-            raise SettingsError(
-                f"The model {self._spec.name} is described with {len(self._spec.weights)} weights files.",
-                f"It has one: `hardpose models add {self._spec.name} --from mask_rcnn_coco.h5`.",
-            )
-        return self._spec.weights[0]
 
 
 def describe(path: Path) -> str:
@@ -205,12 +193,6 @@ def describe(path: Path) -> str:
 
 
 def _convert(path: Path, to: Path, options: MatterportOptions, file: str, sha256: str) -> None:
-    notes = {
-        "source": file,
-        "sha256": sha256,
-        "licence": CARD.licence,
-        "licence_url": CARD.licence_url,
-        "citation": CARD.citation,
-    }
+    notes = CARD.notes(file, sha256)
     half = options.precision == "fp16"
     write_graph(read_h5(path), to, options.image_size, half, person_only=True, notes=notes)

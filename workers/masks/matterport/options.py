@@ -1,13 +1,11 @@
 """The options of the teacher ``matterport``: part of a recipe, because they change its masks."""
 
 from dataclasses import dataclass
-from typing import Any
 
-from broker.errors import SettingsError
 from broker.recipe import ModelSpec
 from workers.masks.matterport.architecture import MAX_DETECTIONS
 from workers.masks.matterport.preprocess import FULL_SIZE, SIZE_STEP
-from workers.options import read_options
+from workers.options import read_options, require
 
 RUNTIMES = ("onnxruntime", "tensorflow")
 PRECISIONS = ("fp32", "fp16")
@@ -45,17 +43,12 @@ def checked_options(spec: ModelSpec) -> MatterportOptions:
     """
     o = read_options(MatterportOptions, spec)
     size = o.image_size
-    _require(o.runtime in RUNTIMES, "runtime", o.runtime, f"one of {', '.join(RUNTIMES)}")
-    _require(o.precision in PRECISIONS, "precision", o.precision, f"one of {', '.join(PRECISIONS)}")
+    require(o.runtime in RUNTIMES, "runtime", o.runtime, f"one of {', '.join(RUNTIMES)}")
+    require(o.precision in PRECISIONS, "precision", o.precision, f"one of {', '.join(PRECISIONS)}")
     fits = size % SIZE_STEP == 0 and SMALLEST <= size <= LARGEST
-    _require(fits, "image_size", size, f"a multiple of {SIZE_STEP} from {SMALLEST} to {LARGEST}")
-    _require(0 < o.min_score < 1, "min_score", o.min_score, "a number between 0 and 1")
-    _require(0 < o.nms_iou < 1, "nms_iou", o.nms_iou, "a number between 0 and 1")
+    require(fits, "image_size", size, f"a multiple of {SIZE_STEP} from {SMALLEST} to {LARGEST}")
+    require(0 < o.min_score < 1, "min_score", o.min_score, "a number between 0 and 1")
+    require(0 < o.nms_iou < 1, "nms_iou", o.nms_iou, "a number between 0 and 1")
     people = 1 <= o.max_people <= MAX_DETECTIONS
-    _require(people, "max_people", o.max_people, f"a whole number from 1 to {MAX_DETECTIONS}")
+    require(people, "max_people", o.max_people, f"a whole number from 1 to {MAX_DETECTIONS}")
     return o
-
-
-def _require(holds: bool, name: str, value: Any, wanted: str) -> None:
-    if not holds:
-        raise SettingsError(f"The option {name} of the model matterport is {value!r}.", f"Give {wanted}.")

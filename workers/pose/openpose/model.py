@@ -7,7 +7,6 @@ from typing import ClassVar
 
 import cv2
 
-from broker.errors import SettingsError
 from broker.recipe import ModelSpec, WeightsRef
 from broker.settings import Plain
 from workers.batching import Batches
@@ -15,7 +14,7 @@ from workers.cards import ModelCard
 from workers.compute import Compute
 from workers.contracts import Image, Person
 from workers.downloads.files import file_sha256
-from workers.models import Weights
+from workers.models import Weights, only_weights
 from workers.onnx_runtime import OnnxModel, as_float32
 from workers.options import option_values
 from workers.pose.geometry import Floats
@@ -27,9 +26,6 @@ from workers.pose.openpose.model_options import OpenPoseOptions, checked_options
 from workers.pose.openpose.network import BUILDER_VERSION, build_network, fitted
 from workers.pose.openpose.preprocess import Prepared, prepare
 from workers.pose.openpose.skeletons import BODY_25, COCO_18, Skeleton
-
-GPU_BATCH = 8
-"""Images in one call on a GPU: 8 x 368 x 656 keep one busy."""
 
 
 class OpenPose:
@@ -96,13 +92,7 @@ class OpenPose:
 
     @classmethod
     def _convert(cls, path: Path, to: Path, half: bool, file: str, sha256: str) -> None:
-        notes = {
-            "source": file,
-            "sha256": sha256,
-            "licence": cls.card.licence,
-            "licence_url": cls.card.licence_url,
-            "citation": cls.card.citation,
-        }
+        notes = cls.card.notes(file, sha256)
         build_network(cls.skeleton, read_caffemodel(path), to, half, notes)
 
     @property
@@ -123,21 +113,12 @@ class OpenPose:
         if self._network is not None:
             return
         cv2.setNumThreads(self._compute.threads)
-        path = self._converted(self._weights_ref())
+        path = self._converted(only_weights(self._spec))
         half = self._options.precision == "fp16"
         network = OnnxModel(path, self._compute, half, path.parent / "engines")
-        own = GPU_BATCH if network.on_gpu else 1
-        self._batches = Batches(self._spec.name, self._compute.batch or own)
+        self._batches.size = self._compute.batch_on(network.on_gpu)
         # Last, so that a time limit on the way leaves nothing half done.
         self._network = network
-
-    def _weights_ref(self) -> WeightsRef:
-        if len(self._spec.weights) != 1:
-            raise SettingsError(
-                f"The model {self._spec.name} is described with {len(self._spec.weights)} weights files.",
-                f"It has one, a caffemodel: `hardpose models add {self._spec.name} --from FILE`.",
-            )
-        return self._spec.weights[0]
 
     def _converted(self, ref: WeightsRef) -> Path:
         precision = self._options.precision

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-from broker.errors import SettingsError
 from broker.recipe import ModelSpec
-from workers.options import read_options
+from workers.options import read_options, require
 from workers.pose.openpose.options import AssemblyOptions
 from workers.pose.openpose.preprocess import SIDE, WIDEST
 
@@ -36,19 +35,11 @@ def checked_options(spec: ModelSpec) -> OpenPoseOptions:
         SettingsError: one is unknown, of the wrong type or out of range.
     """
     options = read_options(OpenPoseOptions, spec)
-    _check_side(spec.name, "net_height", options.net_height, SIDE)
-    _check_side(spec.name, "max_net_width", options.max_net_width, 0)
-    if options.precision not in PRECISIONS:
-        raise SettingsError(
-            f"The option precision of the model {spec.name} is {options.precision!r}.",
-            f"Give one of {', '.join(PRECISIONS)}.",
-        )
+    for name, least in (("net_height", SIDE), ("max_net_width", 0)):
+        side = getattr(options, name)
+        fits = side % SIDE == 0 and least <= side <= WIDEST
+        require(fits, name, side, f"a multiple of {SIDE} from {least} to {WIDEST}")
+    require(
+        options.precision in PRECISIONS, "precision", options.precision, f"one of {', '.join(PRECISIONS)}"
+    )
     return options
-
-
-def _check_side(model: str, name: str, side: int, least: int) -> None:
-    if side % SIDE or not least <= side <= WIDEST:
-        raise SettingsError(
-            f"The option {name} of the model {model} is {side}.",
-            f"Give a multiple of {SIDE} from {least} to {WIDEST}.",
-        )

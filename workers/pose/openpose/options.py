@@ -3,7 +3,8 @@
 import math
 from dataclasses import dataclass
 
-from workers.pose.person_rule import PersonRule, require, require_range
+from workers.options import require, require_range
+from workers.pose.person_rule import PersonRule
 
 MOST_PEAKS = 127
 """Peaks of one part that OpenPose's own program has room for."""

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from broker.errors import SettingsError
-from workers.pose.person_rule import PersonRule, require, require_range
+from workers.options import require, require_range
+from workers.pose.person_rule import PersonRule
 
 Flags = dict[str, str | int | float | bool]
 
