@@ -150,6 +150,29 @@ class Settings(BaseSettings):
     download_cookies: Path | None = None
     """A cookies.txt for yt-dlp. It puts the account it belongs to at risk."""
 
+    # --- the HTTP API ---
+    api_host: str = "127.0.0.1"
+    """Address to listen on. On any but loopback the API refuses to start without ``api_tokens``."""
+    api_port: int = Field(8642, ge=0, le=65535)
+    api_tokens: SecretStr | None = None
+    """Who may do what: ``NAME:ROLES:TOKEN``, several parted by spaces; roles are ``read``, ``enqueue``,
+    ``review`` and ``admin``, joined by ``+``. A token has at least 16 characters."""
+    api_hosts: tuple[str, ...] = ()
+    """Names by which the API may be called beside the one it listens on: ``hardpose.example.org``."""
+    api_origins: tuple[str, ...] = ()
+    """Origins of foreign pages that may call it (CORS): ``https://lab.example.org``; none by default."""
+    api_folders: tuple[Path, ...] = ()
+    """Folders of the workers' machines whose files the API may be asked to examine; none by default."""
+    api_max_body_bytes: int = Field(1024**2, ge=1024)
+    """Largest request; a list of 10,000 links has some 500 KB."""
+    api_requests_per_minute: int = Field(1200, ge=1)
+    """Of one token, or of one address without tokens. Pictures of frames count a tenth."""
+
+    # --- metrics ---
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int | None = Field(None, ge=0, le=65535)
+    """Where a worker serves its metrics (Prometheus); none: nowhere. The API's are at its own /metrics."""
+
     # --- the queue ---
     visibility_timeout: int = Field(60, ge=2)
     """Seconds after which the messages of a worker that died are given to another; leases are renewed."""

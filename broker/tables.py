@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     Dialect,
     Float,
     ForeignKey,
@@ -63,6 +64,9 @@ class JobRow(Base):
     created_at: Mapped[str] = mapped_column(String(32))
     intake: Mapped[dict[str, Any] | None] = mapped_column(JsonText)
     """``broker.intake``; NULL, in jobs of before there were any rules, means the defaults."""
+    priority: Mapped[str | None] = mapped_column(String(8))
+    """``broker.work_views.Priority``; NULL means normal."""
+    cancelled_at: Mapped[str | None] = mapped_column(String(32))
 
 
 class VideoRow(Base):
@@ -109,11 +113,20 @@ class ClaimRow(Base):
 
 
 class AnalysisRow(Base):
-    """A video under a recipe: the same work is never done twice. Its row is the lock of the fan-in."""
+    """A video under a recipe: the same work is never done twice. Its row is the lock of the fan-in.
+
+    The sums over its segments are kept here, under that lock, so that no list has to read every segment.
+    """
 
     __tablename__ = "analyses"
     video_id: Mapped[str] = mapped_column(ForeignKey("videos.id"), primary_key=True)
     recipe_id: Mapped[str] = mapped_column(ForeignKey("recipes.id"), primary_key=True)
+    segments: Mapped[int] = mapped_column(server_default="0")
+    done: Mapped[int] = mapped_column(server_default="0")
+    failed: Mapped[int] = mapped_column(server_default="0")
+    funnel: Mapped[dict[str, Any] | None] = mapped_column(JsonText)
+    seconds: Mapped[dict[str, Any] | None] = mapped_column(JsonText)
+    """Wall-clock seconds by stage."""
 
 
 class SegmentRow(Base):
@@ -155,3 +168,55 @@ class FrameRow(Base):
     iou: Mapped[float | None] = mapped_column(Float(53))
     phash: Mapped[str] = mapped_column(String(16))
     keeper: Mapped[dict[str, Any]]
+    pose_class: Mapped[str | None] = mapped_column(String(32))
+    doubt: Mapped[float | None] = mapped_column(Float(53))
+    review: Mapped[str] = mapped_column(String(16), server_default="open")
+    """``broker.frame_views.Review``: what the events in ``reviews`` come to."""
+
+
+class ReviewRow(Base):
+    """A decision of a reviewer. Rows are added and, but for a deletion, never changed.
+
+    No reference to ``frames``: they are removed together, by whoever removes a frame.
+    """
+
+    __tablename__ = "reviews"
+    __table_args__ = (Index("ix_reviews_video_id", "video_id", "recipe_id", "time_ms"),)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    id: Mapped[str] = mapped_column(String(64), unique=True)
+    video_id: Mapped[str] = mapped_column(String(200))
+    recipe_id: Mapped[str] = mapped_column(String(64))
+    time_ms: Mapped[int]
+    reviewer: Mapped[str] = mapped_column(String(100))
+    decision: Mapped[str] = mapped_column(String(16))
+    note: Mapped[str] = mapped_column(Text)
+    at: Mapped[str] = mapped_column(String(32))
+
+
+class ExportRow(Base):
+    """An export that was asked for, and its file in the artifact store once it is written."""
+
+    __tablename__ = "exports"
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    created_at: Mapped[str] = mapped_column(String(32))
+    updated_at: Mapped[str] = mapped_column(String(32))
+    requested_by: Mapped[str] = mapped_column(String(100))
+    spec: Mapped[dict[str, Any]]
+    state: Mapped[str] = mapped_column(String(16))
+    failure: Mapped[dict[str, Any] | None] = mapped_column(JsonText)
+    artifact: Mapped[str | None] = mapped_column(Text)
+    size_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    sha256: Mapped[str | None] = mapped_column(String(64))
+    counts: Mapped[dict[str, Any] | None] = mapped_column(JsonText)
+    videos: Mapped[list[Any] | None] = mapped_column(JsonText)
+    """Ids of the videos it holds frames of: who forgets one removes the export."""
+
+
+class ForgottenRow(Base):
+    """A video that was removed on request: it is not fetched again. Only its id is kept."""
+
+    __tablename__ = "forgotten"
+    video_id: Mapped[str] = mapped_column(String(200), primary_key=True)
+    at: Mapped[str] = mapped_column(String(32))
+    by: Mapped[str] = mapped_column(String(100))
+    reason: Mapped[str] = mapped_column(Text)
