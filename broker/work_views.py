@@ -37,7 +37,7 @@ class JobSummary(Frozen):
     priority: Priority = Priority.NORMAL
     cancelled_at: str | None = None
     state: State
-    """``queued`` before any link was begun, ``running``, then ``done``, ``failed`` (all links), ``partial``."""
+    """``queued`` before any link was begun, ``running``, then ``done``, ``failed`` (all) or ``partial``."""
     links: dict[State, int]
     """Its links by state; lists (playlists, channels) are not counted, what they name is."""
     lists: int = 0
