@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 OUT ?= demo-out
+JOBS ?= 2
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
@@ -14,7 +15,7 @@ demo: $(VENV)/all ## the whole system on eight sample clips; ends with a data se
 	$(BIN)/hardpose demo --out $(OUT)
 
 test: $(VENV)/dev ## unit, property and system tests (the system tests start a real broker and real workers)
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
 check: $(VENV)/dev ## style, types, and the one-way arrows between the rooms
 	$(BIN)/ruff check .
@@ -45,4 +46,5 @@ $(VENV)/all: pyproject.toml constraints.txt
 
 $(VENV)/dev: $(VENV)/all
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps supervision
 	@touch $@
