@@ -19,6 +19,8 @@ from broker.local_copies import LocalCopies
 
 RANGE_BYTES = 16 * 1024 * 1024
 """Bytes asked for at once when a remote artifact is copied: bounds memory, and each request stays short."""
+PIECE_BYTES = 1024 * 1024
+"""Bytes in memory at a time for each reader of ``pieces``."""
 UPLOADS_AT_ONCE = 4
 """Parts of 5 MiB in flight while a file is uploaded, so about 20 MiB of memory."""
 RETRY_SECONDS = 60
@@ -126,6 +128,37 @@ class Artifacts:
         except ArtifactMissing:
             return False
         return True
+
+    def size(self, key: str) -> int:
+        """How many bytes are under ``key``.
+
+        Raises:
+            ArtifactMissing, ArtifactKeyError, ArtifactsForbidden, ArtifactsUnreachable
+        """
+        return self._size(key)
+
+    def pieces(self, key: str, start: int, end: int, step: int = PIECE_BYTES) -> Iterator[bytes]:
+        """The bytes from ``start`` up to ``end`` (left out), in pieces of ``step``, each asked for as it is taken.
+
+        For what is too large for memory. The key is checked at once, the artifact with the first piece.
+
+        Raises:
+            ArtifactMissing: if there is nothing under ``key``.
+            ArtifactsUnreachable: the store fails, or holds fewer than ``end`` bytes.
+            ArtifactKeyError, ArtifactsForbidden
+        """
+        return self._pieces(check_key(key), start, end, step)
+
+    def _pieces(self, key: str, start: int, end: int, step: int) -> Iterator[bytes]:
+        for begin in range(start, end, step):
+            wanted = min(step, end - begin)
+            with self._guard(key):
+                piece = bytes(obstore.get_range(self._store, key, start=begin, length=wanted))
+            if len(piece) != wanted:
+                raise ArtifactsUnreachable(
+                    f"The artifact {key!r} ends before byte {begin + wanted}.", "Ask for it from its start."
+                )
+            yield piece
 
     @contextmanager
     def local_path(self, key: str) -> Iterator[Path]:

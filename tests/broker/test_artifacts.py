@@ -358,3 +358,22 @@ def test_a_forked_child_is_refused_instead_of_hanging(tmp_path: Path) -> None:
         [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=30
     )
     assert "spawn" in done.stdout, done.stderr
+
+
+def test_any_part_comes_in_pieces(store: Artifacts) -> None:
+    data = bytes(range(256)) * 40
+    store.put("exports/one.zip", data)
+    store.put("exports/empty.zip", b"")
+    assert store.size("exports/one.zip") == len(data)
+    assert store.size("exports/empty.zip") == 0
+    assert list(store.pieces("exports/empty.zip", 0, 0)) == []
+    for start, end, step in ((0, len(data), 1000), (17, 18, 1000), (1000, 3000, 1000), (9999, len(data), 7)):
+        pieces = list(store.pieces("exports/one.zip", start, end, step))
+        assert b"".join(pieces) == data[start:end]
+        assert {len(piece) for piece in pieces[:-1]} <= {step}
+    with pytest.raises(ArtifactMissing, match="nowhere"):
+        next(store.pieces("nowhere", 0, 5))
+    with pytest.raises(ArtifactsUnreachable):
+        list(store.pieces("exports/one.zip", 0, len(data) + 1))
+    with pytest.raises(ArtifactKeyError):
+        store.pieces("../outside", 0, 5)
