@@ -1,0 +1,50 @@
+"""What lists tell of a frame beside its verdict: the class of the pose, and doubt in the teacher's mask."""
+
+from broker.frame_views import FrameFacts
+from broker.messages import Keeper, Verdict, Video
+from broker.recipe import Recipe, TeacherGates
+from tasks.pose_classes import classify
+
+
+def facts_of(keeper: Keeper, video: Video, recipe: Recipe) -> FrameFacts:
+    """The facts of a frame.
+
+    Args:
+        keeper: the frame; open or decided.
+        video: which it is from; its size bounds the frame.
+        recipe: whose rule says which keypoints count, and whose gates say what doubt is.
+    """
+    least = recipe.rule.min_confidence
+    return FrameFacts(
+        pose_class=classify(keeper.keypoints, video.width, video.height, least),
+        doubt=doubt_of(keeper, recipe.teacher),
+    )
+
+
+def doubt_of(keeper: Keeper, gates: TeacherGates) -> float | None:
+    """How near the teacher's mask is to being refused, in [0, 1]; None when there is no mask.
+
+    ``max(keypoints_outside / max_keypoints_outside, (1 - teacher_stability) / (1 - min_stability),
+    edge_contact / max_edge_contact)``, at most 1: each measure over the room that its gate leaves, and the
+    worst of them, because any one gate stops a frame. So it is 0 for a mask that holds every keypoint, that
+    a second look repeats and that touches no edge, and 1 at a gate and beyond. It is also 1 when the
+    teacher saw several people: then nothing says whose mask it is.
+    """
+    if keeper.mask_key is None:
+        return None
+    if keeper.verdict == Verdict.TEACHER_SEVERAL:
+        return 1.0
+    measures = keeper.measures
+    parts = (
+        (measures.get("keypoints_outside", 0.0), gates.max_keypoints_outside),
+        (1.0 - measures.get("teacher_stability", 1.0), 1.0 - gates.min_stability),
+        (measures.get("edge_contact", 0.0), gates.max_edge_contact),
+    )
+    return max(_share(used, room) for used, room in parts)
+
+
+def _share(used: float, room: float) -> float:
+    """``used / room`` in [0, 1]; a gate without room is at its limit as soon as anything is used."""
+    if used <= 0:
+        return 0.0
+    return min(1.0, used / room) if room > 0 else 1.0
