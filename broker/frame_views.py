@@ -1,7 +1,7 @@
 """Frames and reviews as the books show them: what is asked for, and what is answered."""
 
 from enum import StrEnum
-from typing import Generic, Self, TypeVar
+from typing import Annotated, Generic, Self, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -10,6 +10,9 @@ from broker.messages import Keeper, Verdict, Video
 from broker.recipe import Frozen, Recipe
 
 T = TypeVar("T")
+
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+"""An id, or a reviewer: of one line. U+0000 is in no text of PostgreSQL."""
 
 
 class PoseClass(StrEnum):
@@ -91,8 +94,8 @@ class FrameId(Frozen):
             BadFrameId: it is none.
         """
         parts = text.split(".")
-        digits = parts[-1].isascii() and parts[-1].isdigit() and len(parts[-1]) < 10
-        if len(parts) != 3 or not all(parts) or not digits:
+        digits = parts[-1].isdigit() and len(parts[-1]) < 10
+        if len(parts) != 3 or not all(parts) or not digits or not (text.isascii() and text.isprintable()):
             raise BadFrameId(
                 f"{text[:100]!r} is no frame's id.",
                 "It is VIDEO.RECIPE.TIME_MS, as a list of frames gives it.",
@@ -103,8 +106,8 @@ class FrameId(Frozen):
 class FrameFilter(Frozen):
     """Which frames. What is empty or None bounds nothing; of several values of one field any will do."""
 
-    jobs: tuple[str, ...] = ()
-    videos: tuple[str, ...] = ()
+    jobs: tuple[Name, ...] = Field((), max_length=1000)
+    videos: tuple[Name, ...] = Field((), max_length=1000)
     verdicts: tuple[Verdict, ...] = ()
     poses: tuple[PoseClass, ...] = ()
     reviews: tuple[Review, ...] = ()
@@ -149,9 +152,9 @@ class ReviewDecision(Frozen):
 
     id: str = Field(pattern=r"^[A-Za-z0-9_-]{8,64}$")
     """Made by the client, new for each decision: one that is sent twice counts once."""
-    frame_id: str
+    frame_id: str = Field(min_length=5, max_length=300, pattern=r"^[\x21-\x7e]*$")
     decision: Decision
-    note: str = Field("", max_length=1000)
+    note: str = Field("", max_length=1000, pattern=r"^[^\x00]*$")
 
 
 class ReviewEvent(Frozen):
