@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Row, Select, literal, select
 from broker.errors import NotFound
 from broker.intake import Intake
 from broker.messages import Drop, Failure, Funnel, Keeper, Video
+from broker.priority import Priority
 from broker.recipe import Recipe
 from broker.tables import FrameRow, JobRow, LinkRow, RecipeRow, SegmentRow, VideoRow
 from broker.views import JobView, LinkOrder, LinkView, SegmentView, State
@@ -40,10 +41,7 @@ def jobs(connection: Connection) -> list[JobView]:
 
 
 def _jobs() -> Select[Any]:
-    recipe = RecipeRow.json.label("recipe")
-    return select(JobRow.id, JobRow.recipe_id, JobRow.created_at, JobRow.intake, recipe).join(
-        RecipeRow, RecipeRow.id == JobRow.recipe_id
-    )
+    return select(JobRow, RecipeRow.json.label("recipe")).join(RecipeRow, RecipeRow.id == JobRow.recipe_id)
 
 
 def link_order(connection: Connection, job_id: str, position: int) -> LinkOrder:
@@ -53,7 +51,7 @@ def link_order(connection: Connection, job_id: str, position: int) -> LinkOrder:
         NotFound: if there is no such link.
     """
     row = connection.execute(
-        select(LinkRow, JobRow.intake, RecipeRow.json.label("recipe"))
+        select(LinkRow, JobRow.intake, JobRow.priority, RecipeRow.json.label("recipe"))
         .join(JobRow, JobRow.id == LinkRow.job_id)
         .join(RecipeRow, RecipeRow.id == JobRow.recipe_id)
         .where(LinkRow.job_id == job_id, LinkRow.position == position)
@@ -70,6 +68,7 @@ def link_order(connection: Connection, job_id: str, position: int) -> LinkOrder:
         video_id=row.video_id,
         parent=row.parent,
         listed=row.listed,
+        priority=priority_of(row.priority),
     )
 
 
@@ -98,6 +97,11 @@ def intake_of(record: dict[str, Any] | None) -> Intake:
     return Intake.model_validate(record) if record else Intake()
 
 
+def priority_of(record: str | None) -> Priority:
+    """The priority of a job's row; one of before there was any is normal."""
+    return Priority(record) if record else Priority.NORMAL
+
+
 def _links(job_id: str) -> Select[Any]:
     return (
         select(LinkRow, VideoRow.json.label("video"))
@@ -116,6 +120,8 @@ def _job(connection: Connection, row: Row[Any], whole: bool) -> JobView:
         intake=intake_of(row.intake),
         created_at=row.created_at,
         links=tuple(links),
+        priority=priority_of(row.priority),
+        cancelled_at=row.cancelled_at,
     )
 
 

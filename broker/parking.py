@@ -37,6 +37,8 @@ class ParkedLink(Frozen):
     soft_time_limit: float | None = None
     """Seconds, of the task."""
     time_limit: float | None = None
+    priority: int | None = None
+    """The number that the message carries (``broker.priority``)."""
     serial: int = 0
     """Given by ``Parking``: tells this parking of the link from a later one."""
 

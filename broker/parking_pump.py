@@ -113,4 +113,5 @@ def send(app: Any, message: ParkedLink) -> None:
         retries=message.retries,
         soft_time_limit=message.soft_time_limit,
         time_limit=message.time_limit,
+        priority=message.priority,
     )

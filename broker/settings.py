@@ -230,10 +230,14 @@ class Settings(BaseSettings):
         """The artifact store's URL."""
         return self.artifacts_url or (self.home.absolute() / "artifacts").as_uri()
 
-    def environment(self) -> dict[str, str]:
-        """The settings that differ from the defaults, as variables for a child process (secrets included)."""
+    def environment(self, tokens: bool = False) -> dict[str, str]:
+        """The settings that differ from the defaults, as variables for a child process (secrets included).
+
+        Args:
+            tokens: also those of the HTTP API, which no worker has a use for.
+        """
         variables: dict[str, str] = {}
-        for name in sorted(self.model_fields_set):
+        for name in sorted(self.model_fields_set - (set() if tokens else {"api_tokens"})):
             value = getattr(self, name)
             if value is None:
                 continue

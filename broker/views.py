@@ -6,6 +6,7 @@ from pydantic import Field
 
 from broker.intake import Intake
 from broker.messages import Drop, Failure, Funnel, Keeper, Video
+from broker.priority import Priority
 from broker.recipe import Frozen, Recipe, Stage
 
 
@@ -56,6 +57,7 @@ class LinkOrder(Frozen):
     """Position of the list it was found in."""
     listed: int | None = None
     """How many videos it named, if it is a list that has been read."""
+    priority: Priority = Priority.NORMAL
 
 
 class LinkView(Frozen):
@@ -90,6 +92,9 @@ class JobView(Frozen):
     links: tuple[LinkView, ...] = ()
     intake: Intake = Intake()
     """Which of the linked videos it takes in."""
+    priority: Priority = Priority.NORMAL
+    cancelled_at: str | None = None
+    """Set while the job is cancelled; taking it up again clears it."""
 
     @property
     def videos(self) -> tuple[LinkView, ...]:

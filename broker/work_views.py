@@ -1,20 +1,11 @@
 """Jobs, videos and segments as lists show them: counts, and nothing that grows with a job's frames."""
 
-from enum import StrEnum
-
 from pydantic import Field
 
 from broker.messages import Failure, Funnel, Video
+from broker.priority import Priority as Priority
 from broker.recipe import Frozen, Stage
 from broker.views import State
-
-
-class Priority(StrEnum):
-    """How urgent a job's messages are, on every queue they pass."""
-
-    LOW = "low"
-    NORMAL = "normal"
-    HIGH = "high"
 
 
 class SegmentCounts(Frozen):

@@ -23,6 +23,8 @@ STEADY_SECONDS = 300
 """A worker that has lived this long does not die "in a row" any more."""
 
 PR_SET_PDEATHSIG = 1
+TOKENS_VARIABLE = "HARDPOSE_API_TOKENS"
+"""Inherited by nobody: a worker reads what strangers send, and has no use for it."""
 
 
 class WorkerDied(HardposeError):
@@ -42,6 +44,8 @@ class WorkerProcess:
     process: "subprocess.Popen[bytes]"
     essential: bool = True
     """Whether the system is of no use without it."""
+    tokens: bool = False
+    """Whether it gets the tokens of the HTTP API."""
     restarts: int = 0
     started: float = field(default_factory=time.monotonic)
 
@@ -77,16 +81,27 @@ class Supervisor:
         name = "+".join(queues) + (f"-{number + 1}" if number else "")
         return self.start_program([*hardpose_command(), "worker", *queues, "--name", name], name)
 
-    def start_program(self, arguments: list[str], name: str, essential: bool = True) -> WorkerProcess:
-        """Starts any program of ours under the same care; one that is not essential may die for good."""
+    def start_program(
+        self, arguments: list[str], name: str, essential: bool = True, tokens: bool = False
+    ) -> WorkerProcess:
+        """Starts any program of ours under the same care.
+
+        Args:
+            arguments: its command line.
+            name: of its log.
+            essential: one that is not may die for good.
+            tokens: whether it gets the tokens of the HTTP API.
+        """
         self.logs.mkdir(parents=True, exist_ok=True)
         log_file = self.logs / f"{name}.log"
-        worker = WorkerProcess(arguments, name, log_file, self._spawn(arguments, log_file), essential)
+        process = self._spawn(arguments, log_file, tokens)
+        worker = WorkerProcess(arguments, name, log_file, process, essential, tokens)
         self.workers.append(worker)
         return worker
 
-    def _spawn(self, arguments: list[str], log_file: Path) -> "subprocess.Popen[bytes]":
-        environment = {**os.environ, **self.settings.environment()}
+    def _spawn(self, arguments: list[str], log_file: Path, tokens: bool) -> "subprocess.Popen[bytes]":
+        inherited = {name: value for name, value in os.environ.items() if name != TOKENS_VARIABLE}
+        environment = {**inherited, **self.settings.environment(tokens)}
         with log_file.open("ab") as output:
             return subprocess.Popen(  # noqa: S603 - our own program, a list of arguments, no shell
                 arguments,
@@ -124,7 +139,7 @@ class Supervisor:
         log.warning("worker %s ended with status %s, starting it again", worker.name, code)
         # A pool process may have outlived its parent; two would share its memory and its GPU.
         _signal_session(worker.process.pid, signal.SIGKILL)
-        worker.process = self._spawn(worker.arguments, worker.log_file)
+        worker.process = self._spawn(worker.arguments, worker.log_file, worker.tokens)
         worker.started = time.monotonic()
         worker.restarts += 1
         return True

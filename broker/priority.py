@@ -1,0 +1,27 @@
+"""How urgent a job is, and what that is as a number on its messages."""
+
+from enum import StrEnum
+
+from broker.settings import Settings
+
+
+class Priority(StrEnum):
+    """How urgent a job's messages are, on every queue they pass."""
+
+    LOW = "low"
+    NORMAL = "normal"
+    HIGH = "high"
+
+
+MOST_URGENT_AMQP = 9
+"""Of RabbitMQ's queues, by their argument ``x-max-priority``; it advises against more than ten levels."""
+_REDIS = {Priority.HIGH: 0, Priority.NORMAL: 3, Priority.LOW: 6}
+"""Kombu on Redis keeps a list for each of ``broker.control.PRIORITY_STEPS``; 0 is taken first. What carries no
+priority is 0 too: the small messages that keep the books overtake all work."""
+_AMQP = {Priority.HIGH: MOST_URGENT_AMQP, Priority.NORMAL: 5, Priority.LOW: 1}
+"""RabbitMQ takes the largest first, and what carries none last."""
+
+
+def message_priority(settings: Settings, priority: Priority) -> int:
+    """The number that a message of a job carries on the broker of ``settings``."""
+    return (_AMQP if settings.broker.startswith("amqp") else _REDIS)[priority]
