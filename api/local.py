@@ -8,6 +8,7 @@ from pydantic import SecretStr
 
 from broker.embedded import EmbeddedBroker
 from broker.errors import BrokerUnavailable, SettingsError
+from broker.presence import Presence
 from broker.settings import Settings
 from tasks.runtime import Runtime
 from workers.supervisor import Supervisor
@@ -39,7 +40,7 @@ class LocalSystem:
 
     def workers_ready(self) -> tuple[int, int]:
         """How many of the started workers take work, and how many there are."""
-        ready = self.runtime.control.ready()
+        ready = {card.key for card in Presence(self.runtime.control).alive()}
         mine = [worker.announced_as for worker in self.supervisor.workers]
         return sum(name in ready for name in mine), len(mine)
 

@@ -8,6 +8,7 @@ from kombu import Queue
 from broker.control import PRIORITY_STEPS, key_prefix
 from broker.lease import LeaseKeeper
 from broker.parking_pump import ParkingPump
+from broker.presence_beat import PresenceBeat
 from broker.settings import Settings, load_settings
 
 TASKS_MODULE = "tasks.celery_tasks"
@@ -33,7 +34,7 @@ def create_app(settings: Settings, queues: tuple[str, ...] = ()) -> Celery:
         **_delivery(settings),
     )
     app.hardpose_settings = settings  # for the steps; not in app.conf, which Celery prints and sends about
-    app.steps["consumer"].update((LeaseKeeper, ParkingPump))
+    app.steps["consumer"].update((LeaseKeeper, ParkingPump, PresenceBeat))
     return app
 
 

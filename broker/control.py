@@ -132,23 +132,6 @@ class Control(Transfers, Alerts):
                 pipe.scard(self.key(f"progress:{job_id}:{stage}"))
             return dict(zip(CHAIN, map(int, pipe.execute()), strict=True))
 
-    # --- workers ---
-
-    def announce(self, name: str) -> None:
-        """A worker process has loaded its models and takes work."""
-        with self._typed():
-            self._redis.sadd(self.key("ready"), name)
-
-    def ready(self) -> set[str]:
-        """Names of the worker processes that have announced themselves."""
-        with self._typed():
-            return {str(name) for name in self._redis.smembers(self.key("ready"))}
-
-    def withdraw(self, name: str) -> None:
-        """A worker process is gone."""
-        with self._typed():
-            self._redis.srem(self.key("ready"), name)
-
     # --- messages ---
 
     def messages(self, queues: Iterable[str]) -> int:

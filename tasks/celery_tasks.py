@@ -5,15 +5,16 @@ Results are not stored: state lives in the catalog. A task may run twice; all it
 
 import logging
 import os
-import socket
+import time
 from typing import Any
 
 from celery import Task, current_app, shared_task
-from celery.signals import worker_process_init, worker_ready, worker_shutdown
+from celery.signals import celeryd_init, worker_process_init, worker_ready, worker_shutdown
 
-from broker.control import Control
 from broker.errors import Action, BrokerUnavailable, HardposeError
 from broker.messages import Failure, Segment, SegmentResult
+from broker.presence import Presence
+from broker.presence_beat import PresenceBeat
 from broker.recipe import Stage
 from broker.settings import load_settings
 from tasks.attempts import attempt_of_segment, counted
@@ -23,7 +24,7 @@ from tasks.pipeline import run_stages
 from tasks.placement import Group, all_groups, queue_name
 from tasks.retrying import BOOKS_RETRY_SECONDS, RETRIES, RETRY_SECONDS, again, retry_later
 from tasks.runtime import Runtime, process_runtime
-from workers.process import process_name
+from tasks.worker_card import load_and_describe
 
 log = logging.getLogger(__name__)
 
@@ -125,40 +126,37 @@ def record_segment_failure(self: Task, segment: Segment, failure: Failure) -> No
         raise retry_later(self, error, BOOKS_RETRY_SECONDS) from error
 
 
-def _own_stages() -> tuple[Stage, ...]:
-    queues = current_app.amqp.queues.consume_from
-    return tuple(Stage(name) for queue in queues for name in queue.split("+"))
+@celeryd_init.connect
+def remember_worker(sender: str, instance: Any, **_: Any) -> None:
+    """The processes of the pool are not told the worker's name and age; they inherit them with the app."""
+    instance.app.hardpose_worker = (sender, time.time())
 
 
 @worker_process_init.connect
 def preload(**_: Any) -> None:
     """Loads the models in the process that will use them, before the first segment arrives."""
     process_runtime.cache_clear()  # whatever the parent made before the fork is not to be shared
-    _preload(f"{socket.gethostname()}:{os.getppid()}")
+    _preload(os.getppid())
 
 
 @worker_ready.connect
 def preload_threads(sender: Any, **_: Any) -> None:
     """A worker without pool processes does its work in this one."""
     if type(sender.pool).__module__ != "celery.concurrency.prefork":
-        _preload(process_name())
+        _preload(os.getpid())
 
 
-def _preload(name: str) -> None:
-    stages = _own_stages()
-    try:
-        process_runtime().preload(stages)
-    except Exception:
-        # The same error meets the first task and is recorded there; raised here it would end the
-        # process, and its successor, for ever.
-        log.exception("cannot load what %s need", ", ".join(stages))
-    process_runtime().control.announce(name)
+def _preload(pid: int) -> None:
+    here, queues = process_runtime(), tuple(current_app.amqp.queues.consume_from)
+    name, started = current_app.hardpose_worker
+    card = load_and_describe(here, name, pid, started, queues)
+    Presence(here.control).announce(card)
 
 
 @worker_shutdown.connect
 def withdraw(**_: Any) -> None:
     """The worker is about to end."""
-    Control.of(load_settings()).withdraw(process_name())
+    PresenceBeat.end(load_settings())
 
 
 __all__ = ["GROUP_TASKS", "download_link", "preload", "record_segment_failure", "segment_failed"]

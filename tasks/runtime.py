@@ -87,6 +87,11 @@ class Runtime:
 
         return {Stage.POSE: pose_spec, Stage.MASK: mask_spec, Stage.ME: device_spec}[stage](self.settings)
 
+    def models(self, stages: tuple[Stage, ...]) -> dict[Stage, ModelSpec]:
+        """The configured models of those of ``stages`` that have one."""
+        with_model = (Stage.POSE, Stage.MASK, Stage.ME)
+        return {stage: self._configured(stage) for stage in with_model if stage in stages}
+
     def runner(self, stage: Stage, recipe: Recipe) -> StageRunner:
         """The loaded stage for ``recipe``; the same model is loaded once."""
         return self._loaded(stage, _model_of(stage, recipe))

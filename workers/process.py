@@ -3,7 +3,6 @@
 import importlib
 import logging
 import os
-import socket
 from collections.abc import Sequence
 
 import billiard.pool
@@ -21,11 +20,6 @@ DOWNLOAD_THREADS = 4
 
 STOP_RETRIES = 20
 """billiard may wait 300 x 0.1 s for a message that is long read when a prefork pool stops; 2 s will do."""
-
-
-def process_name() -> str:
-    """Name under which this worker announces itself: host and process id."""
-    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 def parse_queues(names: Sequence[str]) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from broker.errors import Action, HardposeError
+from broker.presence import worker_key
 from broker.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -51,8 +52,8 @@ class WorkerProcess:
 
     @property
     def announced_as(self) -> str:
-        """The name under which the worker tells that it is ready."""
-        return f"{socket.gethostname()}:{self.process.pid}"
+        """The key of the card that the worker hands in when it is ready."""
+        return worker_key(socket.gethostname(), self.process.pid)
 
     def log_tail(self, lines: int = 8) -> str:
         """The last lines of its log."""

@@ -59,13 +59,6 @@ def test_messages_are_counted_wherever_they_are(control: Control, server: Embedd
     assert control.messages(["pose"]) == 0  # another system on the same server
 
 
-def test_workers_come_and_go(control: Control) -> None:
-    control.announce("host:1")
-    assert "host:1" in control.ready()
-    control.withdraw("host:1")
-    assert "host:1" not in control.ready()
-
-
 def test_a_server_that_does_not_answer_is_a_typed_error() -> None:
     with pytest.raises(BrokerUnavailable, match="HARDPOSE_BROKER_URL"):
         Control("redis://127.0.0.1:1/0").ping()

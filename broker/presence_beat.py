@@ -1,0 +1,84 @@
+"""Keeps a worker's card fresh while its process lives, whatever its pool is at."""
+
+import logging
+import os
+import socket
+import threading
+from typing import Any, ClassVar
+
+from celery import bootsteps
+
+from broker.control import Control
+from broker.errors import BrokerUnavailable
+from broker.presence import Presence, WorkerCard, worker_key
+from broker.settings import Settings
+
+log = logging.getLogger(__name__)
+
+BEAT_SECONDS = 5.0
+
+
+class PresenceBeat(bootsteps.StartStopStep):  # type: ignore[misc]
+    """A step of the consumer with one daemon thread in each worker process.
+
+    The thread outlives the consumer, as that of the leases does: a worker that finishes its last task, or has
+    lost the broker for a moment, is still there.
+    """
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+    _thread: ClassVar[threading.Thread | None] = None
+    _ended: ClassVar[threading.Event] = threading.Event()
+
+    def start(self, parent: Any) -> None:
+        """Called with the consumer at every (re)connect."""
+        if PresenceBeat._thread is None:
+            PresenceBeat._thread = threading.Thread(
+                target=beat_until,
+                args=(PresenceBeat._ended, parent.app.hardpose_settings, own_key()),
+                name="presence-beat",
+                daemon=True,
+            )
+            PresenceBeat._thread.start()
+
+    def stop(self, parent: Any) -> None:
+        """Keeps beating until the process is about to end."""
+
+    terminate = shutdown = stop
+
+    @classmethod
+    def end(cls, settings: Settings) -> None:
+        """The worker is about to end: no more beats, no card."""
+        cls._ended.set()
+        if cls._thread is not None:
+            cls._thread.join(BEAT_SECONDS)
+        try:
+            Presence(Control.of(settings)).withdraw(own_key())
+        except BrokerUnavailable as error:
+            log.warning("the broker does not hear that this worker ends: %s", error)
+
+
+def own_key() -> str:
+    """The key of the worker whose main process is this one."""
+    return worker_key(socket.gethostname(), os.getpid())
+
+
+def beat_until(ended: threading.Event, settings: Settings, key: str) -> None:
+    """Beats every ``BEAT_SECONDS``; a broker that is away, or has lost its memory, is told again."""
+    try:
+        presence = Presence(Control.of(settings))
+    except BrokerUnavailable as error:
+        log.error("this worker is not shown: %s", error)
+        return
+    card: WorkerCard | None = None
+    while not ended.wait(BEAT_SECONDS):
+        try:
+            card = _beat(presence, key, card)
+        except BrokerUnavailable as error:
+            log.warning("the broker does not hear that this worker lives: %s", error)
+
+
+def _beat(presence: Presence, key: str, card: WorkerCard | None) -> WorkerCard | None:
+    """One beat. Who has loaded the models hands in the card first; see ``tasks.worker_card``."""
+    if not presence.beat(key) and card is not None:
+        presence.announce(card)
+    return card or presence.card(key)

@@ -1,0 +1,58 @@
+"""The card of this worker: what it serves and has loaded, without what its machine keeps to itself."""
+
+import importlib.metadata
+import logging
+import socket
+from collections.abc import Sequence
+
+from broker.presence import WorkerCard
+from broker.recipe import ModelSpec, Stage, WeightsRef
+from tasks.dataset.text import public_source
+from tasks.runtime import Runtime
+
+log = logging.getLogger(__name__)
+
+
+def load_and_describe(
+    runtime: Runtime, name: str, pid: int, started: float, queues: Sequence[str]
+) -> WorkerCard:
+    """Loads what ``queues`` need into this process, and describes the worker.
+
+    Args:
+        runtime: of the process that will do the work.
+        name: of the worker, as Flower shows it.
+        pid: of its main process, which beats.
+        started: when, Unix time.
+        queues: that it serves.
+    """
+    served = {name for queue in queues for name in queue.split("+")}
+    stages = tuple(stage for stage in Stage if stage in served)  # the queue of exports is none
+    models: dict[Stage, ModelSpec] = {}
+    try:
+        runtime.preload(stages)
+        models = {stage: public_spec(spec) for stage, spec in runtime.models(stages).items()}
+    except Exception:
+        # The same error meets the first task and is recorded there; raised here it would end the
+        # process, and its successor, for ever.
+        log.exception("cannot load what %s need", ", ".join(queues))
+    settings = runtime.settings
+    return WorkerCard(
+        name=name,
+        host=socket.gethostname(),
+        pid=pid,
+        queues=tuple(queues),
+        models=models,
+        gpu=settings.gpu or "",
+        version=importlib.metadata.version("hardpose"),
+        metrics=f"{settings.metrics_host}:{settings.metrics_port}" if settings.metrics_port else "",
+        started=started,
+    )
+
+
+def public_spec(spec: ModelSpec) -> ModelSpec:
+    """``spec`` without the folders, user names and secret parameters in the sources of its weights."""
+    return spec.model_copy(update={"weights": tuple(_public(ref) for ref in spec.weights)})
+
+
+def _public(ref: WeightsRef) -> WeightsRef:
+    return ref.model_copy(update={"source": public_source(ref.source)}) if "://" in ref.source else ref
