@@ -8,6 +8,7 @@ from broker import catalog_claims, catalog_retry, catalog_views
 from broker import catalog_rows as rows
 from broker.database import Database
 from broker.errors import HardposeError
+from broker.export_books import ExportBooks
 from broker.intake import Intake
 from broker.messages import Failure, Segment, SegmentResult, Video
 from broker.recipe import Recipe
@@ -58,6 +59,8 @@ class Catalog:
 
     def __init__(self, url: str) -> None:
         self._database = Database(url)
+        self.exports = ExportBooks(self._database)
+        """What was ordered to be exported."""
 
     def migrate(self) -> None:
         """Makes or upgrades the tables. Any number of processes may call it at once.
