@@ -3,7 +3,7 @@
 Nothing here is the truth: the catalog is. Losing all of it costs repeated work, never a frame.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from broker.alerts import Alerts
 from broker.connection import EXPIRY_SECONDS
@@ -13,6 +13,7 @@ from broker.messages import Segment
 from broker.recipe import CHAIN, Stage
 from broker.settings import Settings
 from broker.transfers import Transfers
+from broker.voiding import Voided
 
 RAISE_TICKET = """
 local current = redis.call('GET', KEYS[1])
@@ -76,6 +77,21 @@ class Control(Transfers, Alerts):
             current = self._redis.get(self._ticket(segment))
         return current is not None and str(current) > segment.ticket
 
+    def void_tickets(self, tickets: Mapping[str, str]) -> None:
+        """Voids the messages of segments, by ``Segment.key``; tickets that say why are ``broker.voiding``'s."""
+        with self._typed():
+            raise_ticket = self._redis.register_script(RAISE_TICKET)
+            pipe = self._redis.pipeline(transaction=False)
+            for key, ticket in tickets.items():
+                raise_ticket(keys=[self.key(f"ticket:{key}")], args=[ticket, EXPIRY_SECONDS], client=pipe)
+            pipe.execute()
+
+    def voided(self, segment: Segment) -> Voided | None:
+        """Why this message of the segment is void: its work was cancelled, or its video erased."""
+        with self._typed():
+            current = self._redis.get(self._ticket(segment))
+        return Voided.parse(str(current)) if current is not None and str(current) > segment.ticket else None
+
     def _ticket(self, segment: Segment) -> str:
         return self.key(f"ticket:{segment.key}")
 
@@ -93,6 +109,21 @@ class Control(Transfers, Alerts):
         with self._typed():
             current = self._redis.get(self._link_ticket(job_id, position))
         return bool(ticket) and current is not None and str(current) > ticket
+
+    def stop_link(self, job_id: str, position: int) -> None:
+        """Voids all messages about a link, and ends the transfer of those that are under way."""
+        ticket = self.issue_link_ticket(job_id, position)
+        with self._typed():
+            self._redis.set(self._link_stop(job_id, position), ticket, ex=EXPIRY_SECONDS)
+
+    def link_stopped(self, job_id: str, position: int, ticket: str) -> bool:
+        """Whether the link was stopped since the message with this ticket was written."""
+        with self._typed():
+            stop = self._redis.get(self._link_stop(job_id, position))
+        return stop is not None and ticket <= str(stop)
+
+    def _link_stop(self, job_id: str, position: int) -> str:
+        return self.key(f"stop:link:{job_id}:{position}")
 
     def _link_ticket(self, job_id: str, position: int) -> str:
         return self.key(f"ticket:link:{job_id}:{position}")

@@ -98,6 +98,25 @@ class WeightsError(HardposeError):
     code = "weights"
 
 
+class WorkCancelled(HardposeError):
+    """The job of this piece of work was cancelled."""
+
+    code = "cancelled"
+
+
+class VideoForgotten(HardposeError):
+    """The video was removed on request, and is not taken in again."""
+
+    code = "forgotten"
+
+
+class BeingErased(HardposeError):
+    """What was made of a video earlier is being removed just now."""
+
+    code = "being_erased"
+    action = Action.TRANSIENT
+
+
 class NotFound(HardposeError):
     """A job, video or model of that name is not known."""
 

@@ -76,6 +76,30 @@ class Video(Frozen):
         return f"{kind}-{name[:16]}" if kind == "sha256" else f"{kind}-{name}"
 
 
+_PICTURES = {Stage.POSE: "frames", Stage.MASK: "masks", Stage.ME: "device"}
+
+
+def segment_key(video_id: str, recipe_id: str, index: int) -> str:
+    """Unique name of a segment over all jobs."""
+    return f"{video_id}/{recipe_id}/{index}"
+
+
+def picture_folder(stage: Stage, stage_id: str, video_id: str) -> str:
+    """Where the pictures are that ``stage`` makes of a video; ``stage_id`` is ``Recipe.stage_id``'s."""
+    return f"{_PICTURES[stage]}/{stage_id}/{video_id.replace(':', '-')}"
+
+
+def result_folder(stage_id: str, video_id: str) -> str:
+    """Where the results of a stage are that were made of a video."""
+    return f"results/{stage_id}/{video_id.replace(':', '-')}"
+
+
+def stage_folders(stage: Stage, stage_id: str, video_id: str) -> tuple[str, ...]:
+    """The folders of all that ``stage`` leaves of a video in the artifact store."""
+    pictures = (picture_folder(stage, stage_id, video_id),) if stage in _PICTURES else ()
+    return (*pictures, result_folder(stage_id, video_id))
+
+
 class Segment(Frozen):
     """A stretch of a video, ``[start_ms, end_ms)``: the unit of work, of retry and of progress."""
 
@@ -98,18 +122,17 @@ class Segment(Frozen):
     @property
     def key(self) -> str:
         """Unique name of this piece of work over all jobs."""
-        return f"{self.video.id}/{self.recipe.id}/{self.index}"
+        return segment_key(self.video.id, self.recipe.id, self.index)
 
     def artifact_key(self, stage: Stage, time_ms: int, suffix: str) -> str:
         """Key of a picture that ``stage`` makes of the frame at ``time_ms``."""
-        folder = {Stage.POSE: "frames", Stage.MASK: "masks", Stage.ME: "device"}[stage]
-        video = self.video.id.replace(":", "-")
-        return f"{folder}/{self.recipe.stage_id(stage)}/{video}/{time_ms:09d}.{suffix}"
+        folder = picture_folder(stage, self.recipe.stage_id(stage), self.video.id)
+        return f"{folder}/{time_ms:09d}.{suffix}"
 
     def result_key(self, stage: Stage) -> str:
         """Key of the stage's result; a stage whose result is there is not run again."""
-        video = self.video.id.replace(":", "-")
-        return f"results/{self.recipe.stage_id(stage)}/{video}/{self.start_ms:09d}-{self.end_ms:09d}.json"
+        folder = result_folder(self.recipe.stage_id(stage), self.video.id)
+        return f"{folder}/{self.start_ms:09d}-{self.end_ms:09d}.json"
 
 
 Keypoints = tuple[tuple[float, float, float], ...]

@@ -220,3 +220,18 @@ class ForgottenRow(Base):
     at: Mapped[str] = mapped_column(String(32))
     by: Mapped[str] = mapped_column(String(100))
     reason: Mapped[str] = mapped_column(Text)
+    together: Mapped[str] = mapped_column(String(200))
+    """The same in all rows of one request: the same bytes may be known by several ids."""
+
+
+class ErasureRow(Base):
+    """A folder or a key of the artifact store that is to be removed, written with what it belonged to.
+
+    So nothing is left behind that no row names, whenever the process that removes it ends.
+    """
+
+    __tablename__ = "erasures"
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    video_id: Mapped[str] = mapped_column(String(200), index=True)
+    """Of which nothing is booked anew before this is done; empty for an export."""
+    place: Mapped[str] = mapped_column(Text)
