@@ -8,7 +8,8 @@ When two classes hold, the first of this order wins:
 1. ``small``: too few pixels to tell a pose from; the contract says "whatever the pose".
 2. ``inverted``, ``lying``: where the whole body points. An upside-down person's arms are raised and a lying
    person's hips are low, but neither is what the device stumbles over.
-3. ``sitting``, ``crouched``: low hips. Who crouches leans forward too, so they come before ``bent``.
+3. ``sitting``, ``crouched``: low hips. Who crouches low leans forward too, so they come before ``bent``; with
+   the knees half bent the lean of the trunk decides.
 4. ``bent``: the trunk. A bent person's hands are rarely above the head, and then the bend shapes more of
    the silhouette.
 5. ``arms_raised``: the arms, before the side that the person is seen from.
@@ -19,7 +20,6 @@ The thresholds were chosen on photos and clips by eye; they are conventions, not
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,15 +40,23 @@ BENT_LEAN = 35.0
 """Degrees of the trunk from the vertical. Walking and running stay below 20."""
 BENT_SHORT = 0.55
 """Length of the trunk over what the stature asks for, below which it points at the camera or away from it."""
-LOW_HIPS = 0.36
-"""Statures from the ankles up to the hips; standing 0.49, on a chair some 0.27, squatting 0.1 to 0.2."""
+DEEP_HIPS = 0.28
+"""Statures from the ankles up to the hips, below which the hips are low whatever else is bent; standing
+0.49, on a chair some 0.27, in a squat 0.1 to 0.2."""
+LOW_HIPS = 0.4
+"""The same, below which they are low if a knee under load is bent and the trunk is not. A camera above the
+hips shortens standing legs to 0.35, so the height alone proves nothing here."""
+BENT_KNEE = 125.0
+"""Degrees at the knee, 180 stretched; walking stays above 150 on the leg that carries."""
+ON_FLOOR = 0.12
+"""Statures that a foot may be above the lower one and still carry."""
 FLOOR_HIPS = 0.07
 """Hips at the height of the ankles: the person sits on the floor. In a squat the heels are between."""
 SEAT = 0.1
 """Statures by which a trunk is off its feet to be carried by a seat: nobody crouches out of balance."""
-LEAST_THIGH = 0.55
-"""Length of the thighs over what the stature asks for, below which they point at the camera, with upright
-shanks under them: sitting towards it."""
+SHORT_THIGH = 0.6
+"""Length of the thigh over that of the shank, below which the thigh points at the camera above an upright
+shank: sitting towards it."""
 RAISED = 0.04
 """Statures of a wrist above the highest point of the face, about the height of the forehead."""
 FACING = 0.2
@@ -138,9 +146,11 @@ def _low(body: _Body) -> PoseClass | None:
     """``sitting`` or ``crouched``, told apart by whether the feet could carry the trunk."""
     if body.hips is None or body.hips > LOW_HIPS:
         return None
-    if body.hips < FLOOR_HIPS or _off_its_feet(body) or _thighs_at_camera(body):
+    if _thighs_at_camera(body):
         return PoseClass.SITTING
-    return PoseClass.CROUCHED
+    if body.hips > DEEP_HIPS and (body.lean > BENT_LEAN or not _knee_bent(body)):
+        return None
+    return PoseClass.SITTING if body.hips < FLOOR_HIPS or _off_its_feet(body) else PoseClass.CROUCHED
 
 
 def _upright(body: _Body) -> PoseClass:
@@ -208,16 +218,40 @@ def _off_its_feet(body: _Body) -> bool:
     return bool(beside > SEAT * body.stature)
 
 
+def _legs(body: _Body) -> list[tuple[_Point, _Point, _Point]]:
+    """Hip, knee and ankle of each leg that is seen whole."""
+    sides = ((9, 10, 11), (12, 13, 14))
+    return [
+        (body.points[hip], body.points[knee], body.points[ankle])
+        for hip, knee, ankle in sides
+        if hip in body.points and knee in body.points and ankle in body.points
+    ]
+
+
+def _knee_bent(body: _Body) -> bool:
+    """Whether a knee above a foot that carries is bent."""
+    legs = _legs(body)
+    floor = max((float(ankle[1]) for _, _, ankle in legs), default=0.0) - ON_FLOOR * body.stature
+    return any(leg[2][1] >= floor and _angle(*leg) < BENT_KNEE for leg in legs)
+
+
+def _angle(hip: _Point, knee: _Point, ankle: _Point) -> float:
+    """Degrees between thigh and shank; 180 when one of them has no length."""
+    thigh, shank = hip - knee, ankle - knee
+    lengths = float(np.linalg.norm(thigh) * np.linalg.norm(shank))
+    return math.degrees(math.acos(max(-1.0, min(1.0, float(thigh @ shank) / lengths)))) if lengths else 180.0
+
+
 def _thighs_at_camera(body: _Body) -> bool:
-    legs = [(9, 10, 11), (12, 13, 14)]
-    seen = [[body.points[n] for n in leg] for leg in legs if all(n in body.points for n in leg)]
-    return bool(seen) and all(_is_seat_to_camera(leg, body.stature) for leg in seen)
+    legs = _legs(body)
+    return bool(legs) and all(_is_seat_to_camera(*leg, body.stature) for leg in legs)
 
 
-def _is_seat_to_camera(leg: list[_Point], stature: float) -> bool:
-    thigh, shank = (b - a for a, b in pairwise(leg))
-    short = float(np.linalg.norm(thigh)) < LEAST_THIGH * 0.245 * stature
-    return short and shank[1] > 0.8 * float(np.linalg.norm(shank)) and shank[1] > 0.15 * stature
+def _is_seat_to_camera(hip: _Point, knee: _Point, ankle: _Point, stature: float) -> bool:
+    thigh, shank = knee - hip, ankle - knee
+    long = float(np.linalg.norm(shank))
+    upright = shank[1] > 0.8 * long and long > 0.12 * stature
+    return bool(upright and np.linalg.norm(thigh) < SHORT_THIGH * long)
 
 
 def _arms_raised(body: _Body) -> bool:
