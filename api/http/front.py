@@ -1,0 +1,48 @@
+"""What the requests of one API process share: settings, access, limits, and the runtime behind them."""
+
+import threading
+import time
+
+from api.http.access import Access
+from api.http.hosts import Hosts
+from api.http.limits import RateLimits
+from api.http.request_metrics import RequestMetrics
+from api.local import attach
+from broker.settings import Settings
+from tasks.runtime import Runtime
+
+LOOK_SECONDS = 5.0
+"""Between two looks for the embedded broker of the home folder, which has another address after a restart."""
+
+
+class Front:
+    """One per application. Connects to nothing until it is asked to.
+
+    Raises:
+        SettingsError: see ``Access.of``.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.access = Access.of(settings)
+        self.hosts = Hosts(settings)
+        self.limits = RateLimits(settings)
+        self.metrics = RequestMetrics()
+        self.stopping = threading.Event()
+        """Set when the server is told to end: streams of events end then."""
+        self._lock = threading.Lock()
+        self._runtime: Runtime | None = None
+        self._looked = -LOOK_SECONDS
+
+    def runtime(self) -> Runtime:
+        """The runtime; a new one when the home folder's embedded broker was started anew."""
+        with self._lock:
+            if self._runtime is None or self._may_have_moved():
+                self._looked = time.monotonic()
+                settings = attach(self.settings)
+                if self._runtime is None or settings.broker_url != self._runtime.settings.broker_url:
+                    self._runtime = Runtime(settings)
+            return self._runtime
+
+    def _may_have_moved(self) -> bool:
+        return self.settings.broker_url is None and time.monotonic() - self._looked > LOOK_SECONDS
