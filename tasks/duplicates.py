@@ -6,13 +6,13 @@ import numpy as np
 
 from broker.messages import Keeper, Keypoints
 from broker.recipe import DuplicateRule
-from tasks.full_body import body_extent
+from tasks.full_body import Points, body_extent
 
 NOTHING_IN_COMMON = 1.0
 """Pose distance, in body extents, of two poses without a common confident point."""
 
 
-def pose_distance(a: Keypoints, b: Keypoints, min_confidence: float) -> float:
+def pose_distance(a: Keypoints | Points, b: Keypoints | Points, min_confidence: float) -> float:
     """Mean displacement of the points confident in both poses, over the larger body's extent.
 
     Symmetric; 0 for a pose with itself if it has a confident point; not changed by scaling both.

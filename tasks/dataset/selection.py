@@ -3,12 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
-
 from broker.messages import Keeper, Verdict, Video
-from broker.recipe import DuplicateRule
 from broker.views import JobView, LinkView
-from tasks.duplicates import pose_distance
+from tasks.dataset.near_duplicates import Walk
 
 
 @dataclass(frozen=True)
@@ -74,47 +71,14 @@ def shots(job: JobView, verdict: Verdict) -> Iterator[Shot]:
 
 def select(job: JobView) -> Selection:
     """Chooses the frames of the data set of ``job``."""
-    walk = _Walk(job.recipe.duplicates, job.recipe.rule.min_confidence)
+    walk = Walk(job.recipe.duplicates, job.recipe.rule.min_confidence)
+    written: list[Shot] = []
+    left_out: list[LeftOut] = []
     for shot in shots(job, Verdict.HARD):
-        walk.visit(shot)
-    return Selection(tuple(walk.written), tuple(walk.left_out), tuple(shots(job, Verdict.TEACHER_DOUBT)))
-
-
-class _Walk:
-    """Holds the frames written so far, and compares each new one with all of them."""
-
-    def __init__(self, rule: DuplicateRule, min_confidence: float) -> None:
-        self._rule = rule
-        self._min_confidence = min_confidence
-        self._hashes = np.zeros(1024, np.uint64)
-        self.written: list[Shot] = []
-        self.left_out: list[LeftOut] = []
-
-    def visit(self, shot: Shot) -> None:
-        code = np.uint64(int(shot.keeper.phash, 16))
-        repeated = self._repeated(shot, code)
-        if repeated is not None:
-            self.left_out.append(repeated)
-            return
-        if len(self.written) == len(self._hashes):
-            self._hashes = np.concatenate([self._hashes, np.zeros_like(self._hashes)])
-        self._hashes[len(self.written)] = code
-        self.written.append(shot)
-
-    def _repeated(self, shot: Shot, code: np.uint64) -> LeftOut | None:
-        """The nearest written frame within both distances.
-
-        The hashes are compared first and all at once: a data set of 20,000 frames has 200 million pairs,
-        too many for a pose distance each.
-        """
-        hamming = np.bitwise_count(self._hashes[: len(self.written)] ^ code)
-        near = np.flatnonzero(hamming <= self._rule.hash_distance)
-        pairs = [(self._pose_distance(shot, self.written[i]), int(i)) for i in near]
-        close = [pair for pair in pairs if pair[0] <= self._rule.pose_distance]
-        if not close:
-            return None
-        distance, index = min(close)
-        return LeftOut(shot, self.written[index], distance, int(hamming[index]))
-
-    def _pose_distance(self, a: Shot, b: Shot) -> float:
-        return pose_distance(a.keeper.keypoints, b.keeper.keypoints, self._min_confidence)
+        repeat = walk.visit(shot.keeper.keypoints, shot.keeper.phash)
+        if repeat is None:
+            written.append(shot)
+        else:
+            partner = written[repeat.index]
+            left_out.append(LeftOut(shot, partner, repeat.pose_distance, repeat.hash_distance))
+    return Selection(tuple(written), tuple(left_out), tuple(shots(job, Verdict.TEACHER_DOUBT)))
