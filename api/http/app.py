@@ -5,10 +5,11 @@ from importlib.metadata import version
 from fastapi import APIRouter, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from api.http import health, session_routes
+from api.http import devices, exports, frames, health, images, reviews, session_routes, videos
 from api.http.front import Front
 from api.http.guards import Guard, Outermost
 from api.http.openapi import describe
+from api.http.pages import mount_pages
 from api.http.problems import handle_problems
 from broker.settings import Settings
 
@@ -16,7 +17,16 @@ DESCRIPTION = (
     "Links to videos in; out come the frames on which an on-device person segmentation fails, each with a "
     "teacher's mask. Every error is a problem (RFC 9457) with a stable `code` and a `remedy`."
 )
-ROUTERS: tuple[APIRouter, ...] = (session_routes.router, health.router)
+ROUTERS: tuple[APIRouter, ...] = (
+    session_routes.router,
+    health.router,
+    frames.router,
+    images.router,
+    reviews.router,
+    videos.router,
+    exports.router,
+    devices.router,
+)
 """Every router of the API; a new one is named here."""
 
 
@@ -35,6 +45,7 @@ def create_api(settings: Settings) -> FastAPI:
     describe(app, front)
     for router in ROUTERS:
         app.include_router(router)
+    mount_pages(app)
     _guard(app, front)
     return app
 
