@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 
 import typer
 
+from api import serve_cli
 from api.exit_codes import ExitCode, exit_code
 from api.guard import guarded, read_settings
 from api.models_cli import models_cli
@@ -41,6 +42,7 @@ cli = typer.Typer(
     add_completion=False,
 )
 cli.add_typer(models_cli, name="models")
+serve_cli.register(cli)
 
 _ANY = Intake()
 OWN_NAMESPACE = "run-"

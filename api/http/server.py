@@ -1,0 +1,87 @@
+"""``hardpose api``: serves the application until told to stop."""
+
+import ipaddress
+import logging
+import socket
+from types import FrameType
+
+import typer
+import uvicorn
+
+from api.http.app import create_api
+from api.http.front import Front
+from broker.errors import SettingsError
+from broker.settings import Settings
+
+log = logging.getLogger(__name__)
+
+GRACE_SECONDS = 5
+"""For answers under way after SIGTERM; streams of events end at once."""
+CONNECTIONS = 512
+"""At once; beyond it a connection is answered with 503."""
+
+
+class Server(uvicorn.Server):
+    """A server that ends the streams of events when it is told to end: they would last as long as their job."""
+
+    def __init__(self, config: uvicorn.Config, front: Front) -> None:
+        super().__init__(config)
+        self._front = front
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """SIGINT and SIGTERM."""
+        self._front.stopping.set()
+        super().handle_exit(sig, frame)
+
+
+def server_of(settings: Settings) -> Server:
+    """A server of ``settings`` that has not been started.
+
+    Raises:
+        SettingsError: see ``create_api``.
+    """
+    app = create_api(settings)
+    config = uvicorn.Config(
+        app,
+        log_config=None,  # the process's own logging
+        access_log=False,  # its lines would hold whole addresses, queries included
+        server_header=False,
+        limit_concurrency=CONNECTIONS,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        lifespan="off",
+    )
+    return Server(config, app.state.front)
+
+
+def serve(settings: Settings) -> None:
+    """Listens on ``api_host`` and ``api_port`` (0: any) until SIGINT or SIGTERM.
+
+    Raises:
+        SettingsError: a token cannot be used; the API would be open to more than this machine; or it cannot
+            listen there.
+    """
+    server = server_of(settings)
+    with _listen(settings.api_host, settings.api_port) as listener:
+        url = _url(settings.api_host, listener.getsockname()[1])
+        typer.echo(f"API: {url}  review: {url}/review/  description: {url}/docs/")
+        server.run([listener])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening socket: bound here, so that what cannot be is a typed error, and port 0 is known."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=128)
+    except OSError as error:
+        raise SettingsError(
+            f"The API cannot listen on {host}:{port}: {error.strerror or error}.",
+            "Name another with --host and --port, or HARDPOSE_API_HOST and HARDPOSE_API_PORT.",
+        ) from error
+
+
+def _url(host: str, port: int) -> str:
+    try:
+        written = f"[{host}]" if ipaddress.ip_address(host).version == 6 else host
+    except ValueError:
+        written = host
+    return f"http://{written}:{port}"
