@@ -1,18 +1,23 @@
 """The books: jobs, links, videos, segments, frames. Each method is one transaction and may be repeated."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Connection, select, update
 
-from broker import catalog_claims, catalog_retry, catalog_views
+from broker import analysis_counts, catalog_claims, catalog_retry, catalog_views
 from broker import catalog_rows as rows
 from broker.database import Database
 from broker.errors import HardposeError
 from broker.export_books import ExportBooks
+from broker.frame_books import FrameBooks
+from broker.frame_views import FrameFacts
 from broker.intake import Intake
+from broker.job_books import JobBooks
 from broker.messages import Failure, Segment, SegmentResult, Video
 from broker.recipe import Recipe
+from broker.review_books import ReviewBooks
 from broker.tables import AnalysisRow, JobRow, LinkRow, RecipeRow, SegmentRow
+from broker.video_books import VideoBooks
 from broker.views import JobView, LinkOrder, LinkView, State
 
 
@@ -23,6 +28,7 @@ class JobConflict(HardposeError):
 
 
 _ANY = Intake()
+_NO_FACTS: Mapping[int, FrameFacts] = {}
 
 
 def _check_same(connection: Connection, job_id: str, recipe: Recipe, intake: Intake) -> None:
@@ -59,6 +65,10 @@ class Catalog:
 
     def __init__(self, url: str) -> None:
         self._database = Database(url)
+        self.frames = FrameBooks(self._database)
+        self.reviews = ReviewBooks(self._database)
+        self.work = JobBooks(self._database)
+        self.videos = VideoBooks(self._database)
         self.exports = ExportBooks(self._database)
         """What was ordered to be exported."""
 
@@ -222,10 +232,14 @@ class Catalog:
 
         return self._database.write(work)
 
-    def settle_segment(self, result: SegmentResult) -> bool:
+    def settle_segment(self, result: SegmentResult, facts: Mapping[int, FrameFacts] = _NO_FACTS) -> bool:
         """Books a segment's frames, funnel, drops and times, and calls it done.
 
         A segment that is done stays as it is; one that had failed is done now.
+
+        Args:
+            result: what the last stage has made, every keeper decided.
+            facts: what is told of its keepers beside, by ``time_ms``; none is booked for the others.
 
         Returns:
             Whether this ended the video's last open segment: True exactly once, however many
@@ -243,7 +257,8 @@ class Catalog:
             if state == State.DONE:
                 return False
             connection.execute(update(SegmentRow).where(rows.row_of(segment)).values(values))
-            rows.put_frames(connection, segment, result.keepers)
+            rows.put_frames(connection, segment, result.keepers, facts)
+            analysis_counts.count_done(connection, segment.video.id, segment.recipe.id, state, values)
             last = rows.settle_links(connection, segment.video.id, segment.recipe.id)
             return last and not state.final
 
@@ -265,10 +280,9 @@ class Catalog:
             if state.final or (segment.ticket and segment.ticket != ticket):
                 return False
             record = {"state": State.FAILED.value, "failure": failure.model_dump(mode="json")}
-            change = (
-                update(SegmentRow).where(rows.row_of(segment)).values(record | {"updated_at": rows.now()})
-            )
-            connection.execute(change)
+            record |= {"updated_at": (now := rows.now())}
+            connection.execute(update(SegmentRow).where(rows.row_of(segment)).values(record))
+            analysis_counts.count_failed(connection, segment.video.id, segment.recipe.id, now)
             return rows.settle_links(connection, segment.video.id, segment.recipe.id)
 
         return self._database.write(work)

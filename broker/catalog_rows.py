@@ -3,15 +3,17 @@
 import secrets
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from broker.analysis_counts import recount
 from broker.catalog_views import no_link
 from broker.errors import Action, NotFound
+from broker.frame_views import FrameFacts
 from broker.messages import Keeper, Segment, SegmentResult, Video
 from broker.tables import AnalysisRow, Base, FrameRow, JobRow, LinkRow, SegmentRow, VideoRow
 from broker.views import State
@@ -22,7 +24,7 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def _text(value: str) -> str:
+def plain(value: str) -> str:
     """``value`` as PostgreSQL takes it: no U+0000, no half of a surrogate pair."""
     return value.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
 
@@ -108,10 +110,10 @@ def list_link(
     lock_job(connection, job_id)
     if connection.scalar(select(LinkRow.listed).where(where)) is not None:
         return
-    named = list(dict.fromkeys(_text(each) for each in links))
+    named = list(dict.fromkeys(plain(each) for each in links))
     has = set(connection.scalars(select(LinkRow.link).where(LinkRow.job_id == job_id)))
     _add_links(connection, job_id, [each for each in named if each not in has], parent=position)
-    own = {"listed": len(named), "list_title": _text(title), "list_complete": complete, "video_id": None}
+    own = {"listed": len(named), "list_title": plain(title), "list_complete": complete, "video_id": None}
     own |= {"state": State.DONE.value, "failure": None, "updated_at": now()}
     connection.execute(update(LinkRow).where(where).values(own))
 
@@ -143,7 +145,7 @@ def put_video(connection: Connection, video: Video) -> None:
 
 
 def _columns(video: Video) -> dict[str, Any]:
-    texts = {name: _text(getattr(video, name)) for name in ("source", "title", "uploader", "licence")}
+    texts = {name: plain(getattr(video, name)) for name in ("source", "title", "uploader", "licence")}
     return {**texts, "duration_ms": video.duration_ms, "json": video.model_dump(mode="json")}
 
 
@@ -195,6 +197,7 @@ def put_segments(
     ]
     if rows:
         connection.execute(_insert(connection, SegmentRow), rows)
+    recount(connection, video_id, recipe_id)
     return todo
 
 
@@ -231,9 +234,14 @@ def done(result: SegmentResult) -> dict[str, Any]:
     }
 
 
-def put_frames(connection: Connection, segment: Segment, keepers: Sequence[Keeper]) -> None:
-    """Books the frames that passed the full-body filter, with what was measured on them."""
-    rows = [
+def put_frames(
+    connection: Connection, segment: Segment, keepers: Sequence[Keeper], facts: Mapping[int, FrameFacts]
+) -> None:
+    """Books the frames that passed the full-body filter, with what was measured on them.
+
+    Of a frame that is there already the reviews stay, and its facts unless there are new ones.
+    """
+    rows: list[dict[str, Any]] = [
         {
             "video_id": segment.video.id,
             "recipe_id": segment.recipe.id,
@@ -247,11 +255,17 @@ def put_frames(connection: Connection, segment: Segment, keepers: Sequence[Keepe
         }
         for keeper in keepers
     ]
-    if rows:
+    untold = [row for row in rows if row["time_ms"] not in facts]
+    told = [row | _facts(facts[row["time_ms"]]) for row in rows if row["time_ms"] in facts]
+    for rows in filter(None, (untold, told)):
         statement = _insert(connection, FrameRow)
         taken = {name: statement.excluded[name] for name in rows[0]}
         keys = ["video_id", "recipe_id", "time_ms"]
         connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=taken), rows)
+
+
+def _facts(facts: FrameFacts) -> dict[str, Any]:
+    return {"pose_class": facts.pose_class.value, "doubt": facts.doubt}
 
 
 def settle_links(connection: Connection, video_id: str, recipe_id: str) -> bool:

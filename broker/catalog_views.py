@@ -30,7 +30,7 @@ def job(connection: Connection, job_id: str, whole: bool) -> JobView:
     """
     row = connection.execute(_jobs().where(JobRow.id == job_id)).first()
     if row is None:
-        raise NotFound(f"There is no job {job_id!r}.", "`hardpose status` lists the jobs that there are.")
+        raise no_job(job_id)
     return _job(connection, row, whole)
 
 
@@ -83,6 +83,11 @@ def video(connection: Connection, video_id: str) -> Video | None:
     """The video, if it was ever booked."""
     record = connection.scalar(select(VideoRow.json).where(VideoRow.id == video_id))
     return Video.model_validate(record) if record else None
+
+
+def no_job(job_id: str) -> NotFound:
+    """What to raise when a job is nowhere."""
+    return NotFound(f"There is no job {job_id!r}.", "`hardpose status` lists the jobs that there are.")
 
 
 def no_link(job_id: str, position: int) -> NotFound:

@@ -25,6 +25,16 @@ NAMES = {
 """Constraints have names of their own, so that a migration can change them on every database."""
 
 
+def _id(length: int) -> Any:
+    """An id's type. Ordered by code points everywhere; PostgreSQL would order as its locale does."""
+    return String(length).with_variant(String(length, collation="C"), "postgresql")
+
+
+_FRAME = ("video_id", "recipe_id", "time_ms")
+_FILTERS = ("verdict", "pose_class", "review", "iou")
+"""What lists filter by: each index of frames holds all of it, so that only the frames shown are read."""
+
+
 class JsonText(TypeDecorator[Any]):
     """JSON as text: the same on SQLite and PostgreSQL, and NaN and U+0000 pass, which ``json`` refuses."""
 
@@ -51,7 +61,7 @@ class RecipeRow(Base):
     """A recipe, once."""
 
     __tablename__ = "recipes"
-    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    id: Mapped[str] = mapped_column(_id(64), primary_key=True)
     json: Mapped[dict[str, Any]]
 
 
@@ -59,7 +69,7 @@ class JobRow(Base):
     """A job: some links under one recipe."""
 
     __tablename__ = "jobs"
-    id: Mapped[str] = mapped_column(String(200), primary_key=True)
+    id: Mapped[str] = mapped_column(_id(200), primary_key=True)
     recipe_id: Mapped[str] = mapped_column(ForeignKey("recipes.id"), index=True)
     created_at: Mapped[str] = mapped_column(String(32))
     intake: Mapped[dict[str, Any] | None] = mapped_column(JsonText)
@@ -73,7 +83,7 @@ class VideoRow(Base):
     """A fetched video; the columns beside the message are for queries."""
 
     __tablename__ = "videos"
-    id: Mapped[str] = mapped_column(String(200), primary_key=True)
+    id: Mapped[str] = mapped_column(_id(200), primary_key=True)
     json: Mapped[dict[str, Any]]
     source: Mapped[str] = mapped_column(Text)
     title: Mapped[str] = mapped_column(Text)
@@ -105,7 +115,7 @@ class ClaimRow(Base):
     """Who fetches a video now. No reference to ``videos``: the claim is there before the video is."""
 
     __tablename__ = "claims"
-    video_id: Mapped[str] = mapped_column(String(200), primary_key=True)
+    video_id: Mapped[str] = mapped_column(_id(200), primary_key=True)
     owner: Mapped[str] = mapped_column(Text)
     until: Mapped[float] = mapped_column(Float(53))
     """Unix seconds by the database's clock: a sum of a time and a duration, which text cannot do alike
@@ -127,6 +137,8 @@ class AnalysisRow(Base):
     funnel: Mapped[dict[str, Any] | None] = mapped_column(JsonText)
     seconds: Mapped[dict[str, Any] | None] = mapped_column(JsonText)
     """Wall-clock seconds by stage."""
+    updated_at: Mapped[str | None] = mapped_column(String(32))
+    """When any of its segments last changed; NULL before there were any."""
 
 
 class SegmentRow(Base):
@@ -135,9 +147,10 @@ class SegmentRow(Base):
     __tablename__ = "segments"
     __table_args__ = (
         ForeignKeyConstraint(["video_id", "recipe_id"], ["analyses.video_id", "analyses.recipe_id"]),
+        Index("ix_segments_state", "state", "video_id", "recipe_id", "index"),
     )
-    video_id: Mapped[str] = mapped_column(String(200), primary_key=True)
-    recipe_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    video_id: Mapped[str] = mapped_column(_id(200), primary_key=True)
+    recipe_id: Mapped[str] = mapped_column(_id(64), primary_key=True)
     index: Mapped[int] = mapped_column(primary_key=True)
     start_ms: Mapped[int]
     end_ms: Mapped[int]
@@ -156,11 +169,14 @@ class FrameRow(Base):
     __tablename__ = "frames"
     __table_args__ = (
         ForeignKeyConstraint(["video_id", "recipe_id"], ["analyses.video_id", "analyses.recipe_id"]),
-        Index(None, "verdict"),
-        Index(None, "iou"),
+        Index("ix_frames_verdict", "verdict", *_FRAME, "pose_class", "review", "iou"),
+        Index("ix_frames_iou", "iou", *_FRAME, "verdict", "pose_class", "review"),
+        Index("ix_frames_doubt", "doubt", *_FRAME, *_FILTERS),
+        Index("ix_frames_pose_class", "pose_class", "iou", *_FRAME, "verdict", "review"),
+        Index("ix_frames_time", "video_id", "time_ms", "recipe_id", *_FILTERS),
     )
-    video_id: Mapped[str] = mapped_column(String(200), primary_key=True)
-    recipe_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    video_id: Mapped[str] = mapped_column(_id(200), primary_key=True)
+    recipe_id: Mapped[str] = mapped_column(_id(64), primary_key=True)
     time_ms: Mapped[int] = mapped_column(primary_key=True)
     segment: Mapped[int]
     verdict: Mapped[str] = mapped_column(String(32))
@@ -181,11 +197,15 @@ class ReviewRow(Base):
     """
 
     __tablename__ = "reviews"
-    __table_args__ = (Index("ix_reviews_video_id", "video_id", "recipe_id", "time_ms"),)
+    __table_args__ = (
+        Index("ix_reviews_video_id", "video_id", "recipe_id", "time_ms"),
+        Index("ix_reviews_reviewer", "reviewer", "number"),
+        {"sqlite_autoincrement": True},  # else the number of a removed event is given again
+    )
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
     id: Mapped[str] = mapped_column(String(64), unique=True)
-    video_id: Mapped[str] = mapped_column(String(200))
-    recipe_id: Mapped[str] = mapped_column(String(64))
+    video_id: Mapped[str] = mapped_column(_id(200))
+    recipe_id: Mapped[str] = mapped_column(_id(64))
     time_ms: Mapped[int]
     reviewer: Mapped[str] = mapped_column(String(100))
     decision: Mapped[str] = mapped_column(String(16))
@@ -216,7 +236,7 @@ class ForgottenRow(Base):
     """A video that was removed on request: it is not fetched again. Only its id is kept."""
 
     __tablename__ = "forgotten"
-    video_id: Mapped[str] = mapped_column(String(200), primary_key=True)
+    video_id: Mapped[str] = mapped_column(_id(200), primary_key=True)
     at: Mapped[str] = mapped_column(String(32))
     by: Mapped[str] = mapped_column(String(100))
     reason: Mapped[str] = mapped_column(Text)
