@@ -9,6 +9,7 @@ import typer
 
 from api import serve_cli
 from api.exit_codes import ExitCode, exit_code
+from api.flower import register as register_flower
 from api.guard import guarded, read_settings
 from api.models_cli import models_cli
 from api.options import (
@@ -43,6 +44,7 @@ cli = typer.Typer(
 )
 cli.add_typer(models_cli, name="models")
 serve_cli.register(cli)
+register_flower(cli)
 
 _ANY = Intake()
 OWN_NAMESPACE = "run-"

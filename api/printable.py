@@ -1,12 +1,6 @@
 """Numbers and texts as they may be shown in a terminal."""
 
-
-def printable(text: str) -> str:
-    """``text`` with ``?`` for everything that a terminal could take for a command, or cannot show at all.
-
-    Titles, links and the words of sites are written by strangers.
-    """
-    return "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in text)
+from broker.printable import printable as printable
 
 
 def span(seconds: float) -> str:

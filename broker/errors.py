@@ -42,6 +42,9 @@ class HardposeError(Exception):
     def __str__(self) -> str:
         return f"{self.cause} {self.remedy}".strip()
 
+    def __repr__(self) -> str:
+        return f"{self.code}: {self.cause} -> {self.remedy}"
+
 
 class SettingsError(HardposeError):
     """A setting has a value that cannot be used."""

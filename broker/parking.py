@@ -39,6 +39,8 @@ class ParkedLink(Frozen):
     time_limit: float | None = None
     priority: int | None = None
     """The number that the message carries (``broker.priority``)."""
+    caption: str = ""
+    """What the message shows in place of its arguments."""
     serial: int = 0
     """Given by ``Parking``: tells this parking of the link from a later one."""
 

@@ -114,4 +114,6 @@ def send(app: Any, message: ParkedLink) -> None:
         soft_time_limit=message.soft_time_limit,
         time_limit=message.time_limit,
         priority=message.priority,
+        argsrepr=message.caption or f"link {message.position + 1} of job {message.job_id}",
+        kwargsrepr="{}",
     )

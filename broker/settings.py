@@ -173,6 +173,11 @@ class Settings(BaseSettings):
     metrics_port: int | None = Field(None, ge=0, le=65535)
     """Where a worker serves its metrics (Prometheus); none: nowhere. The API's are at its own /metrics."""
 
+    # --- Flower ---
+    flower_auth: SecretStr | None = None
+    """``USER:PASSWORD`` of Flower's pages, at least 12 characters of password; none: a password is made and
+    kept in the home folder, and Flower listens on loopback only."""
+
     # --- the queue ---
     visibility_timeout: int = Field(60, ge=2)
     """Seconds after which the messages of a worker that died are given to another; leases are renewed."""
@@ -234,10 +239,10 @@ class Settings(BaseSettings):
         """The settings that differ from the defaults, as variables for a child process (secrets included).
 
         Args:
-            tokens: also those of the HTTP API, which no worker has a use for.
+            tokens: also those of the HTTP API and Flower's password, which no worker has a use for.
         """
         variables: dict[str, str] = {}
-        for name in sorted(self.model_fields_set - (set() if tokens else {"api_tokens"})):
+        for name in sorted(self.model_fields_set - (set() if tokens else {"api_tokens", "flower_auth"})):
             value = getattr(self, name)
             if value is None:
                 continue

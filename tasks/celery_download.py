@@ -10,32 +10,48 @@ from broker.errors import Action, BrokerUnavailable, HardposeError
 from broker.parking import ParkedLink, Parking
 from broker.recipe import Stage
 from tasks.attempts import attempt_of_link, counted
+from tasks.captions import link_caption, title_caption
 from tasks.failures import describe_failure
 from tasks.pipeline import link_limits, send_link, send_segments
+from tasks.readable import LinkFailed, ReadableTask
 from tasks.retrying import BOOKS_RETRY_SECONDS, RETRIES, RETRY_SECONDS, again, pause_of, retry_later
 from tasks.runtime import Runtime, process_runtime
 
 if TYPE_CHECKING:
+    from tasks.download import Downloaded
     from tasks.transfer import Errand, PutBack
 
 log = logging.getLogger(__name__)
 
 
-@shared_task(name="hardpose.download", bind=True, max_retries=RETRIES, default_retry_delay=RETRY_SECONDS)
-def download_link(self: Task, job_id: str, position: int, link: str, ticket: str = "") -> None:
-    """Fetches one link and sends one chain for each of its segments, or one message for each of its links."""
+@shared_task(
+    name="hardpose.download",
+    base=ReadableTask,
+    bind=True,
+    max_retries=RETRIES,
+    default_retry_delay=RETRY_SECONDS,
+    throws=(LinkFailed,),
+)
+def download_link(self: Task, job_id: str, position: int, link: str, ticket: str = "") -> str:
+    """Fetches one link and sends one chain for each of its segments, or one message for each of its links.
+
+    Returns what came of it in a line, for people.
+
+    Raises:
+        LinkFailed: a failure that is in the catalog by now.
+    """
     from tasks.transfer import Errand
 
     try:
-        _download(self, Errand(job_id, position, link, ticket))
-    except (Retry, Reject):
+        return _download(self, Errand(job_id, position, link, ticket))
+    except (Retry, Reject, LinkFailed):
         raise
     except Exception as error:  # also of what was done about another one: no link may be left running
         log.exception("link %s of job %s failed", position, job_id)
-        _record_link(self, job_id, position, error)
+        raise _recorded(self, job_id, position, link, error) from None
 
 
-def _download(task: Task, errand: "Errand") -> None:
+def _download(task: Task, errand: "Errand") -> str:
     # Imported here: a model or device worker has neither the catalog's packages nor a decoder's.
     from tasks.download import download
     from tasks.transfer import PutBack
@@ -44,7 +60,7 @@ def _download(task: Task, errand: "Errand") -> None:
     try:
         if here.control.link_superseded(job_id, position, errand.ticket):
             log.info("link %s of job %s was sent anew, this message is void", position, job_id)
-            return
+            return "void: it was sent anew"
         name, most = attempt_of_link(job_id, position), here.settings.max_attempts
         with counted(here.control, name, most, f"Link {position + 1}") as starts:
             # More than one: the process ended while this link, among others, was in it.
@@ -52,6 +68,7 @@ def _download(task: Task, errand: "Errand") -> None:
         send_segments(task.app, here, done.segments)
         for child in done.links:
             send_link(task.app, here, job_id, child.position, child.link)
+        return _told(done)
     except PutBack as wait:
         raise _parked(task, errand, wait) from wait
     except BrokerUnavailable as error:
@@ -60,7 +77,7 @@ def _download(task: Task, errand: "Errand") -> None:
         if error.action == Action.TRANSIENT and task.request.retries < RETRIES:
             _tell(here, errand, error, pause_of(task))
             raise again(task, error) from error
-        _record_link(task, job_id, position, error)
+        raise _recorded(task, job_id, position, errand.link, error) from None
 
 
 def _parked(task: Task, errand: "Errand", wait: "PutBack") -> BaseException:
@@ -80,6 +97,7 @@ def _parked(task: Task, errand: "Errand", wait: "PutBack") -> BaseException:
         retries=task.request.retries,
         task_id=task.request.id,
         reason=wait.reason,
+        caption=link_caption(errand.job_id, errand.position, errand.link),
         **link_limits(here.settings),
     )
     with best_effort(f"link {errand.who} waits and is still shown as running"):
@@ -92,14 +110,25 @@ def _parked(task: Task, errand: "Errand", wait: "PutBack") -> BaseException:
     return cast(BaseException, Retry(told, when=wait.seconds))
 
 
-def _record_link(task: Task, job_id: str, position: int, error: BaseException) -> None:
-    """Writes a link's failure to the catalog; a catalog that is away is waited for, with the link."""
+def _recorded(task: Task, job_id: str, position: int, link: str, error: BaseException) -> LinkFailed:
+    """Writes a link's failure to the catalog; a catalog that is away is waited for, with the link.
+
+    Returns what ends the task.
+    """
+    failure = describe_failure(error, Stage.DOWNLOAD)
     try:
-        process_runtime().catalog.fail_link(job_id, position, describe_failure(error, Stage.DOWNLOAD))
+        process_runtime().catalog.fail_link(job_id, position, failure)
     except HardposeError as away:
         if away.action != Action.TRANSIENT:
             raise
         raise retry_later(task, away, BOOKS_RETRY_SECONDS, max_retries=None) from away
+    return LinkFailed.of(failure, link)
+
+
+def _told(done: "Downloaded") -> str:
+    if done.segments:
+        return f"{title_caption(done.segments[0].video.title)}: {len(done.segments)} segments"
+    return f"{len(done.links)} links" if done.links else "nothing left to do"
 
 
 def _tell(here: Runtime, errand: "Errand", error: HardposeError, seconds: float) -> None:

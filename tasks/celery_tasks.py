@@ -18,10 +18,12 @@ from broker.presence_beat import PresenceBeat
 from broker.recipe import Stage
 from broker.settings import load_settings
 from tasks.attempts import attempt_of_segment, counted
+from tasks.captions import failure_caption, segment_caption
 from tasks.celery_download import download_link
 from tasks.failures import describe_failure
 from tasks.pipeline import run_stages
 from tasks.placement import Group, all_groups, queue_name
+from tasks.readable import Handed, ReadableTask, caption_next, captioned
 from tasks.retrying import BOOKS_RETRY_SECONDS, RETRIES, RETRY_SECONDS, again, retry_later
 from tasks.runtime import Runtime, process_runtime
 from tasks.worker_card import load_and_describe
@@ -54,6 +56,7 @@ def run_group(task: Task, stages: Group, result: SegmentResult) -> SegmentResult
             raise again(task, error) from error
         raise
     _advance(here, segment, stages)
+    caption_next(task, result)
     return result
 
 
@@ -76,14 +79,16 @@ def _register_group(group: Group) -> Any:
 
     @shared_task(
         name=f"hardpose.{name}",
+        base=ReadableTask,
         bind=True,
         max_retries=RETRIES,
         default_retry_delay=RETRY_SECONDS,  # of a segment whose process was killed
         pydantic=True,
         pydantic_dump_kwargs={"mode": "json"},
     )
-    def run(self: Task, result: SegmentResult) -> SegmentResult | None:
-        return run_group(self, group, result)
+    def run(self: Task, result: SegmentResult) -> Handed | None:
+        done = run_group(self, group, result)
+        return Handed(done) if done else None
 
     run.__doc__ = f"Runs {name} on one segment."
     return run
@@ -112,10 +117,18 @@ def segment_failed(
         "hardpose.record_segment_failure",
         args=(segment, failure.model_dump(mode="json")),
         queue=books_queue,
+        **_failure_captioned(Segment.model_validate(segment), failure),
     )
 
 
-@shared_task(name="hardpose.record_segment_failure", bind=True, max_retries=None, pydantic=True)
+def _failure_captioned(segment: Segment, failure: Failure) -> dict[str, str]:
+    shown = failure_caption(failure, segment.video.source)
+    return captioned(f"{segment_caption(segment)}: {shown}")
+
+
+@shared_task(
+    name="hardpose.record_segment_failure", base=ReadableTask, bind=True, max_retries=None, pydantic=True
+)
 def record_segment_failure(self: Task, segment: Segment, failure: Failure) -> None:
     """Writes a segment's failure to the catalog; a catalog that is away is waited for."""
     try:

@@ -15,7 +15,9 @@ from broker.parking import Parking
 from broker.recipe import CHAIN, Recipe, Stage
 from broker.settings import Settings
 from tasks.attempts import attempt_of_link, bot_checks_of_link
+from tasks.captions import link_caption, segment_caption
 from tasks.placement import Placement, queue_name
+from tasks.readable import captioned
 from tasks.runtime import Runtime
 from workers.sampling import plan_segments
 
@@ -95,11 +97,12 @@ def segment_chain(app: Celery, segment: Segment, placement: Placement) -> Any:
     There is no chord: a revoked or lost member would leave a chord waiting for ever. The catalog counts.
     """
     start = SegmentResult(segment=segment).model_dump(mode="json")
+    shown = captioned(segment_caption(segment))
     tasks = []
     for position, group in enumerate(placement.groups):
         queue = queue_name(group)
         args = (start,) if position == 0 else ()
-        tasks.append(signature(f"hardpose.{queue}", args=args, queue=queue, app=app))
+        tasks.append(signature(f"hardpose.{queue}", args=args, queue=queue, app=app, **shown))
     failed = signature(
         "hardpose.segment_failed",
         kwargs={"segment": segment.model_dump(mode="json"), "books_queue": placement.books_queue},
@@ -168,6 +171,7 @@ def send_link(app: Celery, runtime: Runtime, job_id: str, position: int, link: s
             args=(job_id, position, link),
             kwargs={"ticket": ticket},
             queue=Stage.DOWNLOAD,
+            **captioned(link_caption(job_id, position, link)),
             **link_limits(runtime.settings),
         )
 
