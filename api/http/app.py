@@ -10,7 +10,6 @@ from api.http.front import Front
 from api.http.guards import Guard, Outermost
 from api.http.openapi import describe
 from api.http.pages import mount_pages
-from api.http.pages import mount_pages
 from api.http.problems import handle_problems
 from broker.settings import Settings
 
@@ -46,7 +45,6 @@ def create_api(settings: Settings) -> FastAPI:
     describe(app, front)
     for router in ROUTERS:
         app.include_router(router)
-    mount_pages(app)
     mount_pages(app)
     _guard(app, front)
     return app
