@@ -177,7 +177,7 @@ def enqueue(
 ) -> None:
     """Put links on the queue of a running system and return at once; prints the job's id."""
     from api.local import attach
-    from api.run import enqueue as send
+    from api.orders import enqueue as send
     from tasks.runtime import Runtime
 
     settings = attach(read_settings(home=home, **_recipe_overrides(threshold, pose, masks, device)))

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from api.local import LocalSystem, local_system
+from api.orders import job_id_of
 from api.printable import counted
 from api.progress import View
 from api.reconcile import Reconciler
@@ -15,13 +16,12 @@ from api.waiting import transfers_of, waits_of
 from broker.app import create_app
 from broker.errors import BrokerUnavailable
 from broker.intake import Intake
-from broker.recipe import CHAIN, Recipe, Stage, canonical_hash
+from broker.recipe import CHAIN, Recipe, Stage
 from broker.settings import Settings
 from broker.views import JobView
 from tasks.pipeline import send_links
 from tasks.publish import Published, publish
 from tasks.runtime import Runtime
-from workers.downloads.links import exists, has_scheme
 from workers.machine import prepare_machine
 
 log = logging.getLogger(__name__)
@@ -34,25 +34,6 @@ BROKER_PATIENCE = 60.0
 """Seconds for which a broker may be away, as it is while it is restarted."""
 
 _ANY = Intake()
-
-
-def job_id_of(links: Sequence[str], recipe: Recipe, intake: Intake = _ANY) -> str:
-    """The same links under the same recipe and rules are the same job: running it again resumes it.
-
-    A local file that has changed since is another link: its old results are not its results.
-    """
-    parts: list[object] = [sorted({_identity(link) for link in links}), recipe.id]
-    rules = intake.model_dump(mode="json", exclude_defaults=True)
-    # Only what differs: a rule that is added one day must not make other jobs of those that do without it.
-    return canonical_hash([*parts, rules] if rules else parts)
-
-
-def _identity(link: str) -> str:
-    path = Path(link)
-    if has_scheme(link) or not exists(path) or not path.is_file():
-        return link
-    facts = path.stat()
-    return f"{link} {facts.st_size} {facts.st_mtime_ns}"
 
 
 def fetch_weights(runtime: Runtime, recipe: Recipe, view: View, stop: StopFlag) -> None:
@@ -153,15 +134,3 @@ def watch_job(runtime: Runtime, job_id: str, view: View) -> JobView:
         for _ in polls(runtime, job_id, view):
             stop.check()
     return runtime.catalog.job(job_id)
-
-
-def enqueue(runtime: Runtime, links: Sequence[str], intake: Intake = _ANY) -> str:
-    """Writes a job to the catalog and its links to the queue; returns the job's id."""
-    recipe = runtime.recipe()
-    job_id = job_id_of(links, recipe, intake)
-    runtime.control.ping()
-    runtime.catalog.create_job(job_id, recipe, links, intake)
-    with create_app(runtime.settings) as app:
-        sent = send_links(app, runtime, job_id)
-    log.info("job %s: %s of %s links sent", job_id, sent, len(links))
-    return job_id

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from api.cli import cli
 from api.exit_codes import ExitCode
 from api.options import Asked, channels, parse_duration, takes_links
-from api.run import job_id_of
+from api.orders import job_id_of
 from broker.intake import Intake
 from broker.recipe import canonical_hash
 

@@ -1,0 +1,66 @@
+"""Jobs as they are ordered: their names, and their way to the books and the queue. No model is imported."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from broker.app import create_app
+from broker.intake import Intake
+from broker.recipe import Recipe, canonical_hash
+from tasks.pipeline import send_links
+from tasks.runtime import Runtime
+from workers.downloads.links import exists, has_scheme
+
+log = logging.getLogger(__name__)
+
+_ANY = Intake()
+
+
+def job_id_of(links: Sequence[str], recipe: Recipe, intake: Intake = _ANY) -> str:
+    """The same links under the same recipe and rules are the same job: running it again resumes it.
+
+    A local file that has changed since is another link: its old results are not its results.
+    """
+    parts: list[object] = [sorted({_identity(link) for link in links}), recipe.id]
+    rules = intake.model_dump(mode="json", exclude_defaults=True)
+    # Only what differs: a rule that is added one day must not make other jobs of those that do without it.
+    return canonical_hash([*parts, rules] if rules else parts)
+
+
+def _identity(link: str) -> str:
+    path = Path(link)
+    if has_scheme(link) or not exists(path) or not path.is_file():
+        return link
+    facts = path.stat()
+    return f"{link} {facts.st_size} {facts.st_mtime_ns}"
+
+
+def book(runtime: Runtime, recipe: Recipe, links: Sequence[str], intake: Intake = _ANY) -> str:
+    """Writes a job to the catalog if the broker lives; returns the job's id. ``send`` does the rest.
+
+    Raises:
+        BrokerUnavailable: nothing was written.
+    """
+    job_id = job_id_of(links, recipe, intake)
+    runtime.control.ping()
+    runtime.catalog.create_job(job_id, recipe, links, intake)
+    return job_id
+
+
+def send(runtime: Runtime, job_id: str) -> int:
+    """Puts the open links of a job on the queue; returns how many.
+
+    Raises:
+        BrokerUnavailable: some may have been sent; sending all anew is safe.
+    """
+    with create_app(runtime.settings) as app:
+        sent = send_links(app, runtime, job_id)
+    log.info("job %s: %s links sent", job_id, sent)
+    return sent
+
+
+def enqueue(runtime: Runtime, links: Sequence[str], intake: Intake = _ANY) -> str:
+    """Writes a job to the catalog and its links to the queue; returns the job's id."""
+    job_id = book(runtime, runtime.recipe(), links, intake)
+    send(runtime, job_id)
+    return job_id
