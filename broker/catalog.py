@@ -4,47 +4,37 @@ from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Connection, select, update
 
-from broker import analysis_counts, catalog_claims, catalog_retry, catalog_views
+from broker import (
+    analysis_counts,
+    catalog_cancel,
+    catalog_claims,
+    catalog_erase,
+    catalog_held,
+    catalog_jobs,
+    catalog_retry,
+    catalog_views,
+)
 from broker import catalog_rows as rows
+from broker.catalog_cancel import CancelledWork
+from broker.catalog_erase import EraseBooks
+from broker.catalog_jobs import JobConflict as JobConflict
 from broker.database import Database
-from broker.errors import HardposeError
 from broker.export_books import ExportBooks
 from broker.frame_books import FrameBooks
 from broker.frame_views import FrameFacts
 from broker.intake import Intake
 from broker.job_books import JobBooks
 from broker.messages import Failure, Segment, SegmentResult, Video
+from broker.priority import Priority
 from broker.recipe import Recipe
 from broker.review_books import ReviewBooks
-from broker.tables import AnalysisRow, JobRow, LinkRow, RecipeRow, SegmentRow
+from broker.tables import AnalysisRow, JobRow, LinkRow, SegmentRow
 from broker.video_books import VideoBooks
 from broker.views import JobView, LinkOrder, LinkView, State
 
 
-class JobConflict(HardposeError):
-    """A job of that name exists under another recipe or other intake rules."""
-
-    code = "job_conflict"
-
-
 _ANY = Intake()
 _NO_FACTS: Mapping[int, FrameFacts] = {}
-
-
-def _check_same(connection: Connection, job_id: str, recipe: Recipe, intake: Intake) -> None:
-    known = connection.execute(select(JobRow.recipe_id, JobRow.intake).where(JobRow.id == job_id)).one()
-    if known.recipe_id != recipe.id:
-        raise JobConflict(
-            f"The job {job_id} exists under the recipe {known.recipe_id}, not {recipe.id}.",
-            "Start a new job for the new recipe; results that both share are used again.",
-        )
-    rules = catalog_views.intake_of(known.intake)
-    if rules != intake:
-        changed = [name for name in Intake.model_fields if getattr(rules, name) != getattr(intake, name)]
-        raise JobConflict(
-            f"The job {job_id} exists under other intake rules: {', '.join(changed)} differ.",
-            "Start a new job for the new rules; videos and results that both share are used again.",
-        )
 
 
 class Catalog:
@@ -65,10 +55,13 @@ class Catalog:
 
     def __init__(self, url: str) -> None:
         self._database = Database(url)
+        self.erasing = EraseBooks(self._database)
+        """What is deleted and forgotten."""
         self.frames = FrameBooks(self._database)
         self.reviews = ReviewBooks(self._database)
         self.work = JobBooks(self._database)
         self.videos = VideoBooks(self._database)
+        self.devices = DeviceBooks(self._database)
         self.exports = ExportBooks(self._database)
         """What was ordered to be exported."""
 
@@ -84,28 +77,38 @@ class Catalog:
         """Closes this process's connections; the next use opens new ones."""
         self._database.dispose()
 
-    def create_job(self, job_id: str, recipe: Recipe, links: Sequence[str], intake: Intake = _ANY) -> None:
-        """Makes a job, or takes an existing one up again.
+    def create_job(
+        self,
+        job_id: str,
+        recipe: Recipe,
+        links: Sequence[str],
+        intake: Intake = _ANY,
+        priority: Priority | None = None,
+    ) -> None:
+        """Makes a job, or takes an existing one up again, also one that was cancelled.
 
         Of an existing job: links that it does not have yet, given or brought by one of its lists, are
         added behind the others, those that failed or ended partial are queued again, the rest stays as
         it is. A list that was read is not read again, and a site that has said for good that there will
-        be no video is not asked again: that takes ``retry``.
+        be no video is not asked again: that takes ``retry``. A priority holds for what is sent from then
+        on; None leaves it as it is, normal at first.
 
         Raises:
             JobConflict: if the job exists under another recipe or other intake rules.
         """
+        self._database.write(
+            lambda connection: catalog_jobs.create(connection, job_id, recipe, links, intake, priority)
+        )
 
-        def work(connection: Connection) -> None:
-            rows.add(connection, RecipeRow, id=recipe.id, json=recipe.model_dump(mode="json"))
-            job = {"id": job_id, "recipe_id": recipe.id, "intake": intake.model_dump(mode="json")}
-            rows.add(connection, JobRow, **job, created_at=rows.now())
-            rows.lock_job(connection, job_id)
-            _check_same(connection, job_id, recipe, intake)
-            rows.requeue_links(connection, job_id)
-            rows.append_links(connection, job_id, links)
+    def cancel_job(self, job_id: str) -> CancelledWork:
+        """Ends what is open of a job, as failed with the code ``cancelled``; what is done stays done.
 
-        self._database.write(work)
+        Segments that an open link of another job waits for go on. In a job that has ended nothing changes.
+
+        Raises:
+            NotFound: if there is no such job.
+        """
+        return self._database.write(lambda connection: catalog_cancel.cancel(connection, job_id))
 
     def start_link(self, job_id: str, position: int) -> None:
         """A queued link is now worked on; any other state stays.
@@ -155,9 +158,11 @@ class Catalog:
 
         Raises:
             NotFound: if there is no such link.
+            WorkCancelled: its job was cancelled meanwhile; nothing is booked.
         """
 
         def work(connection: Connection) -> list[LinkView]:
+            rows.among_others(connection)
             rows.list_link(connection, job_id, position, links, title, complete)
             return catalog_views.open_children(connection, job_id, position)
 
@@ -173,7 +178,7 @@ class Catalog:
         )
 
     def fail_link(self, job_id: str, position: int, failure: Failure) -> None:
-        """The link could not become segments; a link that is done stays done.
+        """The link could not become segments. One that is done stays done, one that was cancelled too.
 
         Raises:
             NotFound: if there is no such link.
@@ -181,6 +186,8 @@ class Catalog:
 
         def work(connection: Connection) -> None:
             where = rows.link(connection, job_id, position)
+            if catalog_held.was_ended(connection, where):
+                return
             change = update(LinkRow).where(where, LinkRow.state != State.DONE)
             record = failure.model_dump(mode="json")
             connection.execute(change.values(state=State.FAILED.value, failure=record, updated_at=rows.now()))
@@ -210,10 +217,15 @@ class Catalog:
 
         Raises:
             NotFound: if there is no such link.
+            WorkCancelled, VideoForgotten: it was ended meanwhile; nothing is booked.
+            BeingErased: an earlier deletion of the video has not come to its end.
         """
 
         def work(connection: Connection) -> list[Segment]:
+            rows.among_others(connection)
             where = rows.link(connection, job_id, position)
+            catalog_held.refuse_ended(connection, where)
+            catalog_erase.refuse_erased(connection, video)
             recipe_id = connection.execute(select(JobRow.recipe_id).where(JobRow.id == job_id)).scalar_one()
             rows.put_video(connection, video)
             rows.add(connection, AnalysisRow, video_id=video.id, recipe_id=recipe_id)
