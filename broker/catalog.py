@@ -19,6 +19,7 @@ from broker.catalog_cancel import CancelledWork
 from broker.catalog_erase import EraseBooks
 from broker.catalog_jobs import JobConflict as JobConflict
 from broker.database import Database
+from broker.device_books import DeviceBooks
 from broker.export_books import ExportBooks
 from broker.frame_books import FrameBooks
 from broker.frame_views import FrameFacts
@@ -31,7 +32,6 @@ from broker.review_books import ReviewBooks
 from broker.tables import AnalysisRow, JobRow, LinkRow, SegmentRow
 from broker.video_books import VideoBooks
 from broker.views import JobView, LinkOrder, LinkView, State
-
 
 _ANY = Intake()
 _NO_FACTS: Mapping[int, FrameFacts] = {}

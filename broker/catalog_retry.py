@@ -6,8 +6,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, select, update
 
+from broker.catalog_cancel import taken_up
 from broker.catalog_rows import now
-from broker.errors import NotFound
+from broker.errors import NotFound, VideoForgotten, WorkCancelled
 from broker.tables import JobRow, LinkRow, SegmentRow
 from broker.views import State
 
@@ -22,6 +23,10 @@ def requeue(connection: Connection, reasons: Collection[str], job_id: str | None
         NotFound: if there is no such job.
     """
     found = _failed(connection, job_id, lock=True)
+    if not reasons:
+        # What was ended on purpose comes back when it is asked for by name.
+        kept = {VideoForgotten.code} if job_id else {VideoForgotten.code, WorkCancelled.code}
+        found = {place: own for place, own in found.items() if own.isdisjoint(kept)}
     chosen = sorted(place for place, own in found.items() if not reasons or not own.isdisjoint(reasons))
     again = update(LinkRow).where(
         LinkRow.job_id == bindparam("in_job"), LinkRow.position == bindparam("at_position")
@@ -29,6 +34,7 @@ def requeue(connection: Connection, reasons: Collection[str], job_id: str | None
     again = again.values(state=State.QUEUED.value, failure=None, updated_at=now())
     if chosen:
         connection.execute(again, [{"in_job": job, "at_position": position} for job, position in chosen])
+    taken_up(connection, sorted({job for job, _ in chosen}))
     by_job: dict[str, list[int]] = defaultdict(list)
     for job, position in chosen:
         by_job[job].append(position)

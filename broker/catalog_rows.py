@@ -7,16 +7,20 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, func, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from broker.analysis_counts import recount
+from broker.catalog_held import refuse_ended
 from broker.catalog_views import no_link
-from broker.errors import Action, NotFound
+from broker.errors import Action, NotFound, VideoForgotten
 from broker.frame_views import FrameFacts
 from broker.messages import Keeper, Segment, SegmentResult, Video
 from broker.tables import AnalysisRow, Base, FrameRow, JobRow, LinkRow, SegmentRow, VideoRow
 from broker.views import State
+
+PLANNING_LOCK = 4_803_170_642
+"""PostgreSQL advisory lock: shared by those who plan, alone with who ends or removes work."""
 
 
 def now() -> str:
@@ -67,8 +71,10 @@ def requeue_links(connection: Connection, job_id: str) -> None:
 
 
 def _last_word(failure: dict[str, Any] | None) -> bool:
-    """Whether a site has said for good that there will be no video."""
+    """Whether a site, or who forgot the video, has said for good that there will be none."""
     known = failure or {}
+    if known.get("code") == VideoForgotten.code:
+        return True
     return known.get("action") == Action.PERMANENT and known.get("tool", "") not in OWN_TOOLS
 
 
@@ -108,6 +114,7 @@ def list_link(
     """Turns the link into a list, once, and adds those of ``links`` that the job does not have yet."""
     where = link(connection, job_id, position)
     lock_job(connection, job_id)
+    refuse_ended(connection, where)
     if connection.scalar(select(LinkRow.listed).where(where)) is not None:
         return
     named = list(dict.fromkeys(plain(each) for each in links))
@@ -149,6 +156,21 @@ def _columns(video: Video) -> dict[str, Any]:
     return {**texts, "duration_ms": video.duration_ms, "json": video.model_dump(mode="json")}
 
 
+def among_others(connection: Connection) -> None:
+    """Until its end no transaction that is ``alone`` goes on, and this one waits for those that do."""
+    _advisory(connection, "pg_advisory_xact_lock_shared")
+
+
+def alone(connection: Connection) -> None:
+    """For what ends or removes work: nothing is planned meanwhile (on SQLite writers always are alone)."""
+    _advisory(connection, "pg_advisory_xact_lock")
+
+
+def _advisory(connection: Connection, function: str) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"SELECT {function}(:key)"), {"key": PLANNING_LOCK})
+
+
 def lock(connection: Connection, video_id: str, recipe_id: str) -> None:
     """Makes all who change this analysis wait in line (on SQLite they already do)."""
     row = and_(AnalysisRow.video_id == video_id, AnalysisRow.recipe_id == recipe_id)
@@ -164,7 +186,7 @@ def row_of(segment: Segment) -> ColumnElement[bool]:
     return and_(_segments_of(segment.video.id, segment.recipe.id), SegmentRow.index == segment.index)
 
 
-def _ticket() -> str:
+def ticket() -> str:
     """Larger than every one before it, as long as the machines' clocks agree; made under the lock."""
     return f"{time.time_ns():020d}-{secrets.token_hex(4)}"
 
@@ -180,7 +202,7 @@ def put_segments(
     connection.execute(delete(SegmentRow).where(mine, SegmentRow.state != State.DONE))
     done = set(connection.scalars(select(SegmentRow.index).where(mine)))
     todo = [
-        segment.model_copy(update={"ticket": _ticket()}) for segment in segments if segment.index not in done
+        segment.model_copy(update={"ticket": ticket()}) for segment in segments if segment.index not in done
     ]
     rows = [
         {

@@ -78,7 +78,7 @@ class Control(Transfers, Alerts):
         return current is not None and str(current) > segment.ticket
 
     def void_tickets(self, tickets: Mapping[str, str]) -> None:
-        """Voids the messages of segments, by ``Segment.key``; tickets that say why are ``broker.voiding``'s."""
+        """Voids messages, by ``Segment.key``, with tickets that say why (see ``broker.voiding``)."""
         with self._typed():
             raise_ticket = self._redis.register_script(RAISE_TICKET)
             pipe = self._redis.pipeline(transaction=False)

@@ -16,8 +16,8 @@ class Priority(StrEnum):
 MOST_URGENT_AMQP = 9
 """Of RabbitMQ's queues, by their argument ``x-max-priority``; it advises against more than ten levels."""
 _REDIS = {Priority.HIGH: 0, Priority.NORMAL: 3, Priority.LOW: 6}
-"""Kombu on Redis keeps a list for each of ``broker.control.PRIORITY_STEPS``; 0 is taken first. What carries no
-priority is 0 too: the small messages that keep the books overtake all work."""
+"""Kombu on Redis keeps a list for each of ``broker.control.PRIORITY_STEPS``; 0 is taken first. What carries
+none is 0 too: the small messages that keep the books overtake all work."""
 _AMQP = {Priority.HIGH: MOST_URGENT_AMQP, Priority.NORMAL: 5, Priority.LOW: 1}
 """RabbitMQ takes the largest first, and what carries none last."""
 
