@@ -54,7 +54,7 @@ class ContactSheet:
     def add(self, shot: Shot, bgr: Picture, teacher: Mask, device: Mask | None) -> None:
         """Makes the thumbnail of ``shot`` if it is to be shown."""
         if shot.name in self._wanted:
-            self._thumbs[shot.name] = _data_uri(compose(bgr, teacher, device))
+            self._thumbs[shot.name] = data_uri(compose(bgr, teacher, device))
 
     def thumb(self, shot: Shot) -> str:
         """The thumbnail as a ``data:`` URI."""
@@ -98,7 +98,8 @@ def _put_inset(picture: Picture, mask: Mask, colour: tuple[int, int, int], at_ri
     picture[height - inset_height :, left : left + inset_width] = inset
 
 
-def _data_uri(picture: Picture) -> str:
+def data_uri(picture: Picture) -> str:
+    """``picture`` as a JPEG in a ``data:`` URI."""
     ok, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
     if not ok:
         raise ValueError(f"OpenCV could not encode a picture of shape {picture.shape}")

@@ -84,11 +84,11 @@ def render_report(job: JobView, selection: Selection, sheet: ContactSheet) -> by
     style = (_FOLDER / "report.css").read_text(encoding="utf-8")
     funnel = total_funnel(job)
     page = (
-        _environment()
+        page_environment(_FOLDER)
         .get_template("report.html")
         .render(
             style=Markup(style),  # noqa: S704 - our own file, not a user's text
-            style_hash=_csp_hash(style),
+            style_hash=csp_hash(style),
             job=job,
             recipe=job.recipe,
             models=model_credits(job.recipe),
@@ -114,9 +114,10 @@ def render_report(job: JobView, selection: Selection, sheet: ContactSheet) -> by
     return page.encode()
 
 
-def _environment() -> Environment:
+def page_environment(*folders: Path) -> Environment:
+    """Templates out of ``folders``: everything is escaped, and a name that is missing is an error."""
     environment = Environment(
-        loader=FileSystemLoader(_FOLDER),
+        loader=FileSystemLoader(folders),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -139,7 +140,8 @@ def safe_href(source: str) -> str | None:
     return public_source(source) if source.lower().startswith(("http://", "https://")) else None
 
 
-def _csp_hash(style: str) -> str:
+def csp_hash(style: str) -> str:
+    """What a Content-Security-Policy calls the one ``<style>`` of a page."""
     digest = hashlib.sha256(style.encode()).digest()
     return "sha256-" + base64.b64encode(digest).decode("ascii")
 
