@@ -1,9 +1,20 @@
 """What lists tell of a frame beside its verdict: the class of the pose, and doubt in the teacher's mask."""
 
-from broker.frame_views import FrameFacts
+import logging
+from typing import TYPE_CHECKING
+
+from broker.frame_views import FrameFacts, FrameId
 from broker.messages import Keeper, Verdict, Video
 from broker.recipe import Recipe, TeacherGates
 from tasks.pose_classes import classify
+
+if TYPE_CHECKING:
+    from tasks.runtime import Runtime
+
+log = logging.getLogger(__name__)
+
+BATCH = 500
+"""Old frames that are read and written at a time: some 2 MB of JSON."""
 
 
 def facts_of(keeper: Keeper, video: Video, recipe: Recipe) -> FrameFacts:
@@ -48,3 +59,26 @@ def _share(used: float, room: float) -> float:
     if used <= 0:
         return 0.0
     return min(1.0, used / room) if room > 0 else 1.0
+
+
+def class_old_frames(runtime: "Runtime") -> int:
+    """Gives their facts to frames that were booked before there were any; costs one query when none is left.
+
+    May run in several processes at once, and while workers book frames: every one writes the same.
+
+    Returns:
+        How many frames were given facts.
+
+    Raises:
+        CatalogUnavailable, CatalogBroken: what was written until then stays.
+    """
+    frames, total = runtime.catalog.frames, 0
+    while old := frames.unclassed(BATCH):
+        facts = {FrameId.parse(frame.id): facts_of(frame.keeper, frame.video, frame.recipe) for frame in old}
+        changed = frames.class_frames(facts)
+        total += changed
+        if not changed:
+            break  # they were removed meanwhile, or cannot be written: asking again would never end
+    if total:
+        log.info("%d frames of earlier releases were given their pose class", total)
+    return total

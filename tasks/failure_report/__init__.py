@@ -1,0 +1,1 @@
+"""``hardpose report``: where the device fails, as one page."""
