@@ -1,0 +1,232 @@
+// Puts the page together: what is in the address is shown, what is done goes into the address or the outbox.
+
+import { ask } from "./api.js";
+import { makeCard } from "./card.js";
+import { Decisions } from "./decisions.js";
+import { Detail } from "./detail.js";
+import { byId, el, later, toast } from "./dom.js";
+import { Filters } from "./filters.js";
+import { FrameList } from "./frame_list.js";
+import { Grid } from "./grid.js";
+import { listen } from "./keys.js";
+import { Ledger } from "./ledger.js";
+import { Outbox } from "./outbox.js";
+import { Peers } from "./peers.js";
+import { Session } from "./session.js";
+import { statusLine } from "./status_line.js";
+import { Threshold } from "./threshold.js";
+import { parse, sameList, write } from "./view.js";
+import { frames } from "./words.js";
+
+const RECOUNT_MS = 1500;
+
+const session = new Session();
+const ledger = new Ledger();
+const outbox = new Outbox(() => ({ reviewer: session.name, named: session.named }));
+const decisions = new Decisions({ outbox, ledger, session });
+const list = new FrameList();
+const grid = new Grid(byId("grid"), list, (frame) => makeCard(frame, { ledger, session, width: () => grid.pictureWidth }));
+const detail = new Detail({ ledger, session });
+const filters = new Filters();
+const threshold = new Threshold();
+const peers = new Peers((event) => ledger.note(event));
+const recount = later(RECOUNT_MS, () => filters.recount(view).catch(() => {}));
+
+let view = parse(location.search);
+/** The recipe's threshold, by recipe: asked once each. */
+const thresholds = new Map();
+
+// --- what is shown -----------------------------------------------------------------------------------
+
+function go(change, { push = true } = {}) {
+  const next = { ...view, ...change };
+  const same = sameList(view, next);
+  view = next;
+  if (push) history.pushState({ inside: true }, "", write(view) || location.pathname);
+  if (!same) show();
+}
+
+async function show() {
+  byId("order").value = view.order;
+  grid.clear();
+  if (scrollY > 0) scrollTo({ top: 0, behavior: "instant" });
+  const told = [filters.show(view), threshold.show(view)];
+  const there = await list.open(view);
+  if (there) learnThreshold(list.items[0]);
+  await Promise.all(told).catch(() => {}); // the banner says that the API is away
+  if (list.total === 0) showEmpty();
+}
+
+async function learnThreshold(frame) {
+  if (!thresholds.has(frame.recipe_id)) {
+    const known = await ask(`frames/${encodeURIComponent(frame.id)}`).catch(() => null);
+    if (known) thresholds.set(frame.recipe_id, known.recipe.comparison.iou_threshold);
+  }
+  if (thresholds.has(frame.recipe_id)) threshold.today = thresholds.get(frame.recipe_id);
+}
+
+function showEmpty() {
+  const none = filters.jobs?.length === 0;
+  const [title, text] = none
+    ? ["No jobs yet", "Give hardpose some links: hardpose enqueue LINK, or POST /jobs. Frames appear here when the first segment is through."]
+    : ["No frames match", "No frame passes all of the filters."];
+  const back = none ? null : el("button", { text: "Back to the hard frames", on: { click: reset } });
+  byId("empty").replaceChildren(el("h2", { text: title }), el("p", { text }), ...(back ? [back] : []));
+  byId("empty").hidden = false;
+}
+
+function reset() {
+  go(parse(""));
+}
+
+list.addEventListener("change", () => {
+  byId("count").textContent = list.total === null ? "Loading …" : frames(list.total);
+  if (list.total !== 0) byId("empty").hidden = true;
+});
+list.addEventListener("fault", ({ detail: fault }) => {
+  if (list.total !== null || fault.status === 401) return;
+  byId("count").textContent = "No frames to show";
+  byId("empty").replaceChildren(el("h2", { text: fault.status ? "The API cannot show frames" : "The API is away" }), el("p", { text: `${fault.message} ${fault.remedy}` }));
+  byId("empty").hidden = false;
+});
+ledger.addEventListener("change", ({ detail: id }) => {
+  const at = list.indexOf(id);
+  if (at >= 0) grid.refresh(at);
+});
+session.addEventListener("change", () => {
+  list.items.forEach((_, at) => grid.refresh(at));
+  outbox.send(0);
+});
+outbox.addEventListener("booked", recount);
+
+// --- one frame ---------------------------------------------------------------------------------------
+
+function openAt(index, { push = true } = {}) {
+  const frame = list.items[index];
+  if (!frame) return;
+  const was = detail.open;
+  // From one frame to the next the address is put in place, so that Back leads to the gallery.
+  view = { ...view, frame: frame.id };
+  if (push) {
+    if (was) history.replaceState(history.state, "", write(view));
+    else history.pushState({ inside: true }, "", write(view));
+  }
+  grid.move(index, { focus: false });
+  detail.show(frame, index, list.length);
+}
+
+/** A frame that the address names, and the list may not hold. */
+async function openNamed(id) {
+  const at = list.indexOf(id);
+  if (at >= 0) return openAt(at, { push: false });
+  try {
+    const frame = await ask(`frames/${encodeURIComponent(id)}`);
+    if (view.frame === id) detail.show(frame, -1, list.length);
+  } catch (fault) {
+    toast(fault.status === 404 ? "The frame of this address is not there." : fault.message);
+  }
+  return undefined;
+}
+
+detail.addEventListener("close", () => {
+  if (view.frame) {
+    view = { ...view, frame: null };
+    if (history.state?.inside) history.back();
+    else history.replaceState(null, "", write(view) || location.pathname);
+  }
+  if (list.length) grid.move(grid.active);
+});
+detail.addEventListener("step", ({ detail: by }) => step(by));
+detail.addEventListener("decide", ({ detail: decision }) => decide(decision));
+detail.addEventListener("undo", () => undo());
+detail.addEventListener("only", ({ detail: video }) => {
+  view = { ...view, frame: null };
+  detail.close();
+  go({ video: [video] });
+});
+detail.addEventListener("known", ({ detail: { recipe, recipe_id } }) => thresholds.set(recipe_id, recipe.comparison.iou_threshold));
+
+async function step(by) {
+  const to = grid.active + by;
+  if (to < 0 || !(await list.reach(to))) {
+    toast(by < 0 ? "This is the first frame." : "This is the last frame.", { seconds: 2 });
+    return;
+  }
+  if (detail.open) openAt(to);
+  else grid.move(to);
+}
+
+// --- deciding ----------------------------------------------------------------------------------------
+
+let acting = false;
+
+/** One after another: a second press before the next frame is there would be about the wrong one. */
+async function alone(work) {
+  if (acting) return;
+  acting = true;
+  try {
+    await work();
+  } finally {
+    acting = false;
+  }
+}
+
+const decide = (decision) => alone(async () => {
+  const frame = detail.open ? detail.frame : list.items[grid.active];
+  if (!frame) return;
+  const note = detail.open ? detail.note.value.trim() : "";
+  if (!(await decisions.decide(frame, decision, note))) return;
+  if (list.indexOf(frame.id) >= 0) await step(1);
+  else detail.note.value = "";
+});
+
+const undo = () => alone(async () => {
+  const frame = await decisions.undo();
+  if (!frame) return;
+  const at = list.indexOf(frame.id);
+  if (at < 0) toast("Undone, on a frame that is not in this list.");
+  else if (detail.open) openAt(at);
+  else grid.move(at);
+});
+
+// --- what listens ------------------------------------------------------------------------------------
+
+listen({ detail, decide, undo, step, help: () => byId("help").showModal() });
+byId("undo").addEventListener("click", undo);
+byId("help-open").addEventListener("click", () => byId("help").showModal());
+byId("order").addEventListener("change", (event) => go({ order: event.target.value }));
+byId("filters-reset").addEventListener("click", reset);
+byId("filters-open").addEventListener("click", ({ currentTarget }) => {
+  const open = byId("filters").classList.toggle("open");
+  currentTarget.setAttribute("aria-expanded", open);
+});
+filters.addEventListener("change", ({ detail: change }) => go(change));
+threshold.addEventListener("apply", ({ detail: value }) => go({ verdict: ["hard", "easy"], min_iou: null, below_iou: value }));
+threshold.addEventListener("clear", () => go({ min_iou: null, below_iou: null }));
+grid.addEventListener("open", ({ detail: index }) => openAt(index));
+addEventListener("popstate", () => {
+  const before = view;
+  view = parse(location.search);
+  if (!view.frame && detail.open) detail.close();
+  if (!sameList(before, view)) show().then(() => view.frame && openNamed(view.frame));
+  else if (view.frame && view.frame !== before.frame) openNamed(view.frame);
+});
+
+let begun = false;
+
+function start() {
+  session.open().catch((fault) => {
+    if (fault.status !== 401) list.dispatchEvent(new CustomEvent("fault", { detail: fault }));
+  });
+}
+
+session.addEventListener("change", async () => {
+  if (begun || !session.name && !session.named) return;
+  begun = true;
+  peers.start();
+  await show();
+  if (view.frame) openNamed(view.frame);
+});
+
+statusLine({ session, outbox, decisions, retry: () => (begun ? (show(), peers.look(), outbox.send(0)) : start()) });
+start();
