@@ -58,7 +58,8 @@ def order_export(
 
     view = here.catalog.exports.create(spec, caller.name)
     try:
-        send_export(create_app(here.settings), here, view.id)
+        with create_app(here.settings) as app:
+            send_export(app, here, view.id)
     except BaseException:
         here.catalog.exports.delete(view.id)  # nobody would ever make it
         raise
