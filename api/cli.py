@@ -27,7 +27,8 @@ from api.options import (
     Threshold,
     takes_links,
 )
-from broker.errors import NotFound, SettingsError
+from api.report_command import register as register_report
+from broker.errors import SettingsError
 from broker.intake import Intake
 from broker.recipe import canonical_hash
 from broker.settings import Settings
@@ -45,6 +46,7 @@ cli = typer.Typer(
 cli.add_typer(models_cli, name="models")
 serve_cli.register(cli)
 register_flower(cli)
+register_report(cli)
 
 _ANY = Intake()
 OWN_NAMESPACE = "run-"
@@ -65,14 +67,10 @@ def _catalog_of(settings: Settings) -> "Catalog":
     Raises:
         NotFound: when the home folder has none.
     """
-    from api.local import has_catalog
+    from api.local import require_catalog
     from tasks.runtime import Runtime
 
-    if not has_catalog(settings):
-        raise NotFound(
-            f"There are no jobs in {settings.home.absolute()}.",
-            "Name the folder with --home or HARDPOSE_HOME: for `hardpose run --out DIR` it is DIR/state.",
-        )
+    require_catalog(settings)
     return Runtime(settings).catalog
 
 

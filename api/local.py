@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pydantic import SecretStr
 
 from broker.embedded import EmbeddedBroker
-from broker.errors import BrokerUnavailable, SettingsError
+from broker.errors import BrokerUnavailable, NotFound, SettingsError
 from broker.presence import Presence
 from broker.settings import Settings
 from tasks.runtime import Runtime
@@ -82,6 +82,19 @@ def _make_home(settings: Settings) -> None:
 def has_catalog(settings: Settings) -> bool:
     """Whether there is a catalog to look into; one by URL is believed to be there."""
     return settings.catalog_url is not None or (settings.home / "catalog.sqlite").exists()
+
+
+def require_catalog(settings: Settings) -> None:
+    """Ends a command that looks into a catalog where there is none: looking must not make one.
+
+    Raises:
+        NotFound: when the home folder has none.
+    """
+    if not has_catalog(settings):
+        raise NotFound(
+            f"There are no jobs in {settings.home.absolute()}.",
+            "Name the folder with --home or HARDPOSE_HOME: for `hardpose run --out DIR` it is DIR/state.",
+        )
 
 
 def attach(settings: Settings) -> Settings:

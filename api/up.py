@@ -11,6 +11,7 @@ from api.stopping import StopFlag, stop_on_signals
 from broker.app import create_app
 from broker.recipe import CHAIN, Stage
 from broker.settings import Settings
+from tasks.frame_facts import class_old_frames
 from tasks.runtime import Runtime
 from workers.machine import prepare_machine
 
@@ -27,6 +28,7 @@ def keep_up(settings: Settings, flower_port: int) -> None:
     asked.recipe()  # so do a model without its weights and a wrong option: no worker could load it
     prepare_machine(settings, CHAIN)  # and a GPU or a runtime that is not here
     with stop_on_signals() as stop, local_system(settings) as system:
+        class_old_frames(system.runtime)
         system.start_workers([Stage.DOWNLOAD, *queues])
         if flower_port:
             _start_flower(system, flower_port)

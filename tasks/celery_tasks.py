@@ -21,6 +21,7 @@ from tasks.attempts import attempt_of_segment, counted
 from tasks.captions import failure_caption, segment_caption
 from tasks.celery_download import download_link
 from tasks.failures import describe_failure
+from tasks.frame_facts import facts_by_time
 from tasks.pipeline import run_stages
 from tasks.placement import Group, all_groups, queue_name
 from tasks.readable import Handed, ReadableTask, caption_next, captioned
@@ -50,7 +51,7 @@ def run_group(task: Task, stages: Group, result: SegmentResult) -> SegmentResult
         ):
             result = run_stages(here, stages, result)
             if Stage.COMPARE in stages:
-                here.catalog.settle_segment(result)
+                here.catalog.settle_segment(result, facts_by_time(result))
     except HardposeError as error:
         if error.action == Action.TRANSIENT and task.request.retries < RETRIES:
             raise again(task, error) from error

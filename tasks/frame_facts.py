@@ -4,7 +4,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from broker.frame_views import FrameFacts, FrameId
-from broker.messages import Keeper, Verdict, Video
+from broker.messages import Keeper, SegmentResult, Verdict, Video
 from broker.recipe import Recipe, TeacherGates
 from tasks.pose_classes import classify
 
@@ -30,6 +30,12 @@ def facts_of(keeper: Keeper, video: Video, recipe: Recipe) -> FrameFacts:
         pose_class=classify(keeper.keypoints, video.width, video.height, least),
         doubt=doubt_of(keeper, recipe.teacher),
     )
+
+
+def facts_by_time(result: SegmentResult) -> dict[int, FrameFacts]:
+    """The facts of a segment's keepers by ``time_ms``, as ``catalog.settle_segment`` takes them."""
+    video, recipe = result.segment.video, result.segment.recipe
+    return {keeper.time_ms: facts_of(keeper, video, recipe) for keeper in result.keepers}
 
 
 def doubt_of(keeper: Keeper, gates: TeacherGates) -> float | None:

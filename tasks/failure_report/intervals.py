@@ -66,10 +66,10 @@ def difference(a: tuple[int, float, float], b: tuple[int, float, float]) -> Esti
     The halves of the two t intervals are added as legs of a right angle: a little wider than Welch's.
     """
     value = a[1] / a[0] - b[1] / b[0]
-    halves = (_half(*a), _half(*b))
-    if halves[0] is None or halves[1] is None:
+    mine, theirs = _half(*a), _half(*b)
+    if mine is None or theirs is None:
         return Estimate(value)
-    half = math.hypot(*halves)
+    half = math.hypot(mine, theirs)
     return Estimate(value, value - half, value + half)
 
 
@@ -90,7 +90,7 @@ def student_t(freedom: int) -> float:
         (5 * Z**5 + 16 * Z**3 + 3 * Z) / 96,
         (3 * Z**7 + 19 * Z**5 + 17 * Z**3 - 15 * Z) / 384,
     )
-    return Z + sum(term / freedom**power for power, term in enumerate(terms, 1))
+    return Z + math.fsum(term / freedom**power for power, term in enumerate(terms, 1))
 
 
 def resampled_sums(*tables: Counts) -> list[Counts]:

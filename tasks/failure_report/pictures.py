@@ -86,7 +86,7 @@ def _inside(low: float, high: float, size: int) -> tuple[int, int]:
 
 
 def _outline(picture: Picture, mask: Mask, colour: tuple[int, int, int]) -> None:
-    """Draws the outline of ``mask`` into ``picture``, in place: dark beneath, so that it shows on any ground."""
+    """Draws the outline of ``mask`` into ``picture``, in place; dark beneath, to show on any ground."""
     height, width = picture.shape[:2]
     small = cv2.resize(mask.astype(np.uint8) * 255, (width, height), interpolation=cv2.INTER_AREA)
     contours, _ = cv2.findContours((small > 127).astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)

@@ -4,12 +4,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from broker.catalog import Catalog
-from broker.errors import HardposeError
+from broker.errors import HardposeError, NotFound
 from broker.messages import Funnel, Video
-from broker.recipe import Recipe, Stage
+from broker.recipe import CHAIN, Recipe, Stage
 from broker.views import JobView, LinkView, State
-
-EMBEDDED_STAGES = (Stage.POSE, Stage.MASK, Stage.ME, Stage.COMPARE)
 
 
 class MixedDevices(HardposeError):
@@ -78,7 +76,7 @@ class Scope:
     def stage_seconds(self) -> dict[Stage, float]:
         """Wall-clock seconds that each stage took, over all finished segments, in the order of the chain."""
         segments = [segment for work in self.works for segment in work.link.segments]
-        return {stage: sum(s.seconds.get(stage, 0.0) for s in segments) for stage in EMBEDDED_STAGES}
+        return {stage: sum(s.seconds.get(stage, 0.0) for s in segments) for stage in CHAIN}
 
 
 def scope_of(catalog: Catalog, job_ids: Sequence[str]) -> Scope:
@@ -90,6 +88,8 @@ def scope_of(catalog: Catalog, job_ids: Sequence[str]) -> Scope:
     """
     named = [catalog.job_light(job_id) for job_id in dict.fromkeys(job_ids)]
     jobs = sorted(named or catalog.jobs(), key=lambda job: (job.created_at, job.id))
+    if not jobs:
+        raise NotFound("There is no job to report on.", "Start one with hardpose run or hardpose enqueue.")
     _check_same_models(jobs)
     works = {(work.video.id, work.recipe.id): work for job in jobs for work in _works(job)}
     return Scope(tuple(jobs), tuple(works.values()))
@@ -106,7 +106,9 @@ def _check_same_models(jobs: Sequence[JobView]) -> None:
         found: dict[str, list[str]] = {}
         for job in jobs:
             model = getattr(job.recipe, field)
-            found.setdefault(f"{model.name} {model.version} {model.sha256[:12]} {model.options}", []).append(job.id)
+            found.setdefault(f"{model.name} {model.version} {model.sha256[:12]} {model.options}", []).append(
+                job.id
+            )
         if len(found) > 1:
             first = list(found.values())
             named = "; ".join(f"{', '.join(ids[:3])}{' ...' if len(ids) > 3 else ''}" for ids in first[:3])

@@ -70,7 +70,9 @@ class Tally:
 
     def worst(self, pose: PoseClass, most: int) -> list[Worst]:
         """The worst frames of a class, lowest IoU first; of one video at most two while others have some."""
-        by_video = [sorted((-iou, name) for iou, name in kept) for (p, _), kept in self._worst.items() if p == pose]
+        by_video = [
+            sorted((-iou, name) for iou, name in kept) for (p, _), kept in self._worst.items() if p == pose
+        ]
         first = sorted(frame for frames in by_video for frame in frames[:WORST_OF_VIDEO])
         rest = sorted(frame for frames in by_video for frame in frames[WORST_OF_VIDEO:])
         return sorted([*first, *rest][:most])
