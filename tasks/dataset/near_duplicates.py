@@ -38,7 +38,7 @@ class Walk:
         self._poses: NDArray[np.float32] = np.zeros((1024, 25, 3), np.float32)
         self._count = 0
 
-    def visit(self, keypoints: Keypoints, phash: str) -> Repeat | None:
+    def visit(self, keypoints: Keypoints | NDArray[np.float64], phash: str) -> Repeat | None:
         """The nearest earlier frame within both distances; None for a frame that is new, which is kept.
 
         Args:
