@@ -16,7 +16,7 @@ from tasks.dataset.report import KIND, Row, csp_hash, page_environment, safe_hre
 from tasks.dataset.text import public_source
 from tasks.failure_report.intervals import DRAWS, Estimate
 from tasks.failure_report.pictures import Portrait
-from tasks.failure_report.poses import FEW, POSE_NAMES, REFERENCE, PoseRow, overall, pose_rows
+from tasks.failure_report.poses import FEW, POSE_NAMES, REFERENCE, PoseRow, overall
 from tasks.failure_report.scope import Scope, Work
 from tasks.failure_report.tally import Tally
 from tasks.verdicts import VERDICTS
@@ -66,7 +66,11 @@ class Saving:
 
 
 def render(
-    scope: Scope, tally: Tally, rejected: int, portraits: Mapping[PoseClass, Sequence[Portrait]]
+    scope: Scope,
+    tally: Tally,
+    rejected: int,
+    rows: Sequence[PoseRow],
+    portraits: Mapping[PoseClass, Sequence[Portrait]],
 ) -> bytes:
     """The page as UTF-8; every text from outside is escaped.
 
@@ -74,10 +78,10 @@ def render(
         scope: the work.
         tally: its compared frames.
         rejected: how many frames reviewers have rejected; they are not in ``tally``.
+        rows: its pose classes, as the page lists them.
         portraits: the worst frames of each class, the worst first.
     """
     style = "".join((f / "report.css").read_text(encoding="utf-8") for f in (_DATASET, _HERE))
-    rows, whole = pose_rows(tally), overall(tally)
     environment = page_environment(_HERE, _DATASET)
     environment.filters |= {"percent": percent, "interval": interval, "seconds": seconds_text}
     ious = [iou for values in tally.ious.values() for iou in values]
@@ -88,7 +92,7 @@ def render(
         scope=scope,
         tally=tally,
         rejected=rejected,
-        whole=whole,
+        whole=overall(tally),
         rows=rows,
         reference=next((row for row in rows if row.pose == REFERENCE), None),
         worst=worst_classes(rows),

@@ -34,7 +34,9 @@ class Tally:
     """
 
     threshold: float
-    ious: dict[PoseClass, array[float]] = field(default_factory=lambda: {pose: array("d") for pose in POSES})
+    ious: "dict[PoseClass, array[float]]" = field(
+        default_factory=lambda: {pose: array("d") for pose in POSES}
+    )
     videos: dict[str, int] = field(default_factory=dict)
     frames: list[list[int]] = field(default_factory=list)
     sums: list[list[float]] = field(default_factory=list)

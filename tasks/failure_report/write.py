@@ -74,14 +74,10 @@ def write_report(runtime: Runtime, job_ids: Sequence[str], path: Path) -> Report
     rejected = frames.count(where.model_copy(update={"reviews": (Review.REJECTED,)}))
     unrejected = where.model_copy(update={"reviews": UNREJECTED})
     counted = tally(frames.each(unrejected), scope.recipe.comparison.iou_threshold, scope.recipe_ages)
-    portraits = {pose: list(_portraits(runtime, counted, pose)) for pose in _by_need(counted)}
-    _write(path, render(scope, counted, rejected, portraits))
-    return Report(path, counted.count, counted.hard, tuple(pose_rows(counted)))
-
-
-def _by_need(counted: Tally) -> list[PoseClass]:
-    """The classes as the page lists them."""
-    return [row.pose for row in pose_rows(counted)]
+    rows = pose_rows(counted)
+    portraits = {row.pose: list(_portraits(runtime, counted, row.pose)) for row in rows}
+    _write(path, render(scope, counted, rejected, rows, portraits))
+    return Report(path, counted.count, counted.hard, tuple(rows))
 
 
 def _portraits(runtime: Runtime, counted: Tally, pose: PoseClass) -> Iterator[Portrait]:
