@@ -160,14 +160,12 @@ class EraseBooks:
 
         return self._database.read(work)
 
-    def ended_as_forgotten(self, names: Collection[str]) -> bool:
-        """Whether a link that reads like one of ``names`` was ended by an earlier forgetting."""
-
-        def work(connection: Connection) -> bool:
-            failures = connection.scalars(select(LinkRow.failure).where(LinkRow.link.in_(names)))
-            return any(failure and failure.get("code") == VideoForgotten.code for failure in failures)
-
-        return self._database.read(work)
+    def failures(self, names: Collection[str]) -> list[str]:
+        """The codes of the failures, empty of those without, of all links that read like one of ``names``."""
+        links = select(LinkRow.failure).where(LinkRow.link.in_(names))
+        return self._database.read(
+            lambda connection: [(found or {}).get("code", "") for found in connection.scalars(links)]
+        )
 
     def discard(self, artifact: str) -> None:
         """Condemns a source video that was stored and then not booked; one that is booked stays."""
