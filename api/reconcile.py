@@ -5,8 +5,10 @@ import time
 
 from celery import Celery
 
+from broker.app import EXPORT_QUEUE
 from broker.errors import BrokerUnavailable
 from broker.recipe import Stage
+from tasks.exports.order import send_open_exports
 from tasks.pipeline import send_links
 from tasks.runtime import Runtime
 
@@ -25,7 +27,7 @@ class Reconciler:
 
     def __init__(self, app: Celery, runtime: Runtime) -> None:
         self._app, self._runtime = app, runtime
-        self._queues = (Stage.DOWNLOAD.value, *runtime.placement.queues)
+        self._queues = (Stage.DOWNLOAD.value, *runtime.placement.queues, EXPORT_QUEUE)
         self._active = runtime.settings.broker.startswith("redis") and runtime.settings.control_url is None
         self._patience = max(5.0, 2.0 * runtime.settings.visibility_timeout)
         self._looked = self._seen = time.monotonic()
@@ -55,3 +57,8 @@ class Reconciler:
         sent = send_links(self._app, self._runtime, job_id)
         log.warning("job %s has open work and no message: sent %s links anew", job_id, sent)
         return sent
+
+    def resend_exports(self) -> int:
+        """Sends the open orders for exports anew. Returns how many."""
+        self._seen = time.monotonic()
+        return send_open_exports(self._app, self._runtime)

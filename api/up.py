@@ -8,7 +8,7 @@ from api.flower import check_flower, flower_arguments, flower_login
 from api.local import LocalSystem, local_system
 from api.reconcile import Reconciler
 from api.stopping import StopFlag, stop_on_signals
-from broker.app import create_app
+from broker.app import EXPORT_QUEUE, create_app
 from broker.recipe import CHAIN, Stage
 from broker.settings import Settings
 from tasks.frame_facts import class_old_frames
@@ -29,7 +29,7 @@ def keep_up(settings: Settings, flower_port: int) -> None:
     prepare_machine(settings, CHAIN)  # and a GPU or a runtime that is not here
     with stop_on_signals() as stop, local_system(settings) as system:
         class_old_frames(system.runtime)
-        system.start_workers([Stage.DOWNLOAD, *queues])
+        system.start_workers([Stage.DOWNLOAD, *queues, EXPORT_QUEUE])
         if flower_port:
             _start_flower(system, flower_port)
         typer.echo(f"hardpose is up on {settings.home.absolute()}; logs in {system.supervisor.logs}")
@@ -46,6 +46,8 @@ def _send_open_work(system: LocalSystem, reconciler: Reconciler) -> None:
     for job in system.runtime.catalog.jobs():
         if not job.final:
             typer.echo(f"job {job.id} goes on with {reconciler.resend(job.id)} links")
+    if exports := reconciler.resend_exports():
+        typer.echo(f"{exports} exports are made anew")
 
 
 def _stay(system: LocalSystem, reconciler: Reconciler, stop: StopFlag) -> None:

@@ -13,6 +13,8 @@ from broker.settings import Settings, load_settings
 
 TASKS_MODULE = "tasks.celery_tasks"
 """Named, not imported: the broker does not know the work, a worker loads it when it starts."""
+EXPORT_QUEUE = "export"
+"""Of orders for exports; it is no stage and has no place in a chain."""
 
 
 def create_app(settings: Settings, queues: tuple[str, ...] = ()) -> Celery:
@@ -90,5 +92,6 @@ def __getattr__(name: str) -> Celery:
     if name in ("app", "celery"):
         settings = load_settings()
         stages = ("".join(part.split()) for part in settings.placement.split("|"))
-        return create_app(settings, ("download", *stages))  # declared, so that Flower shows their lengths
+        queues = ("download", *stages, EXPORT_QUEUE)
+        return create_app(settings, queues)  # declared, so that Flower shows their lengths
     raise AttributeError(name)

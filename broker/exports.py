@@ -61,6 +61,17 @@ class ExportSpec(Frozen):
     seed: int = Field(0, ge=0, lt=2**31)
     """Of the control arm's and of the split's draw."""
 
+    @model_validator(mode="after")
+    def _dataset_is_of_one_job(self) -> Self:
+        if self.format != ExportFormat.DATASET:
+            return self
+        plain = FrameFilter(jobs=self.frames.jobs, verdicts=(Verdict.HARD,))
+        if len(self.frames.jobs) != 1 or self.frames != plain or self.control or self.split != Split():
+            raise ValueError(
+                "the format dataset is the hard frames of one job: name it in frames.jobs, no more"
+            )
+        return self
+
 
 class ExportView(Frozen):
     """An export as the books know it."""

@@ -20,6 +20,7 @@ from broker.settings import load_settings
 from tasks.attempts import attempt_of_segment, counted
 from tasks.captions import failure_caption, segment_caption
 from tasks.celery_download import download_link
+from tasks.celery_export import export
 from tasks.failures import describe_failure
 from tasks.frame_facts import facts_by_time
 from tasks.pipeline import run_stages
@@ -173,4 +174,4 @@ def withdraw(**_: Any) -> None:
     PresenceBeat.end(load_settings())
 
 
-__all__ = ["GROUP_TASKS", "download_link", "preload", "record_segment_failure", "segment_failed"]
+__all__ = ["GROUP_TASKS", "download_link", "export", "preload", "record_segment_failure", "segment_failed"]

@@ -118,13 +118,13 @@ def send_segments(app: Celery, runtime: Runtime, segments: Sequence[Segment]) ->
         BrokerUnavailable: some may have been sent; sending all anew is safe.
     """
     runtime.control.issue_tickets(segments)
-    with _sending():
+    with sending():
         for segment in segments:
             segment_chain(app, segment, runtime.placement).apply_async()
 
 
 @contextmanager
-def _sending() -> Iterator[None]:
+def sending() -> Iterator[None]:
     """A broker that is away while a message is sent is no failure of what the message is about."""
     try:
         yield
@@ -165,7 +165,7 @@ def send_link(app: Celery, runtime: Runtime, job_id: str, position: int, link: s
     runtime.control.end(bot_checks_of_link(job_id, position))
     ticket = runtime.control.issue_link_ticket(job_id, position)
     Parking(runtime.control).drop(job_id, position)  # void by now, and it would be shown as waiting
-    with _sending():
+    with sending():
         app.send_task(
             "hardpose.download",
             args=(job_id, position, link),

@@ -54,7 +54,7 @@ def replaced(target: Path, mark: str) -> Iterator[Path]:
     tail = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
     fresh = target.parent / f".{target.name}.tmp-{tail}"
     try:
-        with _explained(target):
+        with explained(target):
             fresh.mkdir(parents=True)
             _remove_stale(target)
             yield fresh
@@ -104,7 +104,8 @@ def _remove_stale(target: Path) -> None:
 
 
 @contextmanager
-def _explained(target: Path) -> Iterator[None]:
+def explained(target: Path) -> Iterator[None]:
+    """Turns the system's errors about ``target`` into ``DiskFull`` and ``OutputUnusable``."""
     try:
         yield
     except OSError as error:
