@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import billiard.pool
 
-from broker.app import TASKS_MODULE, create_app
+from broker.app import EXPORT_QUEUE, TASKS_MODULE, create_app
 from broker.errors import SettingsError
 from broker.recipe import CHAIN, Stage
 from broker.settings import Settings
@@ -23,7 +23,7 @@ STOP_RETRIES = 20
 
 
 def parse_queues(names: Sequence[str]) -> tuple[str, ...]:
-    """Checks queue names: ``download``, or neighbouring stages joined by ``+``.
+    """Checks queue names: ``download``, ``export``, or neighbouring stages joined by ``+``.
 
     Raises:
         SettingsError: for a queue that no placement can have.
@@ -31,10 +31,11 @@ def parse_queues(names: Sequence[str]) -> tuple[str, ...]:
     stages = [stage.value for stage in CHAIN]
     known = ["+".join(stages[i:j]) for i in range(4) for j in range(i + 1, 5)]
     for name in names:
-        if name != Stage.DOWNLOAD and name not in known:
+        if name not in (Stage.DOWNLOAD, EXPORT_QUEUE, *known):
             raise SettingsError(
                 f"There is no queue {name!r}.",
-                f"Queues are download, {', '.join(stages)}, and neighbours joined by + such as pose+mask.",
+                f"Queues are download, {', '.join(stages)}, neighbours joined by + such as pose+mask, "
+                "and export.",
             )
     return tuple(dict.fromkeys(names))
 
@@ -57,7 +58,7 @@ def serve(settings: Settings, queues: Sequence[str], name: str | None = None) ->
     names = parse_queues(queues)
     # Before anything can start CUDA; the processes of the pool inherit it.
     os.environ.update(
-        prepare_machine(settings, [Stage(name) for queue in names for name in queue.split("+")])
+        prepare_machine(settings, [stage for stage in Stage if any(stage in q.split("+") for q in names)])
     )
     arguments = [
         "worker",
