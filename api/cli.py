@@ -28,6 +28,7 @@ from api.options import (
     takes_links,
 )
 from api.report_command import register as register_report
+from api.review_command import register as register_review
 from broker.errors import SettingsError
 from broker.intake import Intake
 from broker.recipe import canonical_hash
@@ -47,6 +48,7 @@ cli.add_typer(models_cli, name="models")
 serve_cli.register(cli)
 register_flower(cli)
 register_report(cli)
+register_review(cli)
 
 _ANY = Intake()
 OWN_NAMESPACE = "run-"
@@ -257,7 +259,9 @@ def export(job_id: JobId, out: Out = Path("hardpose-out"), home: Home = None) ->
 
 @command
 def worker(
-    queues: Annotated[list[str], typer.Argument(help="download, pose, mask, me, compare, or pose+mask ...")],
+    queues: Annotated[
+        list[str], typer.Argument(help="download, pose, mask, me, compare, pose+mask ..., or export")
+    ],
     home: Home = None,
     name: Annotated[str | None, typer.Option(help="Name shown in Flower.")] = None,
     gpu: Annotated[str | None, typer.Option(help="Number or UUID as nvidia-smi -L says, or none.")] = None,

@@ -3,6 +3,7 @@
 import ipaddress
 import logging
 import socket
+from collections.abc import Callable
 from types import FrameType
 
 import typer
@@ -10,6 +11,7 @@ import uvicorn
 
 from api.http.app import create_api
 from api.http.front import Front
+from api.http.whereabouts import announced
 from broker.errors import SettingsError
 from broker.settings import Settings
 
@@ -53,8 +55,12 @@ def server_of(settings: Settings) -> Server:
     return Server(config, app.state.front)
 
 
-def serve(settings: Settings) -> None:
+def serve(settings: Settings, opened: Callable[[str], None] | None = None) -> None:
     """Listens on ``api_host`` and ``api_port`` (0: any) until SIGINT or SIGTERM.
+
+    Args:
+        settings: whose API it is.
+        opened: called with the API's address as soon as it listens.
 
     Raises:
         SettingsError: a token cannot be used; the API would be open to more than this machine; or it cannot
@@ -64,7 +70,10 @@ def serve(settings: Settings) -> None:
     with _listen(settings.api_host, settings.api_port) as listener:
         url = _url(settings.api_host, listener.getsockname()[1])
         typer.echo(f"API: {url}  review: {url}/review/  description: {url}/docs/")
-        server.run([listener])
+        if opened is not None:
+            opened(url)
+        with announced(settings.home, url):
+            server.run([listener])
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -82,7 +82,7 @@ export class Detail extends EventTarget {
 
   #build() {
     const tell = (name, detail) => () => this.dispatchEvent(new CustomEvent(name, { detail }));
-    this.title = el("h2", { id: "detail-title" });
+    this.title = el("h2", { id: "detail-title", tabindex: "-1", autofocus: true });
     this.place = el("span", { class: "place" });
     this.picture = el("div", { class: "stage" });
     this.words = el("div", { "aria-live": "off" });

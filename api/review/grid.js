@@ -4,7 +4,7 @@ import { el } from "./dom.js";
 
 const GAP = 14;
 const NARROW = 520;
-const LEAST = { narrow: 160, wide: 232 };
+const LEAST = { narrow: 160, wide: 232, upright: 188 };
 /** Rows beyond the sight, above and below. */
 const SPARE = 2;
 /** Height of a card beneath its picture, in CSS pixels; gallery.css sets the same. */
@@ -23,6 +23,7 @@ export class Grid extends EventTarget {
   #height = 1;
   #settle = 0;
   #drawing = 0;
+  #shape = 0.75;
 
   constructor(root, list, make) {
     super();
@@ -39,6 +40,15 @@ export class Grid extends EventTarget {
   /** The width of a picture in CSS pixels. */
   get pictureWidth() {
     return this.#width;
+  }
+
+  /** Height over width of the pictures: that of most frames, within reason. */
+  set shape(shape) {
+    const next = Math.min(1.25, Math.max(0.5625, shape));
+    if (next === this.#shape) return;
+    this.#shape = next;
+    this.#width = 0;
+    this.#measure();
   }
 
   /** Forgets every card: the list has begun anew. */
@@ -97,7 +107,7 @@ export class Grid extends EventTarget {
 
   #measure() {
     const whole = this.root.clientWidth;
-    const least = whole < NARROW ? LEAST.narrow : LEAST.wide;
+    const least = whole < NARROW ? LEAST.narrow : this.#shape > 1 ? LEAST.upright : LEAST.wide;
     const columns = Math.max(1, Math.floor((whole + GAP) / (least + GAP)));
     const width = Math.floor((whole - GAP * (columns - 1)) / columns);
     if (columns === this.#columns && width === this.#width) return;
@@ -105,7 +115,9 @@ export class Grid extends EventTarget {
     const active = this.active;
     this.#columns = columns;
     this.#width = width;
-    this.#height = Math.round(width * 0.75) + WORDS + GAP;
+    this.#height = Math.round(width * this.#shape) + WORDS + GAP;
+    this.root.style.setProperty("--card", `${width}px`);
+    this.root.style.setProperty("--picture", `${this.#height - WORDS - GAP}px`);
     for (const row of [...this.#rows.keys()]) this.#drop(row);
     this.draw();
     if (focused) this.move(active);
@@ -116,7 +128,6 @@ export class Grid extends EventTarget {
     if (!line) {
       line = el("div", { class: "row", role: "row", "aria-rowindex": row + 1 });
       line.style.transform = `translateY(${row * this.#height}px)`;
-      line.style.setProperty("--card", `${this.#width}px`);
       this.#rows.set(row, line);
       this.root.append(line);
     }

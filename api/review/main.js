@@ -33,6 +33,7 @@ const peers = new Peers((event) => ledger.note(event));
 const recount = later(RECOUNT_MS, () => filters.recount(view).catch(() => {}));
 
 let view = parse(location.search);
+let shaped = false;
 /** The recipe's threshold, by recipe: asked once each. */
 const thresholds = new Map();
 
@@ -50,10 +51,11 @@ async function show() {
   byId("order").value = view.order;
   grid.clear();
   if (scrollY > 0) scrollTo({ top: 0, behavior: "instant" });
-  const told = [filters.show(view), threshold.show(view)];
+  // What fails here is told by the banner that the API is away.
+  const told = Promise.allSettled([filters.show(view), threshold.show(view)]);
   const there = await list.open(view);
   if (there) learnThreshold(list.items[0]);
-  await Promise.all(told).catch(() => {}); // the banner says that the API is away
+  await told;
   if (list.total === 0) showEmpty();
 }
 
@@ -80,6 +82,12 @@ function reset() {
 }
 
 list.addEventListener("change", () => {
+  // Cards take the shape of most pictures; it is settled by the first page.
+  if (list.items.length && !shaped) {
+    const shapes = list.items.map(({ width, height }) => height / width).sort((one, other) => one - other);
+    grid.shape = shapes[shapes.length >> 1];
+  }
+  shaped = list.items.length > 0;
   byId("count").textContent = list.total === null ? "Loading …" : frames(list.total);
   if (list.total !== 0) byId("empty").hidden = true;
 });

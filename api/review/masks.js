@@ -3,7 +3,8 @@
 export const COLOURS = { teacher: [230, 159, 0], device: [47, 155, 224], both: [255, 255, 255] };
 
 const FILL = 96;
-const FAINT = 40;
+const FIRM = 190;
+const FAINT = 34;
 
 /** A picture, decoded; rejects if there is none. */
 export function decoded(src) {
@@ -39,6 +40,9 @@ function painted({ width, height }, paint) {
   return canvas;
 }
 
+/** Width of an outline in pixels: the same part of every picture. */
+const reachOf = ({ width, height }) => Math.max(1, Math.round(Math.max(width, height) / 420));
+
 /** Whether the pixel lies inside, and no more than `reach` pixels from the edge. */
 function onEdge({ width, height, inside }, x, y, reach) {
   const at = y * width + x;
@@ -50,7 +54,7 @@ function onEdge({ width, height, inside }, x, y, reach) {
 
 /** The mask as a tint with a firm outline. */
 export function tinted(mask, colour, fill = FILL) {
-  const reach = Math.max(1, Math.round(Math.max(mask.width, mask.height) / 420));
+  const reach = reachOf(mask);
   return painted(mask, (set) => {
     for (let y = 0, at = 0; y < mask.height; y += 1) {
       for (let x = 0; x < mask.width; x += 1, at += 1) {
@@ -60,15 +64,24 @@ export function tinted(mask, colour, fill = FILL) {
   });
 }
 
-/** Where the masks differ: only the teacher, only the device; where both agree is faint. Null if sizes differ. */
-export function difference(teacher, device) {
+/**
+ * Both masks: only the teacher's and only the device's part painted, where both agree a breath of white; outlined,
+ * or firmer and without outlines. Null if their sizes differ.
+ */
+export function together(teacher, device, { outlined }) {
   if (teacher.width !== device.width || teacher.height !== device.height) return null;
+  const reach = reachOf(teacher);
+  const fill = outlined ? FILL : FIRM;
   return painted(teacher, (set) => {
-    for (let at = 0; at < teacher.inside.length; at += 1) {
-      const [one, other] = [teacher.inside[at], device.inside[at]];
-      if (one && other) set(at, COLOURS.both, FAINT);
-      else if (one) set(at, COLOURS.teacher, 190);
-      else if (other) set(at, COLOURS.device, 190);
+    for (let y = 0, at = 0; y < teacher.height; y += 1) {
+      for (let x = 0; x < teacher.width; x += 1, at += 1) {
+        const [one, other] = [teacher.inside[at], device.inside[at]];
+        if (!one && !other) continue;
+        const lines = outlined ? [one && onEdge(teacher, x, y, reach), other && onEdge(device, x, y, reach)] : [false, false];
+        if (lines[0] || lines[1]) set(at, lines[0] && lines[1] ? COLOURS.both : lines[0] ? COLOURS.teacher : COLOURS.device, 255);
+        else if (one && other) set(at, COLOURS.both, FAINT);
+        else set(at, one ? COLOURS.teacher : COLOURS.device, fill);
+      }
     }
   });
 }

@@ -3,7 +3,7 @@
 import { picture } from "./api.js";
 import { widthFor } from "./card.js";
 import { el } from "./dom.js";
-import { COLOURS, decoded, difference, maskOf, tinted } from "./masks.js";
+import { COLOURS, decoded, maskOf, tinted, together } from "./masks.js";
 
 const WIDTHS = [640, 1280, 1920];
 const MOST = 16;
@@ -12,16 +12,22 @@ const BLINK_MS = 250;
 /** Room around the person, as a part of the box. */
 const ROOM = 0.15;
 
-const PANELS = {
-  side: [["frame", "Frame"], ["teacher", "Teacher"], ["device", "Device"]],
-  overlay: [["overlay", "Both masks"]],
-  blink: [["blink", "Teacher"]],
-  difference: [["difference", "Where they differ"]],
+const PANELS = { side: ["frame", "teacher", "device"], overlay: ["overlay"], blink: ["blink"], difference: ["difference"] };
+
+/** What stands on a panel: whose colours are to be seen, and in what words. */
+const SAYS = {
+  frame: [["", "Frame"]],
+  teacher: [["teacher", "Teacher"]],
+  device: [["device", "Device"]],
+  overlay: [["teacher", "Teacher"], ["device", "Device"]],
+  difference: [["teacher", "Only the teacher"], ["device", "Only the device"]],
 };
+
+const caption = (kind) => SAYS[kind].map(([whose, text]) => el("span", { class: whose ? `on-${whose}` : "", text }));
 
 /** Dispatches "change" when the view, the blinking or the fit has changed, and "fault" when a picture is missing. */
 export class Stage extends EventTarget {
-  view = "side";
+  view = matchMedia("(max-width: 860px)").matches ? "overlay" : "side";
   /** "whole" or "person"; null while one has zoomed by hand. */
   fit = "whole";
   paused = matchMedia("(prefers-reduced-motion: reduce)").matches;
@@ -50,6 +56,7 @@ export class Stage extends EventTarget {
     const turn = (this.#turn += 1);
     this.#frame = frame;
     this.#layers = {};
+    this.root.classList.toggle("upright", frame.height > frame.width);
     this.#fit();
     const width = widthFor(this.root.clientWidth || 640, WIDTHS);
     const load = (kind) => decoded(picture(frame.id, kind, width)).catch(() => null);
@@ -58,7 +65,10 @@ export class Stage extends EventTarget {
     const masks = { teacher: teacher && maskOf(teacher), device: device && maskOf(device) };
     this.#layers = { photo };
     for (const kind of ["teacher", "device"]) if (masks[kind]) this.#layers[kind] = tinted(masks[kind], COLOURS[kind]);
-    if (masks.teacher && masks.device) this.#layers.difference = difference(masks.teacher, masks.device);
+    if (masks.teacher && masks.device) {
+      this.#layers.overlay = together(masks.teacher, masks.device, { outlined: true });
+      this.#layers.difference = together(masks.teacher, masks.device, { outlined: false });
+    }
     this.missing = [["the picture", photo], ["the teacher's mask", teacher], ["the device's mask", device]].filter(([, it]) => !it).map(([name]) => name);
     this.dispatchEvent(new Event("change"));
     this.#draw();
@@ -113,14 +123,13 @@ export class Stage extends EventTarget {
   }
 
   #build() {
-    this.#panels = PANELS[this.view].map(([kind, name]) => {
-      const canvas = el("canvas", { role: "img", "aria-label": name });
-      const caption = el("figcaption", { class: `on-${kind}`, text: name });
-      return { kind, canvas, caption, figure: el("figure", {}, canvas, caption) };
+    this.#panels = PANELS[this.view].map((kind) => {
+      const says = el("figcaption", {}, ...caption(kind === "blink" ? this.#blinked : kind));
+      const canvas = el("canvas", { role: "img", "aria-label": kind === "blink" ? "Teacher and device in turn" : says.textContent });
+      return { kind, canvas, says, figure: el("figure", {}, canvas, says) };
     });
     this.root.dataset.view = this.view;
     this.root.replaceChildren(...this.#panels.map(({ figure }) => figure));
-    this.#caption();
     this.#sized();
     this.#beat();
   }
@@ -131,10 +140,7 @@ export class Stage extends EventTarget {
   }
 
   #caption() {
-    if (this.view !== "blink") return;
-    const { caption } = this.#panels[0];
-    caption.textContent = this.#blinked === "teacher" ? "Teacher" : "Device";
-    caption.className = `on-${this.#blinked}`;
+    if (this.view === "blink") this.#panels[0].says.replaceChildren(...caption(this.#blinked));
   }
 
   #sized() {
@@ -190,7 +196,8 @@ export class Stage extends EventTarget {
 
   #shown(kind) {
     if (kind === "frame") return ["photo"];
-    if (kind === "overlay") return ["photo", "device", "teacher"];
+    // A frame that the teacher's doubts have ended has one mask at most.
+    if (kind === "overlay" && !this.#layers.overlay) return ["photo", "device", "teacher"];
     return ["photo", kind === "blink" ? this.#blinked : kind];
   }
 
