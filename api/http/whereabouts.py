@@ -12,7 +12,8 @@ import psutil
 log = logging.getLogger(__name__)
 
 FILE = "api.json"
-"""In the home folder while an API serves it: ``url``, and the process by ``pid`` and ``began`` (Unix seconds)."""
+"""In the home folder while an API serves it: its ``url``, and its process by ``pid`` and ``began`` (Unix
+seconds)."""
 
 
 @contextmanager
