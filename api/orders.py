@@ -6,6 +6,7 @@ from pathlib import Path
 
 from broker.app import create_app
 from broker.intake import Intake
+from broker.priority import Priority
 from broker.recipe import Recipe, canonical_hash
 from tasks.pipeline import send_links
 from tasks.runtime import Runtime
@@ -35,15 +36,28 @@ def _identity(link: str) -> str:
     return f"{link} {facts.st_size} {facts.st_mtime_ns}"
 
 
-def book(runtime: Runtime, recipe: Recipe, links: Sequence[str], intake: Intake = _ANY) -> str:
+def book(
+    runtime: Runtime,
+    recipe: Recipe,
+    links: Sequence[str],
+    intake: Intake = _ANY,
+    priority: Priority | None = None,
+) -> str:
     """Writes a job to the catalog if the broker lives; returns the job's id. ``send`` does the rest.
+
+    Args:
+        runtime: of this process.
+        recipe: of the job.
+        links: as ``expand_links`` leaves them.
+        intake: which of the linked videos are taken in.
+        priority: of its messages; None: as it is, of a new job normal.
 
     Raises:
         BrokerUnavailable: nothing was written.
     """
     job_id = job_id_of(links, recipe, intake)
     runtime.control.ping()
-    runtime.catalog.create_job(job_id, recipe, links, intake)
+    runtime.catalog.create_job(job_id, recipe, links, intake, priority)
     return job_id
 
 
@@ -59,8 +73,10 @@ def send(runtime: Runtime, job_id: str) -> int:
     return sent
 
 
-def enqueue(runtime: Runtime, links: Sequence[str], intake: Intake = _ANY) -> str:
+def enqueue(
+    runtime: Runtime, links: Sequence[str], intake: Intake = _ANY, priority: Priority | None = None
+) -> str:
     """Writes a job to the catalog and its links to the queue; returns the job's id."""
-    job_id = book(runtime, runtime.recipe(), links, intake)
+    job_id = book(runtime, runtime.recipe(), links, intake, priority)
     send(runtime, job_id)
     return job_id

@@ -71,6 +71,8 @@ class WorkerCard(Frozen):
     models: dict[Stage, ModelSpec] = Field(default_factory=dict)
     """What it has loaded, without the folders of its machine. A stage of its queues that is not here, and
     has a model, could not load it: the worker's log says why."""
+    points: tuple[int, ...] = ()
+    """BODY_25 points that its pose model can give; empty for a worker without one."""
     gpu: str = ""
     """The only GPU it sees, as its settings name it; empty: no choice was made."""
     version: str

@@ -35,6 +35,10 @@ def _cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hardpose" / "weights"
 
 
+def _absolute(path: Path) -> str:
+    return str(path.absolute())
+
+
 class Downloads(BaseModel):
     """How videos are fetched from sites. What changes with the sites every month is here, not in code."""
 
@@ -253,7 +257,7 @@ class Settings(BaseSettings):
             elif isinstance(value, BaseModel):
                 text = value.model_dump_json()
             else:
-                text = value if isinstance(value, str) else json.dumps(value)
+                text = value if isinstance(value, str) else json.dumps(value, default=_absolute)
             variables[f"HARDPOSE_{name.upper()}"] = text
         return variables
 

@@ -3,7 +3,7 @@
 import importlib.metadata
 import logging
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from broker.presence import WorkerCard
 from broker.recipe import ModelSpec, Stage, WeightsRef
@@ -42,11 +42,21 @@ def load_and_describe(
         pid=pid,
         queues=tuple(queues),
         models=models,
+        points=_points(models),
         gpu=settings.gpu or "",
         version=importlib.metadata.version("hardpose"),
         metrics=f"{settings.metrics_host}:{settings.metrics_port}" if settings.metrics_port else "",
         started=started,
     )
+
+
+def _points(models: Mapping[Stage, ModelSpec]) -> tuple[int, ...]:
+    """For whoever has to know whether the rule can be met, and has not the packages to ask the model."""
+    if Stage.POSE not in models:
+        return ()
+    from workers.models import POSE, answers
+
+    return tuple(sorted(answers(POSE, models[Stage.POSE].name)))
 
 
 def public_spec(spec: ModelSpec) -> ModelSpec:

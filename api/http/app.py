@@ -5,7 +5,7 @@ from importlib.metadata import version
 from fastapi import APIRouter, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from api.http import devices, exports, frames, health, images, reviews, session_routes, videos
+from api.http import devices, events, exports, frames, health, images, jobs, reviews, session_routes, videos
 from api.http.front import Front
 from api.http.guards import Guard, Outermost
 from api.http.openapi import describe
@@ -20,6 +20,8 @@ DESCRIPTION = (
 ROUTERS: tuple[APIRouter, ...] = (
     session_routes.router,
     health.router,
+    jobs.router,
+    events.router,
     frames.router,
     images.router,
     reviews.router,

@@ -84,9 +84,3 @@ class BadOrder(HardposeError):
     """Something in an order that is well written but cannot be done."""
 
     code = "bad_order"
-
-
-class JobRuns(HardposeError):
-    """The job has not ended."""
-
-    code = "job_runs"

@@ -2,10 +2,13 @@
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from api.http.access import Access
 from api.http.hosts import Hosts
 from api.http.limits import RateLimits
+from api.http.progress import Watches
+from api.http.recipes import Recipes
 from api.http.request_metrics import RequestMetrics
 from api.local import attach
 from broker.settings import Settings
@@ -28,6 +31,12 @@ class Front:
         self.hosts = Hosts(settings)
         self.limits = RateLimits(settings)
         self.metrics = RequestMetrics()
+        self.recipes = Recipes()
+        self.watches = Watches()
+        self.sending = ThreadPoolExecutor(2, "send")
+        """Puts the links of large orders on the queue; the process ends after it has."""
+        self.streams = 0
+        """Open streams of events."""
         self.stopping = threading.Event()
         """Set when the server is told to end: streams of events end then."""
         self._lock = threading.Lock()
@@ -43,6 +52,11 @@ class Front:
                 if self._runtime is None or settings.broker_url != self._runtime.settings.broker_url:
                     self._runtime = Runtime(settings)
             return self._runtime
+
+    def count_stream(self, change: int) -> None:
+        """A stream of events was opened (1) or has ended (-1)."""
+        self.streams += change
+        self.metrics.streams.set(self.streams)
 
     def _may_have_moved(self) -> bool:
         return self.settings.broker_url is None and time.monotonic() - self._looked > LOOK_SECONDS

@@ -4,7 +4,6 @@ import ipaddress
 import logging
 import socket
 from collections.abc import Callable
-from types import FrameType
 
 import typer
 import uvicorn
@@ -24,16 +23,16 @@ CONNECTIONS = 512
 
 
 class Server(uvicorn.Server):
-    """A server that ends the streams of events when it is told to end: they would last as long as their job."""
+    """A server that ends the streams of events when it is to end: they would last as long as their job."""
 
     def __init__(self, config: uvicorn.Config, front: Front) -> None:
         super().__init__(config)
         self._front = front
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """SIGINT and SIGTERM."""
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answers under way are waited for; a stream of events is told."""
         self._front.stopping.set()
-        super().handle_exit(sig, frame)
+        await super().shutdown(sockets)
 
 
 def server_of(settings: Settings) -> Server:
@@ -67,7 +66,7 @@ def serve(settings: Settings, opened: Callable[[str], None] | None = None) -> No
             listen there.
     """
     server = server_of(settings)
-    with _listen(settings.api_host, settings.api_port) as listener:
+    with listen(settings.api_host, settings.api_port) as listener:
         url = _url(settings.api_host, listener.getsockname()[1])
         typer.echo(f"API: {url}  review: {url}/review/  description: {url}/docs/")
         if opened is not None:
@@ -76,11 +75,21 @@ def serve(settings: Settings, opened: Callable[[str], None] | None = None) -> No
             server.run([listener])
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
     """A listening socket: bound here, so that what cannot be is a typed error, and port 0 is known."""
     try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=128)
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+        family, kind, protocol, _, address = found[0]
+        # With the protocol named, asyncio sets TCP_NODELAY: without it an answer in two parts waits 40 ms.
+        listener = socket.socket(family, kind, protocol)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(128)
+        except OSError:
+            listener.close()
+            raise
+        return listener
     except OSError as error:
         raise SettingsError(
             f"The API cannot listen on {host}:{port}: {error.strerror or error}.",

@@ -1,12 +1,11 @@
 """The HTTP API on a real socket, in a thread of the test's process."""
 
-import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from api.http.server import server_of
+from api.http.server import listen, server_of
 from broker.settings import Settings
 
 
@@ -14,7 +13,7 @@ from broker.settings import Settings
 def served(settings: Settings) -> Iterator[str]:
     """The URL of an API of ``settings`` that listens on a free port of 127.0.0.1."""
     server = server_of(settings)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with listen("127.0.0.1", 0) as listener:
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
         limit = time.monotonic() + 30
