@@ -54,7 +54,7 @@ def download_link(self: Task, job_id: str, position: int, link: str, ticket: str
 def _download(task: Task, errand: "Errand") -> str:
     # Imported here: a model or device worker has neither the catalog's packages nor a decoder's.
     from tasks.download import download
-    from tasks.transfer import PutBack
+    from tasks.transfer import LinkStopped, PutBack
 
     here, job_id, position = process_runtime(), errand.job_id, errand.position
     try:
@@ -65,10 +65,13 @@ def _download(task: Task, errand: "Errand") -> str:
         with counted(here.control, name, most, f"Link {position + 1}") as starts:
             # More than one: the process ended while this link, among others, was in it.
             done = download(here, errand, suspect=starts > 1)
-        send_segments(task.app, here, done.segments)
+        send_segments(task.app, here, done.segments, done.priority)
         for child in done.links:
-            send_link(task.app, here, job_id, child.position, child.link)
+            send_link(task.app, here, job_id, child.position, child.link, done.priority)
         return _told(done)
+    except LinkStopped:
+        log.info("link %s of job %s was stopped", position, job_id)
+        return "void: it was stopped"  # by whoever has written down why
     except PutBack as wait:
         raise _parked(task, errand, wait) from wait
     except BrokerUnavailable as error:
@@ -98,6 +101,7 @@ def _parked(task: Task, errand: "Errand", wait: "PutBack") -> BaseException:
         task_id=task.request.id,
         reason=wait.reason,
         caption=link_caption(errand.job_id, errand.position, errand.link),
+        priority=(task.request.delivery_info or {}).get("priority"),
         **link_limits(here.settings),
     )
     with best_effort(f"link {errand.who} waits and is still shown as running"):

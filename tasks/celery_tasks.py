@@ -28,6 +28,7 @@ from tasks.placement import Group, all_groups, queue_name
 from tasks.readable import Handed, ReadableTask, caption_next, captioned
 from tasks.retrying import BOOKS_RETRY_SECONDS, RETRIES, RETRY_SECONDS, again, retry_later
 from tasks.runtime import Runtime, process_runtime
+from tasks.voids import MessageVoid, check_start, check_wanted, unless_void
 from tasks.worker_card import load_and_describe
 
 log = logging.getLogger(__name__)
@@ -36,23 +37,26 @@ log = logging.getLogger(__name__)
 def run_group(task: Task, stages: Group, result: SegmentResult) -> SegmentResult | None:
     """Runs a group of stages on a segment, unless its message is void.
 
-    Returns ``None`` when the segment was sent anew since; the chain then ends here.
+    Returns ``None`` when the segment was sent anew, cancelled or erased since; the chain then ends here.
     """
     here, segment = process_runtime(), result.segment
     try:
-        if here.control.superseded(segment):
-            log.info("segment %s was sent anew, this message is void", segment.key)
-            task.request.chain = None
-            return None
+        check_start(here, segment)
         with counted(
             here.control,
             attempt_of_segment(segment, queue_name(stages)),
             here.settings.max_attempts,
             _what(segment, stages),
         ):
-            result = run_stages(here, stages, result)
+            with unless_void(here, segment):
+                result = run_stages(here, stages, result, lambda: check_wanted(here, segment))
             if Stage.COMPARE in stages:
-                here.catalog.settle_segment(result, facts_by_time(result))
+                with unless_void(here, segment):
+                    here.catalog.settle_segment(result, facts_by_time(result))
+    except MessageVoid as why:
+        log.info("%s", why)
+        task.request.chain = None
+        return None
     except HardposeError as error:
         if error.action == Action.TRANSIENT and task.request.retries < RETRIES:
             raise again(task, error) from error

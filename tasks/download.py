@@ -5,15 +5,18 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from broker.errors import Action, HardposeError
+from broker.catalog_erase import names_of
+from broker.errors import Action, BeingErased, HardposeError, VideoForgotten, WorkCancelled
 from broker.messages import Segment, Video
+from broker.priority import Priority
 from broker.recipe import canonical_hash
 from broker.settings import Settings
 from broker.views import LinkOrder, LinkView
 from tasks.attempts import Poison
+from tasks.erasing import finish
 from tasks.pipeline import segments_of
 from tasks.runtime import Runtime
-from tasks.transfer import AlreadyHere, Errand, PutBack, Transfer, best_effort, video_here
+from tasks.transfer import AlreadyHere, Errand, LinkStopped, PutBack, Transfer, best_effort, video_here
 from workers.downloads import gates
 from workers.downloads.chain import fetch
 from workers.downloads.contracts import Fetched, FetchLimits, Listing, Metadata
@@ -35,10 +38,12 @@ class Downloaded:
     Attributes:
         segments: of its video, those that are still to do.
         links: of its playlist, those that are still to do.
+        priority: of the job, for what is sent of these.
     """
 
     segments: tuple[Segment, ...] = ()
     links: tuple[LinkView, ...] = ()
+    priority: Priority = Priority.NORMAL
 
 
 def download(runtime: Runtime, errand: Errand, suspect: bool = False) -> Downloaded:
@@ -55,26 +60,71 @@ def download(runtime: Runtime, errand: Errand, suspect: bool = False) -> Downloa
     """
     order = runtime.catalog.link_order(errand.job_id, errand.position)
     if order.listed is not None:  # its links may not all have been sent, if a worker died over it
-        return Downloaded(links=tuple(runtime.catalog.open_children(errand.job_id, errand.position)))
+        children = runtime.catalog.open_children(errand.job_id, errand.position)
+        return Downloaded(links=tuple(children), priority=order.priority)
     if order.state.final:
         return Downloaded()
+    if known := known_video_id(order.link):
+        runtime.catalog.erasing.check(known)
     runtime.catalog.start_link(errand.job_id, errand.position)
-    video = video_here(runtime, known_video_id(order.link))
-    if video is not None:
+    if video := video_here(runtime, known):
         egress_of(runtime.settings, runtime.control).forget(errand.who)  # it may have waited for a turn
         gates.check(stated(video), order.intake, runtime.settings)
-        return _plan(runtime, errand, order, video)
+        return _plan_known(runtime, errand, order, video)
     try:
         return _fetch(runtime, errand, order, suspect)
     except AlreadyHere as here:
-        return _plan(runtime, errand, order, here.video)
+        return _plan_known(runtime, errand, order, here.video)
     except PartBusy as error:
         raise PutBack(BUSY_PAUSE, "claimed") from error
 
 
 def _plan(runtime: Runtime, errand: Errand, order: LinkOrder, video: Video) -> Downloaded:
+    """Books the video and its segments.
+
+    Raises:
+        LinkStopped: it was cancelled meanwhile.
+        VideoForgotten: it was removed on request.
+        BeingErased: what was made of it before is still being removed.
+    """
     segments = segments_of(errand.job_id, video, order.recipe)
-    return Downloaded(tuple(runtime.catalog.plan_video(errand.job_id, errand.position, video, segments)))
+    try:
+        todo = runtime.catalog.plan_video(errand.job_id, errand.position, video, segments)
+    except WorkCancelled as error:
+        raise LinkStopped from error
+    except BeingErased:
+        finish(runtime)
+        raise
+    return Downloaded(tuple(todo), priority=order.priority)
+
+
+def _plan_known(runtime: Runtime, errand: Errand, order: LinkOrder, video: Video) -> Downloaded:
+    """The same for a video that was fetched before.
+
+    Raises:
+        BeingErased: as there, and when its file was removed between the look for it and the booking.
+    """
+    done = _plan(runtime, errand, order, video)
+    if not runtime.artifacts.exists(video.artifact):
+        raise BeingErased(f"The file of {video.id} was removed just now.", "It is fetched anew by itself.")
+    return done
+
+
+def _book(runtime: Runtime, errand: Errand, order: LinkOrder, video: Video, path: Path) -> Downloaded:
+    """Stores a fetched file and books it; one that is not booked in the end does not stay in the store."""
+    finish(runtime)  # or a file that is on its way out would be taken for the new one
+    runtime.catalog.erasing.check(*names_of(video.id, video.sha256))
+    if not runtime.artifacts.exists(video.artifact):
+        runtime.artifacts.put_file(video.artifact, path)
+    try:
+        done = _plan(runtime, errand, order, video)
+    except (LinkStopped, VideoForgotten, BeingErased):
+        runtime.catalog.erasing.discard(video.artifact)
+        finish(runtime)
+        raise
+    if not runtime.artifacts.exists(video.artifact):  # removed with another video between the two steps
+        runtime.artifacts.put_file(video.artifact, path)
+    return done
 
 
 def _fetch(runtime: Runtime, errand: Errand, order: LinkOrder, suspect: bool) -> Downloaded:
@@ -90,18 +140,23 @@ def _fetch(runtime: Runtime, errand: Errand, order: LinkOrder, suspect: bool) ->
                 raise AlreadyHere(video)
         fetched = _watched(runtime, transfer, order, folder)
         if isinstance(fetched, Listing):
-            children = runtime.catalog.list_link(
-                errand.job_id, errand.position, fetched.links, fetched.title, fetched.complete
-            )
-            return Downloaded(links=tuple(children))
+            children = _list(runtime, errand, fetched)
+            return Downloaded(links=tuple(children), priority=order.priority)
         if suspect:
             probe_apart(fetched.path, settings)
         video = describe(runtime, fetched)
         if is_remote(order.link):  # what nobody could know before: a direct link's length, for one
             gates.check(stated(video), order.intake, settings)
-        if not runtime.artifacts.exists(video.artifact):
-            runtime.artifacts.put_file(video.artifact, fetched.path)
-        return _plan(runtime, errand, order, video)
+        return _book(runtime, errand, order, video, fetched.path)
+
+
+def _list(runtime: Runtime, errand: Errand, found: Listing) -> list[LinkView]:
+    try:
+        return runtime.catalog.list_link(
+            errand.job_id, errand.position, found.links, found.title, found.complete
+        )
+    except WorkCancelled as error:
+        raise LinkStopped from error
 
 
 def _watched(runtime: Runtime, transfer: Transfer, order: LinkOrder, folder: Path) -> Fetched | Listing:

@@ -138,7 +138,9 @@ def finish(runtime: Runtime, patience: float = PATIENCE_SECONDS) -> int:
             continue
         try:
             # Asked now that it is our turn: what another one has emptied may be in use again.
-            removed += _empty(runtime, books.pending(), lambda: runtime.catalog.claim(TURN, owner, TURN_SECONDS))
+            removed += _empty(
+                runtime, books.pending(), lambda: runtime.catalog.claim(TURN, owner, TURN_SECONDS)
+            )
         finally:
             runtime.catalog.release(TURN, owner)
     return removed

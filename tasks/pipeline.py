@@ -1,7 +1,7 @@
 """How a video becomes segments, and a segment passes the stages: in a plain loop, or as a chain of tasks."""
 
 import logging
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from broker.errors import ArtifactMissing, BrokerUnavailable
 from broker.messages import Segment, SegmentResult, Video
 from broker.parking import Parking
+from broker.priority import Priority, message_priority
 from broker.recipe import CHAIN, Recipe, Stage
 from broker.settings import Settings
 from tasks.attempts import attempt_of_link, bot_checks_of_link
@@ -39,16 +40,30 @@ def segments_of(job_id: str, video: Video, recipe: Recipe) -> list[Segment]:
     ]
 
 
-def run_stages(runtime: Runtime, stages: Iterable[Stage], result: SegmentResult) -> SegmentResult:
+def _any() -> None:
+    """Everything is wanted."""
+
+
+def run_stages(
+    runtime: Runtime, stages: Iterable[Stage], result: SegmentResult, wanted: Callable[[], None] = _any
+) -> SegmentResult:
     """Runs ``stages`` one after the other on one segment; frames stay in memory between them.
 
     A stage whose result is already stored is not run again. That makes a repeated delivery cheap, lets a
     job resume, and lets a new device reuse the poses and the teacher's masks of an earlier recipe.
+
+    Args:
+        runtime: of this process.
+        stages: in the order of the chain.
+        result: of the stages before them.
+        wanted: called between two stages; what it raises ends the work there.
     """
     from tasks.frames import Frames  # OpenCV, which whoever only sends has no use for
 
     frames = Frames(runtime.artifacts)
-    for stage in stages:
+    for number, stage in enumerate(stages):
+        if number:
+            wanted()
         result = stored_result(runtime, stage, result.segment) or _run(runtime, stage, result, frames)
     return result
 
@@ -91,7 +106,9 @@ def run_plainly(runtime: Runtime, segments: Iterable[Segment]) -> list[SegmentRe
     return [run_stages(runtime, CHAIN, SegmentResult(segment=segment)) for segment in segments]
 
 
-def segment_chain(app: Celery, segment: Segment, placement: Placement) -> Any:
+def segment_chain(
+    app: Celery, segment: Segment, placement: Placement, priority: int | None = None
+) -> Any:
     """The Celery canvas of one segment: one task for each group, on the group's queue.
 
     There is no chord: a revoked or lost member would leave a chord waiting for ever. The catalog counts.
@@ -102,7 +119,8 @@ def segment_chain(app: Celery, segment: Segment, placement: Placement) -> Any:
     for position, group in enumerate(placement.groups):
         queue = queue_name(group)
         args = (start,) if position == 0 else ()
-        tasks.append(signature(f"hardpose.{queue}", args=args, queue=queue, app=app, **shown))
+        made = {"args": args, "queue": queue, "app": app, "priority": priority}
+        tasks.append(signature(f"hardpose.{queue}", **made, **shown))
     failed = signature(
         "hardpose.segment_failed",
         kwargs={"segment": segment.model_dump(mode="json"), "books_queue": placement.books_queue},
@@ -111,16 +129,19 @@ def segment_chain(app: Celery, segment: Segment, placement: Placement) -> Any:
     return chain(*tasks, app=app).on_error(failed)
 
 
-def send_segments(app: Celery, runtime: Runtime, segments: Sequence[Segment]) -> None:
+def send_segments(
+    app: Celery, runtime: Runtime, segments: Sequence[Segment], priority: Priority = Priority.NORMAL
+) -> None:
     """Sends one chain for each segment; messages of earlier sendings become void.
 
     Raises:
         BrokerUnavailable: some may have been sent; sending all anew is safe.
     """
+    number = message_priority(runtime.settings, priority)
     runtime.control.issue_tickets(segments)
     with sending():
         for segment in segments:
-            segment_chain(app, segment, runtime.placement).apply_async()
+            segment_chain(app, segment, runtime.placement, number).apply_async()
 
 
 @contextmanager
@@ -147,15 +168,23 @@ def send_links(app: Celery, runtime: Runtime, job_id: str, positions: Collection
     Raises:
         BrokerUnavailable: some may have been sent; sending all anew is safe.
     """
-    open_links = runtime.catalog.unfinished(job_id)
+    job = runtime.catalog.job_light(job_id)
+    open_links = [link for link in job.links if not link.state.final]
     if positions is not None:
         open_links = [link for link in open_links if link.position in positions]
     for link in open_links:
-        send_link(app, runtime, job_id, link.position, link.link)
+        send_link(app, runtime, job_id, link.position, link.link, job.priority)
     return len(open_links)
 
 
-def send_link(app: Celery, runtime: Runtime, job_id: str, position: int, link: str) -> None:
+def send_link(
+    app: Celery,
+    runtime: Runtime,
+    job_id: str,
+    position: int,
+    link: str,
+    priority: Priority = Priority.NORMAL,
+) -> None:
     """Enqueues a download; messages of earlier sendings become void, and its starts are counted anew.
 
     Raises:
@@ -171,6 +200,7 @@ def send_link(app: Celery, runtime: Runtime, job_id: str, position: int, link: s
             args=(job_id, position, link),
             kwargs={"ticket": ticket},
             queue=Stage.DOWNLOAD,
+            priority=message_priority(runtime.settings, priority),
             **captioned(link_caption(job_id, position, link)),
             **link_limits(runtime.settings),
         )

@@ -71,6 +71,10 @@ class PutBack(Exception):
         self.reason = reason
 
 
+class LinkStopped(Exception):
+    """The link was cancelled, or its video forgotten, and that is written down. Not a failure."""
+
+
 @contextmanager
 def best_effort(what: str) -> Iterator[None]:
     """For what only tells others, or lapses by itself: its failure is logged and changes no outcome."""
@@ -148,10 +152,12 @@ class Transfer:
         """Lets through what the job takes in and nobody has fetched or is fetching.
 
         Raises:
+            VideoForgotten: it was removed on request.
             DownloadError: by a gate.
             AlreadyHere: there is nothing to fetch.
             PutBack: another worker is at it.
         """
+        self._runtime.catalog.erasing.check(metadata.video_id)
         gates.check(metadata, self._order.intake, self._runtime.settings)
         self._check_new(metadata.video_id)
         self.claim(metadata.video_id)
@@ -163,16 +169,26 @@ class Transfer:
             raise AlreadyHere(video)
 
     def moved(self, received: int, total: int | None) -> None:
-        """Tells those who watch the job."""
+        """Tells those who watch the job.
+
+        Raises:
+            LinkStopped: the rest of the file is not wanted any more.
+        """
         now = time.monotonic()
         if now - self._moved < MOVED_SECONDS:
             return
         self._moved, self._shown = now + AWAY_SECONDS, True  # unless the broker can be told
         with best_effort("the progress of a transfer is not shown"):
+            self._check_stopped()
             self._runtime.control.transfer(
                 self._errand.job_id, self._errand.position, received, total, self._tool
             )
             self._moved = now
+
+    def _check_stopped(self) -> None:
+        errand = self._errand
+        if self._runtime.control.link_stopped(errand.job_id, errand.position, errand.ticket):
+            raise LinkStopped
 
     # --- the claim ---
 
