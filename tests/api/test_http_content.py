@@ -21,7 +21,8 @@ from broker.embedded import EmbeddedBroker
 from broker.exports import ExportSpec
 from broker.settings import Settings, load_settings
 
-TOKENS = "ana:review:token-of-ana-0123456789 ben:enqueue:token-of-ben-0123456789 root:admin:token-of-root-0123456789"
+ROLES = {"ana": "review", "ben": "enqueue", "root": "admin"}
+TOKENS = " ".join(f"{name}:{role}:token-of-{name}-0123456789" for name, role in ROLES.items())
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +101,9 @@ def test_a_frame_is_shown_without_secrets_or_folders(api: TestClient) -> None:
     assert frame["keeper"]["measures"] == {"margin": 0.5} and frame["jobs"] == ["job1"]
     assert frame["video"]["source"] == "https://videos.example/1.mp4"
     assert frame["recipe"]["device_model"]["weights"][0]["source"] == "me.tflite"
-    everything = [answer.text] + [api.get(path).text for path in ("/videos", "/segments", "/devices", "/frames")]
+    everything = [answer.text] + [
+        api.get(path).text for path in ("/videos", "/segments", "/devices", "/frames")
+    ]
     assert not any(SECRET in text or "/home/someone" in text for text in everything)
 
 
@@ -122,7 +125,9 @@ def test_a_mask_that_is_not_there_is_a_problem(api: TestClient, books: Settings,
     dropped = frame_id(1, 3000)
     assert api.get(f"/frames/{dropped}/images/frame").status_code == 200
     for view in ("teacher", "device", "overlay"):
-        assert "teacher_none" in problem(api.get(f"/frames/{dropped}/images/{view}"), 404, "no_mask")["detail"]
+        assert (
+            "teacher_none" in problem(api.get(f"/frames/{dropped}/images/{view}"), 404, "no_mask")["detail"]
+        )
     lost = frame_id(2, 22_000)
     Artifacts(books.artifacts).delete(str(catalog.frames.get(lost).keeper.device_key))
     problem(api.get(f"/frames/{lost}/images/overlay"), 404, "artifact_missing")
@@ -213,7 +218,9 @@ def test_an_export_is_ordered_watched_and_deleted(api: TestClient, books: Settin
     problem(api.get(f"/exports/{done}/file"), 404, "not_found")
 
 
-def test_without_a_broker_the_books_are_read_and_no_export_is_booked(books: Settings, catalog: Catalog) -> None:
+def test_without_a_broker_the_books_are_read_and_no_export_is_booked(
+    books: Settings, catalog: Catalog
+) -> None:
     alone = load_settings(home=books.home)
     api = TestClient(create_api(alone), base_url="http://127.0.0.1")
     before = api.get("/exports").json()["total"]

@@ -19,7 +19,9 @@ BIG = 10_000_000
 
 
 def test_the_overlay_says_who_has_what() -> None:
-    picture = pixels(drawing.overlay_picture(jpeg(), png(TEACHER_BOX), png(DEVICE_BOX), None, BIG)).astype(int)
+    picture = pixels(drawing.overlay_picture(jpeg(), png(TEACHER_BOX), png(DEVICE_BOX), None, BIG)).astype(
+        int
+    )
     assert picture.shape == (HEIGHT, WIDTH, 3)
     missed, added, both, outside = (picture[200, x] for x in (220, 380, 300, 500))
     for seen, colour, share in (
@@ -32,9 +34,7 @@ def test_the_overlay_says_who_has_what() -> None:
         assert np.abs(seen - wanted).max() <= 12, (seen, wanted)  # JPEG
 
 
-@given(
-    st.integers(1, 40), st.integers(1, 30), st.floats(0, 1), st.floats(0, 1), st.integers(0, 2**32 - 1)
-)
+@given(st.integers(1, 40), st.integers(1, 30), st.floats(0, 1), st.floats(0, 1), st.integers(0, 2**32 - 1))
 def test_paint_touches_nothing_outside_both_masks(w: int, h: int, one: float, two: float, seed: int) -> None:
     random = np.random.default_rng(seed)
     rgb = random.integers(0, 256, (h, w, 3), np.uint8)

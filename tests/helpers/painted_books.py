@@ -86,9 +86,7 @@ def _result(segment: Segment, store: Artifacts) -> SegmentResult:
     return SegmentResult(segment=segment, examined=3, keepers=keepers, seconds={Stage.POSE: 1.5})
 
 
-def _keeper(
-    segment: Segment, time_ms: int, verdict: Verdict, iou: float | None, store: Artifacts
-) -> Keeper:
+def _keeper(segment: Segment, time_ms: int, verdict: Verdict, iou: float | None, store: Artifacts) -> Keeper:
     keys = {
         "frame_key": segment.artifact_key(Stage.POSE, time_ms, "jpg"),
         "mask_key": segment.artifact_key(Stage.MASK, time_ms, "png") if iou is not None else None,

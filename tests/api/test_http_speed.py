@@ -1,0 +1,128 @@
+"""Every page of the API, over a real socket, with 50,000 frames in the books: 100 ms at the median.
+
+``pytest -s`` prints the table.
+"""
+
+import statistics
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from api_server import served
+from many_frames import fill
+from postgres_server import a_database, a_server
+from pydantic import SecretStr
+
+from broker.artifacts import Artifacts
+from broker.catalog import Catalog
+from broker.embedded import EmbeddedBroker
+from broker.exports import ExportSpec
+from broker.frame_views import Order
+from broker.settings import Settings, load_settings
+
+FRAMES = 50_000
+MEDIAN_SECONDS = 0.1
+TIMES = 7
+"""Requests of each page; the first is counted too, but the median does not see a cold cache."""
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path_factory.mktemp('speed') / 'catalog.sqlite'}"
+        return
+    with a_server() as server_url, a_database(server_url) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def settings(database: str, tmp_path_factory: pytest.TempPathFactory, server: EmbeddedBroker) -> Settings:
+    home: Path = tmp_path_factory.mktemp("speed-home")
+    settings = load_settings(
+        home=home,
+        broker_url=server.url,
+        namespace=home.name,
+        catalog_url=SecretStr(database),
+        api_requests_per_minute=1_000_000,
+    )
+    fill(database, frames=FRAMES, artifacts=Artifacts(settings.artifacts))
+    catalog = Catalog(database)
+    for _ in range(200):
+        catalog.exports.create(ExportSpec(), "test")
+    catalog.dispose()
+    return settings
+
+
+def addresses(api: httpx.Client) -> dict[str, list[str]]:
+    """The pages by name; where a page is of one thing, each address is of another one."""
+
+    def ids(path: str, *names: str) -> list[str]:
+        items = api.get(path, params={"limit": TIMES}).json()["items"]
+        assert len(items) == TIMES, path
+        for name in names:
+            items = [item[name] for item in items]
+        return [str(item) for item in items]
+
+    frames, jobs, exports = ids("/frames", "id"), ids("/jobs", "id"), ids("/exports", "id")
+    videos = ids("/videos", "video", "id")
+    deep = api.get("/frames", params={"order": "time", "limit": 500}).json()["next"]
+    pages = {f"frames by {order}": [f"/frames?order={order}&limit=50"] for order in Order}
+    pages |= {
+        f"frames by {order}, hard, 500": [f"/frames?order={order}&verdict=hard&limit=500"] for order in Order
+    }
+    filters = "verdict=hard&verdict=easy&pose=bent&review=open&min_iou=0.1&below_iou=0.6"
+    pages |= {
+        "frames of a job": [f"/frames?job={job}" for job in jobs],
+        "frames of a video": [f"/frames?video={video}" for video in videos],
+        "frames, many filters": [f"/frames?{filters}"],
+        "frames, many filters, a job": [f"/frames?{filters}&job={job}" for job in jobs],
+        "frames, next page": [f"/frames?order=time&cursor={deep}"],
+        "facets": ["/frames/facets"],
+        "facets, hard": ["/frames/facets?verdict=hard"],
+        "facets of a job": [f"/frames/facets?job={job}" for job in jobs],
+        "facets, many filters": [f"/frames/facets?{filters}"],
+        "a frame": [f"/frames/{frame}" for frame in frames],
+        "a frame's decisions": [f"/frames/{frame}/reviews" for frame in frames],
+        "decisions": ["/reviews?limit=500"],
+        "jobs": ["/jobs"],
+        "a job": [f"/jobs/{job}" for job in jobs],
+        "a job's links": [f"/jobs/{job}/links" for job in jobs],
+        "videos": ["/videos"],
+        "videos of a job": [f"/videos?job={job}" for job in jobs],
+        "a video": [f"/videos/{video}" for video in videos],
+        "segments": ["/segments"],
+        "segments of a job": [f"/segments?job={job}&state=done" for job in jobs],
+        "a video's segments": [f"/videos/{video}/segments" for video in videos],
+        "exports": ["/exports"],
+        "an export": [f"/exports/{export}" for export in exports],
+        "devices": ["/devices"],
+        "readiness": ["/readyz"],
+    }
+    for view in ("frame", "teacher", "device", "overlay"):
+        pages[f"image {view}"] = [f"/frames/{frame}/images/{view}" for frame in frames]
+        pages[f"image {view}, small"] = [f"/frames/{frame}/images/{view}?width=240" for frame in frames]
+    return pages
+
+
+def test_every_page_is_there_in_a_tenth_of_a_second(settings: Settings) -> None:
+    kind = settings.catalog.partition(":")[0]
+    took: dict[str, list[float]] = {}
+    with served(settings) as url, httpx.Client(base_url=url, timeout=30) as api:
+        pages = addresses(api)
+        assert len(pages) > 40
+        assert api.get("/frames").json()["total"] == FRAMES
+        for name, paths in pages.items():
+            for turn in range(TIMES):
+                began = time.perf_counter()
+                answer = api.get(paths[turn % len(paths)])
+                took.setdefault(name, []).append(time.perf_counter() - began)
+                assert answer.status_code == 200, f"{name}: {answer.text[:500]}"
+    medians = {name: statistics.median(seconds) for name, seconds in took.items()}
+    for name in sorted(medians, key=medians.__getitem__, reverse=True):
+        worst = max(took[name])
+        line = f"{kind:22} {name:32} {medians[name] * 1000:7.1f} ms median {worst * 1000:8.1f} ms worst"
+        print(line)  # noqa: T201 - the table that is asked for with pytest -s
+    slow = {name: round(seconds * 1000) for name, seconds in medians.items() if seconds >= MEDIAN_SECONDS}
+    assert not slow, f"{kind}: slower than {MEDIAN_SECONDS * 1000:.0f} ms at the median: {slow}"
