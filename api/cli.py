@@ -9,6 +9,7 @@ import typer
 
 from api import serve_cli
 from api.exit_codes import ExitCode, exit_code
+from api.export_command import register as register_export
 from api.flower import register as register_flower
 from api.guard import guarded, read_settings
 from api.models_cli import models_cli
@@ -46,6 +47,7 @@ cli = typer.Typer(
 )
 cli.add_typer(models_cli, name="models")
 serve_cli.register(cli)
+register_export(cli)
 register_flower(cli)
 register_report(cli)
 register_review(cli)
@@ -244,20 +246,6 @@ def retry(
 
 
 @command
-def export(job_id: JobId, out: Out = Path("hardpose-out"), home: Home = None) -> None:
-    """Write the data set of a job (also of one that still runs) to OUT/dataset."""
-    from api.failures import retry_command
-    from api.summary import summary_lines
-    from tasks.publish import publish
-    from tasks.runtime import Runtime
-
-    settings = read_settings(home=home)
-    job = _catalog_of(settings).job(job_id)
-    published = publish(job, Runtime(settings).artifacts, out)
-    typer.echo("\n".join(summary_lines(job, published, retry=retry_command(job.id, home))))
-
-
-@command
 def worker(
     queues: Annotated[
         list[str], typer.Argument(help="download, pose, mask, me, compare, pose+mask ..., or export")
@@ -274,11 +262,17 @@ def worker(
 
 
 @command
-def up(home: Home = None, flower_port: Annotated[int, typer.Option(help="0 for no Flower.")] = 5555) -> None:
-    """Keep the system running on this machine: broker, one worker for each queue, and Flower."""
+def up(
+    home: Home = None,
+    flower_port: Annotated[int, typer.Option(help="0 for no Flower.")] = 5555,
+    api_port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Default 8642, or any if taken; 0 for no API.")
+    ] = None,
+) -> None:
+    """Keep the system running on this machine: broker, one worker for each queue, the API, and Flower."""
     from api.up import keep_up
 
-    keep_up(read_settings(home=home), flower_port)
+    keep_up(read_settings(home=home), flower_port, api_port)
 
 
 @command
