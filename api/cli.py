@@ -9,7 +9,6 @@ import typer
 
 from api import serve_cli
 from api.exit_codes import ExitCode, exit_code
-from api.export_command import register as register_export
 from api.flower import register as register_flower
 from api.guard import guarded, read_settings
 from api.models_cli import models_cli
@@ -47,7 +46,6 @@ cli = typer.Typer(
 )
 cli.add_typer(models_cli, name="models")
 serve_cli.register(cli)
-register_export(cli)
 register_flower(cli)
 register_report(cli)
 register_review(cli)
@@ -243,6 +241,20 @@ def retry(
     settings = attach(read_settings(home=home))
     _catalog_of(settings)  # a folder without jobs ends it here
     print_sent(again(Runtime(settings), job_id, reason or ()), as_json, home)
+
+
+@command
+def export(job_id: JobId, out: Out = Path("hardpose-out"), home: Home = None) -> None:
+    """Write the data set of a job (also of one that still runs) to OUT/dataset."""
+    from api.failures import retry_command
+    from api.summary import summary_lines
+    from tasks.publish import publish
+    from tasks.runtime import Runtime
+
+    settings = read_settings(home=home)
+    job = _catalog_of(settings).job(job_id)
+    published = publish(job, Runtime(settings).artifacts, out)
+    typer.echo("\n".join(summary_lines(job, published, retry=retry_command(job.id, home))))
 
 
 @command

@@ -17,7 +17,10 @@ from broker.settings import Settings, load_settings
 
 SECONDS = 90.0
 """For a process that imports models from a cold disk."""
-SECRETS = ("broker_url", "control_url", "catalog_url", "api_tokens", "download_proxy", "download_cookies")
+SECRETS = (
+    "broker_url", "control_url", "catalog_url", "api_tokens", "flower_auth", "download_proxy",
+    "download_cookies",
+)  # fmt: skip
 """Settings that a recipe needs nothing of."""
 _KINDS = {kind.code: kind for kind in (NotFound, SettingsError, WeightsError, MissingDependency)}
 

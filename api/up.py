@@ -8,6 +8,7 @@ from api.flower import check_flower, flower_arguments, flower_login
 from api.local import LocalSystem, local_system
 from api.reconcile import Reconciler
 from api.stopping import StopFlag, stop_on_signals
+from api.up_api import check_api, start_api
 from broker.app import EXPORT_QUEUE, create_app
 from broker.recipe import CHAIN, Stage
 from broker.settings import Settings
@@ -19,10 +20,11 @@ POLL_SECONDS = 0.5
 LOOPBACK = "127.0.0.1"
 
 
-def keep_up(settings: Settings, flower_port: int) -> None:
+def keep_up(settings: Settings, flower_port: int, api_port: int | None = None) -> None:
     """Starts everything, sends what earlier runs left open, and stays until SIGINT or SIGTERM."""
     if flower_port:
         check_flower(LOOPBACK, flower_port)
+    api_port = check_api(settings, api_port)
     asked = Runtime(settings)
     queues = asked.placement.queues  # a wrong one ends it before anything is started
     asked.recipe()  # so do a model without its weights and a wrong option: no worker could load it
@@ -32,6 +34,8 @@ def keep_up(settings: Settings, flower_port: int) -> None:
         system.start_workers([Stage.DOWNLOAD, *queues, EXPORT_QUEUE])
         if flower_port:
             _start_flower(system, flower_port)
+        if api_port:
+            start_api(system, api_port)
         typer.echo(f"hardpose is up on {settings.home.absolute()}; logs in {system.supervisor.logs}")
         typer.echo(
             "  hardpose enqueue LINK...   in another terminal, then hardpose watch JOB; Ctrl-C here ends it"

@@ -26,6 +26,8 @@ STEADY_SECONDS = 300
 PR_SET_PDEATHSIG = 1
 TOKENS_VARIABLE = "HARDPOSE_API_TOKENS"
 """Inherited by nobody: a worker reads what strangers send, and has no use for it."""
+OTHERS_SECRETS = ("HARDPOSE_DOWNLOAD_PROXY", "HARDPOSE_DOWNLOAD_COOKIES", "HARDPOSE_FLOWER_AUTH")
+"""Which the HTTP API has no use for."""
 
 
 class WorkerDied(HardposeError):
@@ -91,7 +93,7 @@ class Supervisor:
             arguments: its command line.
             name: of its log.
             essential: one that is not may die for good.
-            tokens: whether it gets the tokens of the HTTP API.
+            tokens: whether it is the HTTP API: it gets its tokens, and no secrets of others.
         """
         self.logs.mkdir(parents=True, exist_ok=True)
         log_file = self.logs / f"{name}.log"
@@ -103,6 +105,8 @@ class Supervisor:
     def _spawn(self, arguments: list[str], log_file: Path, tokens: bool) -> "subprocess.Popen[bytes]":
         inherited = {name: value for name, value in os.environ.items() if name != TOKENS_VARIABLE}
         environment = {**inherited, **self.settings.environment(tokens)}
+        if tokens:
+            environment = {name: v for name, v in environment.items() if name not in OTHERS_SECRETS}
         with log_file.open("ab") as output:
             return subprocess.Popen(  # noqa: S603 - our own program, a list of arguments, no shell
                 arguments,

@@ -76,11 +76,16 @@ def serve(settings: Settings, opened: Callable[[str], None] | None = None) -> No
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket: bound here, so that what cannot be is a typed error, and port 0 is known."""
+    """A listening socket: bound here, so that what cannot be is a typed error, and port 0 is known.
+
+    Raises:
+        SettingsError: nothing can listen there.
+    """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
         family, kind, protocol, _, address = found[0]
-        # With the protocol named, asyncio sets TCP_NODELAY: without it an answer in two parts waits 40 ms.
+        # asyncio turns Nagle's algorithm off only where the protocol is named; with it an answer on a kept
+        # connection waits some 40 ms for the client's delayed acknowledgement.
         listener = socket.socket(family, kind, protocol)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
