@@ -16,7 +16,7 @@ from tasks.dataset.report import KIND, Row, csp_hash, page_environment, safe_hre
 from tasks.dataset.text import public_source
 from tasks.failure_report.intervals import DRAWS, Estimate
 from tasks.failure_report.pictures import Portrait
-from tasks.failure_report.poses import FEW, POSE_NAMES, REFERENCE, PoseRow, overall
+from tasks.failure_report.poses import FEW, POSE_NAMES, REFERENCE, Overall, PoseRow, overall
 from tasks.failure_report.scope import Scope, Work
 from tasks.failure_report.tally import Tally
 from tasks.verdicts import VERDICTS
@@ -81,6 +81,7 @@ def render(
         rows: its pose classes, as the page lists them.
         portraits: the worst frames of each class, the worst first.
     """
+    whole = overall(tally)
     style = "".join((f / "report.css").read_text(encoding="utf-8") for f in (_DATASET, _HERE))
     environment = page_environment(_HERE, _DATASET)
     environment.filters |= {"percent": percent, "interval": interval, "seconds": seconds_text}
@@ -92,10 +93,11 @@ def render(
         scope=scope,
         tally=tally,
         rejected=rejected,
-        whole=overall(tally),
+        whole=whole,
         rows=rows,
         reference=next((row for row in rows if row.pose == REFERENCE), None),
-        worst=worst_classes(rows),
+        worst=worst_classes(rows, whole),
+        clearly=any(row.clearly_worse for row in rows),
         few=FEW,
         draws=DRAWS,
         portraits=[(POSE_NAMES[pose][0], pose, shown) for pose, shown in portraits.items() if shown],
@@ -110,9 +112,14 @@ def render(
     return page.encode()
 
 
-def worst_classes(rows: Sequence[PoseRow]) -> list[PoseRow]:
-    """The classes to name first: enough frames, some of them hard, the largest share of hard ones first."""
-    return [row for row in rows if not row.few and row.hard][:MOST_NAMED]
+def worst_classes(rows: Sequence[PoseRow], whole: Overall | None) -> list[PoseRow]:
+    """The classes to name first: those with enough frames that fail more often than all together.
+
+    They come as ``rows`` do; where none does so, the first that has a hard frame.
+    """
+    known = [row for row in rows if not row.few and row.hard]
+    above = [row for row in known if whole is not None and row.share.value > whole.share.value]
+    return (above or known[:1])[:MOST_NAMED]
 
 
 def percent(share: float) -> str:
