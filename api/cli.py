@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 import typer
 
 from api import serve_cli
+from api.ending_commands import register as register_ending
 from api.exit_codes import ExitCode, exit_code
 from api.flower import register as register_flower
 from api.guard import guarded, read_settings
@@ -25,12 +26,14 @@ from api.options import (
     Pose,
     Reasons,
     Threshold,
+    Urgency,
     takes_links,
 )
 from api.report_command import register as register_report
 from api.review_command import register as register_review
 from broker.errors import SettingsError
 from broker.intake import Intake
+from broker.priority import Priority
 from broker.recipe import canonical_hash
 from broker.settings import Settings
 
@@ -49,6 +52,7 @@ serve_cli.register(cli)
 register_flower(cli)
 register_report(cli)
 register_review(cli)
+register_ending(cli)
 
 _ANY = Intake()
 OWN_NAMESPACE = "run-"
@@ -93,6 +97,7 @@ def run(
     masks: Masks = None,
     device: Device = None,
     placement: Placement = None,
+    priority: Urgency = None,
     no_workers: Annotated[
         bool, typer.Option("--no-workers", help="Use the workers of the given broker only.")
     ] = False,
@@ -108,7 +113,7 @@ def run(
             "Set HARDPOSE_BROKER_URL and HARDPOSE_CATALOG_URL (or HARDPOSE_HOME) to theirs.",
         )
     intake = asked.intake(settings.intake)
-    _run_and_report(settings, asked.read, out, as_json, intake, local_workers=not no_workers)
+    _run_and_report(settings, asked.read, out, as_json, intake, not no_workers, priority)
 
 
 @command
@@ -147,6 +152,7 @@ def _run_and_report(
     as_json: bool,
     intake: Intake = _ANY,
     local_workers: bool = True,
+    priority: Priority | None = None,
 ) -> None:
     from api.progress import choose_view
 
@@ -156,7 +162,7 @@ def _run_and_report(
         from api.run import run_job
         from api.summary import summary_json, summary_lines
 
-        job, published = run_job(settings, links(), out, view, local_workers, intake)
+        job, published = run_job(settings, links(), out, view, local_workers, intake, priority)
     if as_json:
         typer.echo(json.dumps({"event": "finished", **summary_json(job, published)}))
     else:
@@ -173,6 +179,7 @@ def enqueue(
     pose: Pose = None,
     masks: Masks = None,
     device: Device = None,
+    priority: Urgency = None,
     as_json: Json = False,
 ) -> None:
     """Put links on the queue of a running system and return at once; prints the job's id."""
@@ -182,7 +189,7 @@ def enqueue(
 
     settings = attach(read_settings(home=home, **_recipe_overrides(threshold, pose, masks, device)))
     wanted = asked.read()
-    job_id = send(Runtime(settings), wanted, asked.intake(settings.intake))
+    job_id = send(Runtime(settings), wanted, asked.intake(settings.intake), priority)
     typer.echo(json.dumps({"job_id": job_id, "links": len(wanted)}) if as_json else job_id)
 
 

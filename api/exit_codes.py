@@ -18,6 +18,8 @@ class ExitCode(IntEnum):
     """Something is missing or does not answer: a package, weights, the broker, a folder."""
     SOME_FAILED = 5
     """The job ended, some videos or segments failed; their reasons are in the summary."""
+    CANCELLED = 6
+    """The job was cancelled before it had ended; what was done by then stays done."""
     INTERRUPTED = 130
     """Ctrl-C or SIGTERM; the same command goes on where this one stopped."""
 
@@ -27,6 +29,8 @@ def exit_code(job: JobView) -> ExitCode:
     bad = [link for link in job.links if link.state != State.DONE]
     if not bad:
         return ExitCode.OK
+    if job.cancelled_at is not None:
+        return ExitCode.CANCELLED
     if all(link.state == State.FAILED for link in job.videos):
         return ExitCode.ALL_FAILED
     return ExitCode.SOME_FAILED

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from api.printable import counted, printable
-from broker.errors import Action
+from broker.errors import Action, WorkCancelled
 from broker.messages import Failure
 from broker.views import JobView, LinkView
 
@@ -75,7 +75,8 @@ def failure_lines(job: JobView, all_of_them: bool = False, retry: str | None = N
         all_of_them: each one.
         retry: the command that tries again; None where that is the one that was just given.
     """
-    found = failures(job)
+    every = failures(job)
+    found = [(link, failure) for link, failure in every if failure.code != WorkCancelled.code]
     groups = reasons(found)
     many = {(r.code, r.action) for r in groups if r.count > FEW and not all_of_them}
     lines = [_reason_line(reason) for reason in groups if (reason.code, reason.action) in many]
@@ -84,7 +85,17 @@ def failure_lines(job: JobView, all_of_them: bool = False, retry: str | None = N
         for link, f in found
         if (f.code, f.action) not in many
     ]
-    return lines + _hints(retry, groups)
+    return lines + _cancelled(job, len(every) - len(found)) + _hints(retry, groups)
+
+
+def _cancelled(job: JobView, count: int) -> list[str]:
+    """One line for whatever a cancelling has ended: it is no list of failures."""
+    if not count:
+        return []
+    links = sum(link.failure is not None and link.failure.code == WorkCancelled.code for link in job.links)
+    what = counted(links, "link") if links else counted(count, "segment")
+    again = f"{retry_command(job.id)} --reason {WorkCancelled.code}"
+    return [f"cancelled: {what}; taken up again by the same command, or by {again}"]
 
 
 def _reason_line(reason: Reason) -> str:

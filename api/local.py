@@ -10,6 +10,7 @@ from broker.embedded import EmbeddedBroker
 from broker.errors import BrokerUnavailable, NotFound, SettingsError
 from broker.presence import Presence
 from broker.settings import Settings
+from tasks.erasing import finish_left
 from tasks.runtime import Runtime
 from workers.supervisor import Supervisor
 
@@ -64,6 +65,7 @@ def local_system(settings: Settings) -> Iterator[LocalSystem]:
         if broker is not None:
             # The catalog is the truth: messages of an earlier run are void, what is open is sent anew.
             runtime.control.clear_queue_state()
+        finish_left(runtime)
         supervisor = Supervisor(settings)
         stack.callback(supervisor.stop)
         yield LocalSystem(settings, runtime, supervisor, broker)

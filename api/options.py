@@ -16,6 +16,7 @@ import typer
 
 from broker.errors import HardposeError
 from broker.intake import Intake
+from broker.priority import Priority
 from workers.downloads.links import expand_links
 from workers.downloads.lists import read_channels, read_links
 
@@ -31,6 +32,9 @@ Placement = Annotated[
 ]
 JobId = Annotated[str, typer.Argument(help="The job's id, as run and enqueue print it.")]
 MaybeJobId = Annotated[str | None, typer.Argument(help="A job's id; without it all jobs.")]
+Urgency = Annotated[
+    Priority | None, typer.Option("--priority", help="Of the job's work on every queue (default normal).")
+]
 Reasons = Annotated[
     list[str] | None,
     typer.Option("--reason", help="Only what failed for this code or action, e.g. session_poisoned."),

@@ -16,6 +16,7 @@ from api.waiting import transfers_of, waits_of
 from broker.app import create_app
 from broker.errors import BrokerUnavailable
 from broker.intake import Intake
+from broker.priority import Priority
 from broker.recipe import CHAIN, Recipe, Stage
 from broker.settings import Settings
 from broker.views import JobView
@@ -53,6 +54,7 @@ def run_job(
     view: View,
     local_workers: bool = True,
     intake: Intake = _ANY,
+    priority: Priority | None = None,
 ) -> tuple[JobView, Published]:
     """Runs a job to its end and writes ``out/dataset``.
 
@@ -72,7 +74,7 @@ def run_job(
         if local_workers:
             fetch_weights(runtime, recipe, view, stop)
             system.start_workers([Stage.DOWNLOAD, *queues])
-        runtime.catalog.create_job(job_id, recipe, links, intake)
+        runtime.catalog.create_job(job_id, recipe, links, intake, priority)
         with create_app(system.settings) as app:
             send_links(app, runtime, job_id)
             _follow(system, Reconciler(app, runtime), job_id, view, stop)

@@ -17,6 +17,7 @@ from api.failures import failures, retry_command
 from api.printable import counted, printable, span
 from api.summary import summary_json, summary_lines
 from api.waiting import Parked
+from broker.errors import WorkCancelled
 from broker.messages import Verdict
 from broker.views import JobView, LinkView, State
 
@@ -32,8 +33,13 @@ PLAIN: dict[str, Any] = {"box": None, "padding": (0, GAP, 0, 0), "header_style":
 
 
 def _counts(job: JobView) -> str:
-    states = [link.state for link in job.videos]
-    return ", ".join(f"{states.count(s)} {s}" for s in State if s in states)
+    states = [_word(link) for link in job.videos]
+    return ", ".join(f"{states.count(s)} {s}" for s in (*State, WorkCancelled.code) if s in states)
+
+
+def _word(link: LinkView) -> str:
+    stopped = link.failure is not None and link.failure.code == WorkCancelled.code
+    return WorkCancelled.code if stopped and link.state == State.FAILED else link.state.value
 
 
 def print_jobs(jobs: Sequence[JobView], downloads: DownloadsState, as_json: bool) -> None:
@@ -129,6 +135,8 @@ def _row(link: LinkView, parked: Parked) -> tuple[str, ...]:
 
 
 def _state(link: LinkView, parked: Mapping[int, tuple[str, float]]) -> str:
+    if _word(link) == WorkCancelled.code:
+        return WorkCancelled.code
     if link.state == State.FAILED and link.failure is not None:
         return f"{link.state}: {link.failure.code}"
     if link.state.final or link.position not in parked:

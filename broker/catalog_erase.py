@@ -21,17 +21,11 @@ from broker.catalog_condemn import (
     same_bytes,
 )
 from broker.database import Database
-from broker.errors import BeingErased, HardposeError, NotFound, VideoForgotten
+from broker.errors import BeingErased, JobRunning, NotFound, VideoForgotten
 from broker.messages import Failure, Video
 from broker.recipe import Frozen
 from broker.tables import AnalysisRow, ErasureRow, ForgottenRow, JobRow, LinkRow, VideoRow
 from broker.views import State
-
-
-class JobRunning(HardposeError):
-    """The job has open work: it cannot be deleted."""
-
-    code = "job_running"
 
 
 class Erasure(Frozen):

@@ -107,6 +107,12 @@ class WorkCancelled(HardposeError):
     code = "cancelled"
 
 
+class JobRunning(HardposeError):
+    """The job has open work: it cannot be deleted."""
+
+    code = "job_running"
+
+
 class VideoForgotten(HardposeError):
     """The video was removed on request, and is not taken in again."""
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from broker.control import Control
-from broker.errors import NotFound, VideoForgotten
+from broker.errors import HardposeError, NotFound, VideoForgotten
 from broker.work_views import Erased
 from tasks.cancelling import control_if_any, stop_links
 from tasks.runtime import Runtime
@@ -144,6 +144,15 @@ def finish(runtime: Runtime, patience: float = PATIENCE_SECONDS) -> int:
         finally:
             runtime.catalog.release(TURN, owner)
     return removed
+
+
+def finish_left(runtime: Runtime) -> None:
+    """What a system does as it starts: goes on with removals whose process has ended before them."""
+    try:
+        if removed := finish(runtime, patience=0.0):
+            log.warning("removed %d files that an earlier removal had left", removed)
+    except HardposeError as error:
+        log.error("an earlier removal cannot be finished now, it is tried at the next start: %s", error)
 
 
 def _empty(runtime: Runtime, pending: "list[Erasure]", renew: Callable[[], bool]) -> int:
