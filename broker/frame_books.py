@@ -58,10 +58,10 @@ class FrameBooks:
         start = queries.read_cursor(order, cursor)
 
         def work(connection: Connection) -> Page[FrameView]:
-            rows = list(_rows(connection, where, order, limit + 1, start))
+            total = connection.scalar(queries.count(where)) or 0
+            rows = list(_rows(connection, where, order, min(limit + 1, total), start))
             more = len(rows) > limit
             items = tuple(_view(row) for _, row in rows[:limit])
-            total = connection.scalar(queries.count(where)) or 0
             return Page(items=items, next=_cursor(order, *rows[limit - 1]) if more else None, total=total)
 
         return self._database.read(work)
@@ -116,8 +116,7 @@ class FrameBooks:
         while True:
             statement = queries.frames(where, run, key, BATCH, FrameRow.keeper)
             rows = self._database.read(lambda connection, ask=statement: _batch(connection, ask, recipes))  # type: ignore[misc]
-            for row in rows:
-                yield _detail(row, recipes[row.recipe_id], Video.model_validate(row.video))
+            yield from _details(rows, recipes)
             if len(rows) < BATCH:
                 return
             key = [rows[-1].video_id, rows[-1].time_ms, rows[-1].recipe_id]
@@ -132,7 +131,7 @@ class FrameBooks:
         statement = queries.one(FrameRow.keeper).where(FrameRow.pose_class.is_(None)).limit(limit)
         recipes: dict[str, Recipe] = {}
         rows = self._database.read(lambda connection: _batch(connection, statement, recipes))
-        return [_detail(row, recipes[row.recipe_id], Video.model_validate(row.video)) for row in rows]
+        return list(_details(rows, recipes))
 
     def class_frames(self, facts: Mapping[FrameId, FrameFacts]) -> int:
         """Books pose class and doubt of frames, whatever they were.
@@ -181,8 +180,8 @@ def _facets(connection: Connection, where: FrameFilter) -> Facets:
         return [(value, n) for value, n in connection.execute(queries.count_by(field, where))]
 
     bins = [0] * queries.IOU_BINS
-    for at, n in counted("iou"):
-        bins[min(max(at, 0), queries.IOU_BINS - 1)] += n
+    for at, n in connection.execute(queries.iou_bins(where)):
+        bins[min(at, queries.IOU_BINS - 1)] += n
     return Facets(
         total=connection.scalar(queries.count(where)) or 0,
         verdicts={Verdict(value): n for value, n in counted("verdicts")},
@@ -214,6 +213,14 @@ def _jobs(connection: Connection, frame: FrameId) -> tuple[str, ...]:
 
 def _view(row: Row[Any]) -> FrameView:
     return FrameView(**_listed(row))
+
+
+def _details(rows: Sequence[Row[Any]], recipes: Mapping[str, Recipe]) -> Iterator[FrameDetail]:
+    videos: dict[str, Video] = {}
+    for row in rows:
+        if row.video_id not in videos:
+            videos[row.video_id] = Video.model_validate(row.video)
+        yield _detail(row, recipes[row.recipe_id], videos[row.video_id])
 
 
 def _detail(row: Row[Any], recipe: Recipe, video: Video) -> FrameDetail:

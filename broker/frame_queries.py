@@ -67,7 +67,7 @@ def no_frame(frame: FrameId) -> NotFound:
 
 
 def runs(order: Order) -> list[Run]:
-    """The order, run by run."""
+    """The order, run by run; the number of a run is part of cursors."""
     if order is Order.TIME:
         return [Run((), (FrameRow.video_id, FrameRow.time_ms, FrameRow.recipe_id))]
     if order is Order.POSE:
@@ -116,10 +116,9 @@ def conditions(where: FrameFilter, but: str = "") -> list[ColumnElement[bool]]:
         found.append(tuple_(FrameRow.video_id, FrameRow.recipe_id).in_(_analyses_of(where.jobs)))
     if where.videos:
         found.append(FrameRow.video_id.in_([each for each in where.videos if storable(each)]))
-    for name, column in _BY_VALUE.items():
-        values = getattr(where, name)
-        if values and name != but:
-            found.append(column.in_([each.value for each in values]))
+    found += [
+        each for name, column in _BY_VALUE.items() if name != but for each in _is_any(column, where, name)
+    ]
     if where.min_iou is not None and but != "iou":
         found.append(FrameRow.iou >= where.min_iou)
     if where.below_iou is not None and but != "iou":
@@ -181,25 +180,48 @@ def count(where: FrameFilter) -> Select[Any]:
 
 
 def count_by(field: str, where: FrameFilter) -> Any:
-    """How many frames by value of a field: ``verdicts``, ``poses``, ``reviews``, or ``iou`` by bin.
+    """How many frames by value of a field: ``verdicts``, ``poses`` or ``reviews``.
 
     Takes no account of the filter on that field.
     """
-    column = iou_bin() if field == "iou" else _BY_VALUE[field]
-    measured = FrameRow.iou if field == "iou" else column
-    return (
-        select(column, func.count()).where(*conditions(where, field), measured.is_not(None)).group_by(column)
-    )
+    column = _BY_VALUE[field]
+    asked = [*conditions(where, field), column.is_not(None)]
+    return select(column, func.count()).where(*asked).group_by(column)
 
 
-def iou_bin() -> ColumnElement[int]:
-    """The bin of an IoU: the ``n`` with ``n / 100 <= iou < (n + 1) / 100``.
+def iou_bins(where: FrameFilter) -> Any:
+    """How many frames by IoU, as ``n`` and count: ``n / 100 <= iou < (n + 1) / 100``.
 
-    The product alone may be one off (0.29 * 100 is 28.999...96), and then the sum of the first bins would
-    not be what a threshold saves; so it is set right by the very comparisons that a filter makes.
+    Takes no account of the filter's bounds of the IoU. An IoU of 1 may be in a bin of its own.
     """
-    double = Float(53)
-    guess = cast(func.floor(FrameRow.iou * literal(float(IOU_BINS), double)), Integer)
-    low = cast(guess, double) / literal(float(IOU_BINS), double)
-    high = cast(guess + 1, double) / literal(float(IOU_BINS), double)
-    return case((FrameRow.iou >= high, guess + 1), (FrameRow.iou < low, guess - 1), else_=guess)
+    if where.jobs or where.videos:
+        asked = [*conditions(where, "iou"), FrameRow.iou.is_not(None)]
+        number = _bin().label("iou_bin")
+        return select(number, func.count()).where(*asked).group_by(number)
+    # All frames: a range of the index by IoU for each bin, where a GROUP BY would sort them all. The other
+    # columns are hidden, or SQLite would take an equality on one of them for the better index.
+    start = select(cast(literal(0), Integer).label("n")).cte("bins", recursive=True)
+    bins = start.union_all(select(start.c.n + 1).where(start.c.n < IOU_BINS))
+    of_bin = (FrameRow.iou >= _bound(bins.c.n), FrameRow.iou < _bound(bins.c.n + 1))
+    hidden = [
+        c for name, column in _BY_VALUE.items() for c in _is_any(func.coalesce(column, ""), where, name)
+    ]
+    counted = select(func.count()).select_from(FrameRow).where(*of_bin, *hidden)
+    return select(bins.c.n, counted.scalar_subquery())
+
+
+def _bound(n: Any) -> ColumnElement[float]:
+    """``n / 100`` as Python divides, to the last bit: so a sum of bins is what a filter's bound gives."""
+    return cast(n, Float(53)) / literal(float(IOU_BINS), Float(53))
+
+
+def _bin() -> ColumnElement[int]:
+    """The bin of an IoU. The product alone may be one off: 0.29 * 100 is 28.999999999999996."""
+    guess = cast(FrameRow.iou * literal(float(IOU_BINS), Float(53)), Integer)
+    too_low, too_high = FrameRow.iou >= _bound(guess + 1), FrameRow.iou < _bound(guess)
+    return case((too_low, guess + 1), (too_high, guess - 1), else_=guess)
+
+
+def _is_any(column: Any, where: FrameFilter, name: str) -> list[ColumnElement[bool]]:
+    values = getattr(where, name)
+    return [column.in_([each.value for each in values])] if values else []

@@ -169,11 +169,12 @@ class FrameRow(Base):
     __tablename__ = "frames"
     __table_args__ = (
         ForeignKeyConstraint(["video_id", "recipe_id"], ["analyses.video_id", "analyses.recipe_id"]),
-        Index("ix_frames_verdict", "verdict", *_FRAME, "pose_class", "review", "iou"),
+        Index("ix_frames_verdict", "verdict", *_FRAME, "pose_class", "review", "iou", "doubt"),
+        Index("ix_frames_review", "review", *_FRAME, "verdict", "pose_class", "iou", "doubt"),
         Index("ix_frames_iou", "iou", *_FRAME, "verdict", "pose_class", "review"),
         Index("ix_frames_doubt", "doubt", *_FRAME, *_FILTERS),
         Index("ix_frames_pose_class", "pose_class", "iou", *_FRAME, "verdict", "review"),
-        Index("ix_frames_time", "video_id", "time_ms", "recipe_id", *_FILTERS),
+        Index("ix_frames_time", "video_id", "time_ms", "recipe_id", *_FILTERS, "doubt"),
     )
     video_id: Mapped[str] = mapped_column(_id(200), primary_key=True)
     recipe_id: Mapped[str] = mapped_column(_id(64), primary_key=True)

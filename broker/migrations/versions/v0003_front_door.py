@@ -66,11 +66,14 @@ def _indexes() -> None:
     frame, filters = ["video_id", "recipe_id", "time_ms"], ["verdict", "pose_class", "review", "iou"]
     op.drop_index("ix_frames_verdict", "frames")
     op.drop_index("ix_frames_iou", "frames")
-    op.create_index("ix_frames_verdict", "frames", ["verdict", *frame, "pose_class", "review", "iou"])
+    op.create_index(
+        "ix_frames_verdict", "frames", ["verdict", *frame, "pose_class", "review", "iou", "doubt"]
+    )
+    op.create_index("ix_frames_review", "frames", ["review", *frame, "verdict", "pose_class", "iou", "doubt"])
     op.create_index("ix_frames_iou", "frames", ["iou", *frame, "verdict", "pose_class", "review"])
     op.create_index("ix_frames_doubt", "frames", ["doubt", *frame, *filters])
     op.create_index("ix_frames_pose_class", "frames", ["pose_class", "iou", *frame, "verdict", "review"])
-    op.create_index("ix_frames_time", "frames", ["video_id", "time_ms", "recipe_id", *filters])
+    op.create_index("ix_frames_time", "frames", ["video_id", "time_ms", "recipe_id", *filters, "doubt"])
     op.create_index("ix_segments_state", "segments", ["state", "video_id", "recipe_id", "index"])
 
 
