@@ -3,6 +3,7 @@
 import ipaddress
 import logging
 import socket
+import threading
 from collections.abc import Callable
 
 import typer
@@ -11,8 +12,10 @@ import uvicorn
 from api.http.app import create_api
 from api.http.front import Front
 from api.http.whereabouts import announced
-from broker.errors import SettingsError
+from api.local import has_catalog
+from broker.errors import HardposeError, SettingsError
 from broker.settings import Settings
+from tasks.frame_facts import class_old_frames
 
 log = logging.getLogger(__name__)
 
@@ -27,11 +30,11 @@ class Server(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config, front: Front) -> None:
         super().__init__(config)
-        self._front = front
+        self.front = front
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Answers under way are waited for; a stream of events is told."""
-        self._front.stopping.set()
+        self.front.stopping.set()
         await super().shutdown(sockets)
 
 
@@ -72,7 +75,17 @@ def serve(settings: Settings, opened: Callable[[str], None] | None = None) -> No
         if opened is not None:
             opened(url)
         with announced(settings.home, url):
+            threading.Thread(target=_class_old_frames, args=(server.front,), daemon=True).start()
             server.run([listener])
+
+
+def _class_old_frames(front: Front) -> None:
+    """Beside the first requests; a catalog that does not answer now is no reason not to listen."""
+    try:
+        if has_catalog(front.settings):
+            class_old_frames(front.runtime())
+    except HardposeError as error:
+        log.warning("frames of earlier releases stay without a pose class until the next start: %s", error)
 
 
 def listen(host: str, port: int) -> socket.socket:
