@@ -1,7 +1,7 @@
 """The Celery task of the download queue: what each way in which a link can end does to its message."""
 
 import logging
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from celery import Task, shared_task
 from celery.exceptions import Reject, Retry
@@ -11,6 +11,7 @@ from broker.parking import ParkedLink, Parking
 from broker.recipe import Stage
 from tasks.attempts import attempt_of_link, counted
 from tasks.captions import link_caption, title_caption
+from tasks.counting import VOID, link_ended, link_raised
 from tasks.failures import describe_failure
 from tasks.pipeline import link_limits, send_link, send_segments
 from tasks.readable import LinkFailed, ReadableTask
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from tasks.transfer import Errand, PutBack
 
 log = logging.getLogger(__name__)
+
+
+class Parked(Retry):  # type: ignore[misc]
+    """The link's message waits outside the queue."""
 
 
 @shared_task(
@@ -43,12 +48,22 @@ def download_link(self: Task, job_id: str, position: int, link: str, ticket: str
     from tasks.transfer import Errand
 
     try:
-        return _download(self, Errand(job_id, position, link, ticket))
+        answer = _download_or_record(self, Errand(job_id, position, link, ticket))
+    except BaseException as error:
+        link_raised(error, parked=isinstance(error, Parked))
+        raise
+    link_ended(answer)
+    return answer
+
+
+def _download_or_record(task: Task, errand: "Errand") -> str:
+    try:
+        return _download(task, errand)
     except (Retry, Reject, LinkFailed):
         raise
     except Exception as error:  # also of what was done about another one: no link may be left running
-        log.exception("link %s of job %s failed", position, job_id)
-        raise _recorded(self, job_id, position, link, error) from None
+        log.exception("link %s of job %s failed", errand.position, errand.job_id)
+        raise _recorded(task, errand.job_id, errand.position, errand.link, error) from None
 
 
 def _download(task: Task, errand: "Errand") -> str:
@@ -60,7 +75,7 @@ def _download(task: Task, errand: "Errand") -> str:
     try:
         if here.control.link_superseded(job_id, position, errand.ticket):
             log.info("link %s of job %s was sent anew, this message is void", position, job_id)
-            return "void: it was sent anew"
+            return f"{VOID}it was sent anew"
         name, most = attempt_of_link(job_id, position), here.settings.max_attempts
         with counted(here.control, name, most, f"Link {position + 1}") as starts:
             # More than one: the process ended while this link, among others, was in it.
@@ -71,7 +86,7 @@ def _download(task: Task, errand: "Errand") -> str:
         return _told(done)
     except LinkStopped:
         log.info("link %s of job %s was stopped", position, job_id)
-        return "void: it was stopped"  # by whoever has written down why
+        return f"{VOID}it was stopped"  # by whoever has written down why
     except PutBack as wait:
         raise _parked(task, errand, wait) from wait
     except BrokerUnavailable as error:
@@ -111,7 +126,7 @@ def _parked(task: Task, errand: "Errand", wait: "PutBack") -> BaseException:
     except BrokerUnavailable as away:
         return again(task, away)
     told = f"put back ({wait.reason}) for {wait.seconds:.0f} s"
-    return cast(BaseException, Retry(told, when=wait.seconds))
+    return Parked(told, when=wait.seconds)
 
 
 def _recorded(task: Task, job_id: str, position: int, link: str, error: BaseException) -> LinkFailed:

@@ -21,6 +21,7 @@ from tasks.attempts import attempt_of_segment, counted
 from tasks.captions import failure_caption, segment_caption
 from tasks.celery_download import download_link
 from tasks.celery_export import export
+from tasks.counting import segment_ended, segment_raised
 from tasks.failures import describe_failure
 from tasks.frame_facts import facts_by_time
 from tasks.pipeline import run_stages
@@ -93,7 +94,12 @@ def _register_group(group: Group) -> Any:
         pydantic_dump_kwargs={"mode": "json"},
     )
     def run(self: Task, result: SegmentResult) -> Handed | None:
-        done = run_group(self, group, result)
+        try:
+            done = run_group(self, group, result)
+        except BaseException as error:
+            segment_raised(group, error)
+            raise
+        segment_ended(group, done is not None)
         return Handed(done) if done else None
 
     run.__doc__ = f"Runs {name} on one segment."

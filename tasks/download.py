@@ -13,6 +13,7 @@ from broker.recipe import canonical_hash
 from broker.settings import Settings
 from broker.views import LinkOrder, LinkView
 from tasks.attempts import Poison
+from tasks.counting import video_fetched
 from tasks.erasing import finish
 from tasks.pipeline import segments_of
 from tasks.runtime import Runtime
@@ -147,6 +148,7 @@ def _fetch(runtime: Runtime, errand: Errand, order: LinkOrder, suspect: bool) ->
         video = describe(runtime, fetched)
         if is_remote(order.link):  # what nobody could know before: a direct link's length, for one
             gates.check(stated(video), order.intake, settings)
+        video_fetched(video)
         return _book(runtime, errand, order, video, fetched.path)
 
 

@@ -17,6 +17,7 @@ from broker.recipe import CHAIN, Recipe, Stage
 from broker.settings import Settings
 from tasks.attempts import attempt_of_link, bot_checks_of_link
 from tasks.captions import link_caption, segment_caption
+from tasks.counting import stage_worked
 from tasks.placement import Placement, queue_name
 from tasks.readable import captioned
 from tasks.runtime import Runtime
@@ -69,9 +70,11 @@ def run_stages(
 
 
 def _run(runtime: Runtime, stage: Stage, result: SegmentResult, frames: "Frames") -> SegmentResult:
-    result = runtime.runner(stage, result.segment.recipe).run(result, frames).check_open()
+    before = result
+    result = runtime.runner(stage, result.segment.recipe).run(before, frames).check_open()
     # Written last: whoever sees the result also finds the pictures it names.
     runtime.artifacts.put(result.segment.result_key(stage), result.model_dump_json().encode())
+    stage_worked(stage, before, result)
     return result
 
 
@@ -106,9 +109,7 @@ def run_plainly(runtime: Runtime, segments: Iterable[Segment]) -> list[SegmentRe
     return [run_stages(runtime, CHAIN, SegmentResult(segment=segment)) for segment in segments]
 
 
-def segment_chain(
-    app: Celery, segment: Segment, placement: Placement, priority: int | None = None
-) -> Any:
+def segment_chain(app: Celery, segment: Segment, placement: Placement, priority: int | None = None) -> Any:
     """The Celery canvas of one segment: one task for each group, on the group's queue.
 
     There is no chord: a revoked or lost member would leave a chord waiting for ever. The catalog counts.

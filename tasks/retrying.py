@@ -8,6 +8,7 @@ from celery import Task
 from celery.exceptions import Reject
 
 from broker.errors import BrokerUnavailable, HardposeError
+from tasks.counting import run_again
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +25,7 @@ def again(task: Task, error: HardposeError) -> BaseException:
     Without the broker a retry could not be sent and would be lost; a refused message goes back by itself.
     """
     if isinstance(error, BrokerUnavailable):
+        run_again(error)
         time.sleep(RETRY_SECONDS)
         return cast(BaseException, Reject(str(error), requeue=True))
     return retry_later(task, error, pause_of(task))
@@ -36,6 +38,7 @@ def pause_of(task: Task) -> float:
 
 def retry_later(task: Task, error: HardposeError, pause: float, **options: Any) -> BaseException:
     """Celery's retry; where it could not be sent, Celery would drop the message, and we have it back."""
+    run_again(error)
     try:
         return cast(BaseException, task.retry(exc=error, countdown=pause, throw=False, **options))
     except Reject as unsent:

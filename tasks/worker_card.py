@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from broker.presence import WorkerCard
 from broker.recipe import ModelSpec, Stage, WeightsRef
+from tasks.counting import models_loaded
 from tasks.dataset.text import public_source
 from tasks.runtime import Runtime
 
@@ -30,7 +31,9 @@ def load_and_describe(
     models: dict[Stage, ModelSpec] = {}
     try:
         runtime.preload(stages)
-        models = {stage: public_spec(spec) for stage, spec in runtime.models(stages).items()}
+        configured = runtime.models(stages)
+        models_loaded(configured)
+        models = {stage: public_spec(spec) for stage, spec in configured.items()}
     except Exception:
         # The same error meets the first task and is recorded there; raised here it would end the
         # process, and its successor, for ever.

@@ -3,7 +3,8 @@
 import importlib
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import billiard.pool
 
@@ -12,6 +13,7 @@ from broker.errors import SettingsError
 from broker.recipe import CHAIN, Stage
 from broker.settings import Settings
 from workers.machine import prepare_machine
+from workers.metrics_folder import metrics_folder
 
 log = logging.getLogger(__name__)
 
@@ -60,10 +62,15 @@ def serve(settings: Settings, queues: Sequence[str], name: str | None = None) ->
     os.environ.update(
         prepare_machine(settings, [stage for stage in Stage if any(stage in q.split("+") for q in names)])
     )
+    with _metrics(settings) as settings:
+        _serve(settings, names, name or f"{names[0]}-{os.getpid()}")
+
+
+def _serve(settings: Settings, names: Sequence[str], name: str) -> None:
     arguments = [
         "worker",
         f"--queues={','.join(names)}",
-        f"--hostname={name or f'{names[0]}-{os.getpid()}'}@%h",
+        f"--hostname={name}@%h",
         f"--loglevel={settings.log_level}",
         "--without-gossip",
         "--without-mingle",
@@ -75,4 +82,17 @@ def serve(settings: Settings, queues: Sequence[str], name: str | None = None) ->
     # Imported before Celery does it: Celery looks into the current folder first, and a `tasks.py` there
     # is not ours.
     importlib.import_module(TASKS_MODULE)
-    create_app(settings, names).worker_main(arguments)
+    create_app(settings, tuple(names)).worker_main(arguments)
+
+
+@contextmanager
+def _metrics(settings: Settings) -> Iterator[Settings]:
+    """Serves metrics if the settings ask for them; gives the settings with the port that was taken."""
+    if settings.metrics_port is None:
+        yield settings
+        return
+    with metrics_folder(settings.temp_dir) as folder:
+        # Only now: prometheus_client looks for the folder when it is imported.
+        from workers.metrics_server import serve_metrics
+
+        yield settings.model_copy(update={"metrics_port": serve_metrics(settings, folder)})

@@ -1,0 +1,63 @@
+"""Serves what the processes of a worker count, added up: without a login, so on a network of yours only."""
+
+import logging
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.metrics_core import Metric
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+from broker.errors import SettingsError
+from broker.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+class LivingProcesses(MultiProcessCollector):
+    """Sums over all processes of the pool that ever were; what they have loaded, over those that live."""
+
+    def __init__(self, registry: CollectorRegistry, folder: Path) -> None:
+        super().__init__(registry, str(folder))  # type: ignore[no-untyped-call]
+        self._folder = folder
+
+    def collect(self) -> Iterable[Metric]:
+        """Called for every scrape. A process of the pool that was killed could not say goodbye."""
+        for file in self._folder.glob("gauge_live*_*.db"):
+            pid = int(file.stem.rpartition("_")[2])
+            if not process_lives(pid):
+                mark_process_dead(pid, str(self._folder))  # type: ignore[no-untyped-call]
+        metrics: Iterable[Metric] = super().collect()  # type: ignore[no-untyped-call]
+        return metrics
+
+
+def process_lives(pid: int) -> bool:
+    """Whether there is a process with this id."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def serve_metrics(settings: Settings, folder: Path) -> int:
+    """Serves the metrics of ``folder`` from a thread of this process, as long as it lives; returns the port.
+
+    Raises:
+        SettingsError: the address cannot be listened on.
+    """
+    registry = CollectorRegistry()
+    LivingProcesses(registry, folder)
+    host, port = settings.metrics_host, settings.metrics_port or 0
+    try:
+        server, _ = start_http_server(port, host, registry)
+    except OSError as error:
+        raise SettingsError(
+            f"Metrics cannot be served on {host}:{port}: {error.strerror}.",
+            "Set HARDPOSE_METRICS_HOST or HARDPOSE_METRICS_PORT to another; port 0 takes any that is free.",
+        ) from error
+    log.info("metrics are at http://%s:%d/metrics", host, server.server_port)
+    return server.server_port
