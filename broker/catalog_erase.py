@@ -258,10 +258,13 @@ def _closure(connection: Connection, video_ids: Collection[str]) -> tuple[list[s
     """The ids of all booked videos of the same bytes as any of ``video_ids``; and the ids of those bytes."""
     ids: set[str] = set()
     hashes = {name.removeprefix("sha256:") for name in video_ids if name.startswith("sha256:")}
-    for record in connection.scalars(select(VideoRow.json).where(VideoRow.id.in_(video_ids))):
-        video = Video.model_validate(record)
-        ids |= {video.id, *same_bytes(connection, video.sha256, video.artifact)}
-        hashes |= {video.sha256} - {""}
-    for digest in hashes:
-        ids |= set(same_bytes(connection, digest, ""))
-    return sorted(ids), {f"sha256:{digest}" for digest in hashes}
+    fresh = {found for digest in hashes for found in same_bytes(connection, digest, "")} | set(video_ids)
+    while fresh:
+        videos = select(VideoRow.json).where(VideoRow.id.in_(fresh))
+        ids |= fresh
+        for video in [Video.model_validate(record) for record in connection.scalars(videos)]:
+            hashes |= {video.sha256} - {""}
+            fresh = fresh | set(same_bytes(connection, video.sha256, video.artifact))
+        fresh -= ids
+    booked = connection.scalars(select(VideoRow.id).where(VideoRow.id.in_(ids)))
+    return sorted(booked), {f"sha256:{digest}" for digest in hashes}
