@@ -8,7 +8,7 @@ import { VIEWS, clock, count } from "./words.js";
 
 const SWIPE = 60;
 
-/** Dispatches "close", "step" (detail: 1 or -1), "decide" (detail: "keep" or "reject"), "undo" and "only". */
+/** Dispatches "close" (detail: the frame), "step" (detail: 1 or -1), "decide" (detail: "keep" or "reject"), "undo" and "only". */
 export class Detail extends EventTarget {
   frame = null;
   /** What the API tells of the frame; null until it does. */
@@ -131,11 +131,12 @@ export class Detail extends EventTarget {
   }
 
   #closed() {
+    const { frame } = this;
     this.#turn += 1;
     this.frame = null;
     this.known = null;
     this.stage.rest();
-    this.dispatchEvent(new Event("close"));
+    this.dispatchEvent(new CustomEvent("close", { detail: frame }));
   }
 
   /** A swipe along the whole frame goes to its neighbour; a zoomed one is moved instead. */

@@ -136,13 +136,15 @@ async function openNamed(id) {
   return undefined;
 }
 
-detail.addEventListener("close", () => {
+detail.addEventListener("close", ({ detail: frame }) => {
   if (view.frame) {
     view = { ...view, frame: null };
     if (history.state?.inside) history.back();
     else history.replaceState(null, "", write(view) || location.pathname);
   }
-  if (list.length) grid.move(grid.active);
+  // Closing gives the focus back to the card that had it: the frame may be another by now.
+  const at = list.indexOf(frame.id);
+  if (list.length) grid.move(at < 0 ? grid.active : at);
 });
 detail.addEventListener("step", ({ detail: by }) => step(by));
 detail.addEventListener("decide", ({ detail: decision }) => decide(decision));

@@ -26,7 +26,7 @@ export class Outbox extends EventTarget {
   unsafe = false;
   sending = false;
   /** Whether anything was decided or sent since the page was opened. */
-  everAdded = false;
+  active = false;
   problem = null;
   #memory = new Map();
   #timer = 0;
@@ -47,7 +47,7 @@ export class Outbox extends EventTarget {
   add(item) {
     // The clock alone may stand still or go back; the order of one reviewer's decisions must not.
     this.#last = Math.max(Date.now(), this.#last + 1);
-    this.everAdded = true;
+    this.active = true;
     const kept = { id: newId(), note: "", ...item, at: this.#last };
     this.#write(`${WAITING}${String(kept.at).padStart(15, "0")}.${kept.id}`, kept);
     this.dispatchEvent(new Event("change"));
@@ -82,6 +82,7 @@ export class Outbox extends EventTarget {
     this.sending = true;
     try {
       for (let batch = this.#batch(); batch.length; batch = this.#batch()) {
+        this.active = true;
         this.dispatchEvent(new Event("change"));
         await this.#post(batch);
         this.problem = null;

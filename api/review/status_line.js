@@ -28,7 +28,7 @@ function saved(waiting, others, outbox) {
   if (waiting && outbox.problem) return ["late", `${count(waiting)} not saved yet`];
   if (waiting) return ["busy", `Saving ${count(waiting)} …`];
   if (others) return ["late", `${count(others)} of another reviewer not saved yet`];
-  return ["done", outbox.everAdded ? "All saved" : ""];
+  return ["done", outbox.active ? "All saved" : ""];
 }
 
 function showSaved(outbox, session) {
