@@ -94,10 +94,10 @@ def choose(frames: Frames, jobs_of: JobsOf, spec: ExportSpec) -> Choice:
         MixedRecipes: the frames were made by different models.
     """
     chooser = _Chooser(spec, jobs_of)
-    for frame in _once(frames(_asked(spec))):
+    for frame in _once(chooser.checked(frames(_asked(spec)))):
         chooser.take(frame)
     if spec.control:
-        chooser.draw_control(_once(frames(_others(spec))))
+        chooser.draw_control(_once(chooser.checked(frames(_others(spec)))))
     picked = tuple(sorted(chooser.picked, key=lambda each: (each.video.id, each.time_ms)))
     used = {name: chooser.recipes[name] for name in sorted({frame.recipe_id for frame in picked})}
     jobs = jobs_of(sorted({frame.video.id for frame in picked}), list(used)) if picked else []
@@ -136,9 +136,14 @@ class _Chooser:
     _seen: set[tuple[str, int]] = field(default_factory=set)
     _walk: Walk | None = None
 
+    def checked(self, frames: Iterator[FrameDetail]) -> Iterator[FrameDetail]:
+        """``frames`` as long as all are of the same models."""
+        for frame in frames:
+            self._check(frame)
+            yield frame
+
     def take(self, frame: FrameDetail) -> None:
         """One of the frames that were asked for."""
-        self._check(frame)
         self._seen.add((frame.video_id, frame.time_ms))
         if frame.keeper.mask_key is None and self.spec.format not in TABLES:
             self.without_mask += 1
@@ -170,7 +175,6 @@ class _Chooser:
     def _free(self, others: Iterator[FrameDetail]) -> Iterator[Picked]:
         for frame in others:
             if (frame.video_id, frame.time_ms) not in self._seen and frame.keeper.mask_key is not None:
-                self._check(frame)
                 yield self._pick(frame, Arm.CONTROL)
 
     def _pick(self, frame: FrameDetail, arm: Arm) -> Picked:

@@ -17,8 +17,11 @@ Ring = NDArray[np.float64]
 
 SCALE = 4
 """The mask is traced at 4 times its size: the ring then runs an eighth of a pixel inside the mask's edge,
-while a tracing at its own size runs through the pixels' middles and loses half a pixel all around. Rounded
-down to whole pixels, as Ultralytics and supervision do, it is that tracing."""
+while a tracing at its own size runs through the pixels' middles and loses half a pixel all around."""
+INSIDE = 0.25
+"""Where in its pixel a vertex of a label stands. Ultralytics draws a row by cutting off what stands behind
+the point (``polygon2mask``), supervision by rounding: both then come to the pixel itself, whose border they
+fill, whatever the six digits of a label lose."""
 TOLERANCE = 0.5
 """Of the simplified ring from the traced one, in pixels (Ramer-Douglas-Peucker)."""
 
@@ -26,23 +29,40 @@ TOLERANCE = 0.5
 def rings(mask: Mask) -> list[Ring]:
     """One ring for each piece of a mask, the largest first, every hole cut in through a bridge of no width.
 
+    They run along the pixels' outer edges, as COCO's polygons do and pycocotools draws them.
+
     Args:
         mask: H x W bool.
     """
+    return [(ring + 0.5) / SCALE for ring in _traced(mask, SCALE)]
+
+
+def pixel_rings(mask: Mask) -> list[Ring]:
+    """The same through the outermost pixels themselves, for those who fill polygons with their border.
+
+    Args:
+        mask: H x W bool.
+    """
+    return [ring + INSIDE for ring in _traced(mask, 1)]
+
+
+def _traced(mask: Mask, scale: int) -> list[Ring]:
+    """Rings in pixels of the mask at ``scale`` times its size."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not len(rows):
         return []
     top, left = int(rows[0]), int(columns[0])
     part = mask[top : rows[-1] + 1, left : columns[-1] + 1].astype(np.uint8)
-    large = cv2.resize(part, None, fx=SCALE, fy=SCALE, interpolation=cv2.INTER_NEAREST)
+    large = cv2.resize(part, None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST)
     contours, hierarchy = cv2.findContours(large, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     found = [
-        _with_holes(contours, hierarchy[0], index)
+        _with_holes(contours, hierarchy[0], index, scale)
         for index, (_, _, _, parent) in enumerate(hierarchy[0])
         if parent < 0
     ]
     found.sort(key=lambda ring: (-_area(ring), ring[0].tolist()))
-    return [(ring + 0.5) / SCALE + (left, top) for ring in found]
+    corner = np.array([left, top]) * scale
+    return [ring + corner for ring in found]
 
 
 def joined(pieces: list[Ring]) -> Ring:
@@ -72,17 +92,26 @@ def fidelity(mask: Mask, polygons: list[Ring]) -> float:
     return float(coco_mask.iou([drawn], [truth], [0])[0][0])
 
 
-def _with_holes(contours: Any, hierarchy: Any, index: int) -> Ring:
-    ring = _simple(contours[index])
+def filled_fidelity(mask: Mask, ring: Ring | None) -> float:
+    """IoU of a mask and one ring of pixels filled with its border, as Ultralytics draws a row."""
+    drawn = np.zeros(mask.shape, np.uint8)
+    if ring is not None:
+        cv2.fillPoly(drawn, [ring.astype(np.int32)], (1,))
+    both, either = np.count_nonzero(mask & (drawn > 0)), np.count_nonzero(mask | (drawn > 0))
+    return both / either if either else 1.0
+
+
+def _with_holes(contours: Any, hierarchy: Any, index: int, scale: int) -> Ring:
+    ring = _simple(contours[index], scale)
     hole = hierarchy[index][2]
     while hole >= 0:
-        ring = _bridged(ring, _simple(contours[hole]))
+        ring = _bridged(ring, _simple(contours[hole], scale))
         hole = hierarchy[hole][0]
     return ring
 
 
-def _simple(contour: Any) -> Ring:
-    simple = cv2.approxPolyDP(contour, TOLERANCE * SCALE, closed=True)
+def _simple(contour: Any, scale: int) -> Ring:
+    simple = cv2.approxPolyDP(contour, TOLERANCE * scale, closed=True)
     if len(simple) < 3:  # a hair that would vanish keeps its points
         simple = cv2.approxPolyDP(contour, 0, closed=True)
     ring = simple.reshape(-1, 2).astype(np.float64)

@@ -12,7 +12,7 @@ from tasks.exports.choice import Choice
 from tasks.exports.coco import polygon_iou
 from tasks.exports.picked import SPLITS, Arm
 from tasks.exports.pictures import Pictures, read_pictures
-from tasks.exports.polygons import Ring, fidelity, joined, rings
+from tasks.exports.polygons import Ring, filled_fidelity, joined, pixel_rings
 
 
 def write_yolo(choice: Choice, store: Store, folder: Path) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def write_yolo(choice: Choice, store: Store, folder: Path) -> dict[str, Any]:
     for frame in choice.frames:
         pictures = read_pictures(frame, store)
         ring = _whole(pictures)
-        met.append(fidelity(pictures.teacher.mask, [] if ring is None else [ring]))
+        met.append(filled_fidelity(pictures.teacher.mask, ring))
         for kind in ("images", "labels"):
             (folder / kind / frame.split).mkdir(exist_ok=True)
         (folder / "images" / frame.split / f"{frame.name}.jpg").write_bytes(pictures.jpeg)
@@ -44,7 +44,7 @@ def write_yolo(choice: Choice, store: Store, folder: Path) -> dict[str, Any]:
 
 
 def _whole(pictures: Pictures) -> Ring | None:
-    pieces = rings(pictures.teacher.mask)
+    pieces = pixel_rings(pictures.teacher.mask)
     return joined(pieces) if pieces else None
 
 
