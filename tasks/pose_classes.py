@@ -19,17 +19,27 @@ The thresholds were chosen on photos and clips by eye; they are conventions, not
 """
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from broker.frame_views import PoseClass
 from broker.messages import Keypoints
+from tasks.pose_geometry import (
+    FEET,
+    HIP,
+    NECK,
+    Body,
+    Point,
+    confident_points,
+    extent,
+    knee_angle,
+    legs,
+    read_body,
+)
 
 SMALL = 0.22
 """Longer side of the person's box over the geometric mean of the frame's sides: in a frame of 16:9 a standing
-person of less than 29 % of its height. Some 28 of the 128 pixels that a device of 256 x 256 looks at half."""
+person of less than 29 % of its height; of a device's input of 256 x 256 some 56 pixels."""
 INVERTED_LEAN = 110.0
 """Degrees of the trunk from the vertical, neck up: the neck lies below the hips."""
 LYING_LEAN = 55.0
@@ -43,11 +53,13 @@ BENT_SHORT = 0.55
 DEEP_HIPS = 0.28
 """Statures from the ankles up to the hips, below which the hips are low whatever else is bent; standing
 0.49, on a chair some 0.27, in a squat 0.1 to 0.2."""
-LOW_HIPS = 0.4
-"""The same, below which they are low if a knee under load is bent and the trunk is not. A camera above the
-hips shortens standing legs to 0.35, so the height alone proves nothing here."""
+LOW_HIPS = 0.42
+"""The same, below which they are low if the knees under load are bent and the trunk is not. A camera above
+the hips shortens standing legs to 0.35, so the height alone proves nothing here."""
 BENT_KNEE = 125.0
-"""Degrees at the knee, 180 stretched; walking stays above 150 on the leg that carries."""
+"""Degrees at both knees, 180 stretched; who steps bends one and keeps above 130 in the other."""
+SHARP_KNEE = 100.0
+"""Degrees at one knee that are enough alone: a lunge."""
 ON_FLOOR = 0.12
 """Statures that a foot may be above the lower one and still carry."""
 FLOOR_HIPS = 0.07
@@ -63,50 +75,8 @@ FACING = 0.2
 """Shoulders and hips from the person's right to the left in the picture, in statures; of one who faces the
 camera 0.40 to 0.45, at 60 degrees the half."""
 
-_BONES = (
-    ((1, 8), 0.288),
-    ((2, 5), 0.259),
-    ((9, 10), 0.245),
-    ((12, 13), 0.245),
-    ((10, 11), 0.246),
-    ((13, 14), 0.246),
-    ((2, 3), 0.186),
-    ((5, 6), 0.186),
-    ((3, 4), 0.146),
-    ((6, 7), 0.146),
-)
-"""Two BODY_25 points and the length between them over the stature (Drillis and Contini 1966, in Winter,
-Biomechanics and Motor Control of Human Movement, fig. 4.1)."""
-
-_NECK, _HIP = 1, 8
 _FACE = (0, 15, 16, 17, 18)
-_FEET = ((11, 24, 22, 23), (14, 21, 19, 20))
-"""Ankle, heel and toes of the right and the left foot."""
 _WRISTS = (4, 7)
-_STAND_IN = {1: (2, 5), 8: (9, 12)}
-"""Neck and mid-hip are the middle of two other points where a model does not give them."""
-
-_Point = NDArray[np.float64]
-"""x to the right, y down, in pixels."""
-
-
-@dataclass(frozen=True)
-class _Body:
-    """A person whose trunk is known.
-
-    Attributes:
-        points: the confident points by BODY_25 number.
-        stature: in pixels.
-        lean: degrees of the trunk, hips to neck, from straight up: 0 upright, 90 horizontal, 180 upside down.
-        trunk: its length in statures over what is expected; less than 1 when it points at the camera.
-        hips: their height over the ankles in statures; None without feet.
-    """
-
-    points: dict[int, _Point]
-    stature: float
-    lean: float
-    trunk: float
-    hips: float | None
 
 
 def classify(keypoints: Keypoints, width: int, height: int, min_confidence: float) -> PoseClass:
@@ -122,17 +92,17 @@ def classify(keypoints: Keypoints, width: int, height: int, min_confidence: floa
         Always one class. Without neck and hips nothing tells the trunk: such a person is ``lying`` if much
         wider than tall, else ``upright_turned``. Without any point the person is ``small``.
     """
-    points = _confident(keypoints, min_confidence)
-    if not points or _extent(points).max() < SMALL * math.sqrt(width * height):
+    points = confident_points(keypoints, min_confidence)
+    if not points or extent(points).max() < SMALL * math.sqrt(width * height):
         return PoseClass.SMALL
-    body = _read(points)
+    body = read_body(points)
     if body is None:
-        wide, tall = _extent(points)
+        wide, tall = extent(points)
         return PoseClass.LYING if wide > 1.5 * tall else PoseClass.UPRIGHT_TURNED
     return _whole(body) or _low(body) or _upright(body)
 
 
-def _whole(body: _Body) -> PoseClass | None:
+def _whole(body: Body) -> PoseClass | None:
     """``inverted`` or ``lying``. Who folds forward over standing legs is neither."""
     standing = body.hips is not None and body.hips > LYING_DROP
     if standing:
@@ -142,18 +112,18 @@ def _whole(body: _Body) -> PoseClass | None:
     return PoseClass.LYING if body.lean >= LYING_LEAN else None
 
 
-def _low(body: _Body) -> PoseClass | None:
+def _low(body: Body) -> PoseClass | None:
     """``sitting`` or ``crouched``, told apart by whether the feet could carry the trunk."""
     if body.hips is None or body.hips > LOW_HIPS:
         return None
     if _thighs_at_camera(body):
         return PoseClass.SITTING
-    if body.hips > DEEP_HIPS and (body.lean > BENT_LEAN or not _knee_bent(body)):
+    if body.hips > DEEP_HIPS and (body.lean > BENT_LEAN or not _knees_bent(body)):
         return None
     return PoseClass.SITTING if body.hips < FLOOR_HIPS or _off_its_feet(body) else PoseClass.CROUCHED
 
 
-def _upright(body: _Body) -> PoseClass:
+def _upright(body: Body) -> PoseClass:
     if body.lean > BENT_LEAN or body.trunk < BENT_SHORT:
         return PoseClass.BENT
     if _arms_raised(body):
@@ -161,106 +131,44 @@ def _upright(body: _Body) -> PoseClass:
     return PoseClass.UPRIGHT_FRONT if _faces_camera(body) else PoseClass.UPRIGHT_TURNED
 
 
-def _confident(keypoints: Keypoints, min_confidence: float) -> dict[int, _Point]:
-    points = {
-        number: np.array((x, y), np.float64)
-        for number, (x, y, confidence) in enumerate(keypoints)
-        if confidence > 0 and confidence >= min_confidence and math.isfinite(x) and math.isfinite(y)
-    }
-    for number, pair in _STAND_IN.items():
-        if number not in points and all(side in points for side in pair):
-            points[number] = (points[pair[0]] + points[pair[1]]) / 2
-    return points
-
-
-def _extent(points: dict[int, _Point]) -> NDArray[np.float64]:
-    extent: NDArray[np.float64] = np.ptp(np.array(list(points.values())), axis=0)
-    return extent
-
-
-def _read(points: dict[int, _Point]) -> _Body | None:
-    if _NECK not in points or _HIP not in points:
-        return None
-    stature = _stature(points)
-    right, down = points[_NECK] - points[_HIP]
-    feet = [foot for foot in (_first(points, numbers) for numbers in _FEET) if foot is not None]
-    return _Body(
-        points=points,
-        stature=stature,
-        lean=math.degrees(math.atan2(abs(right), -down)),
-        trunk=math.hypot(right, down) / (0.288 * stature),
-        hips=max(float(foot[1] - points[_HIP][1]) for foot in feet) / stature if feet else None,
-    )
-
-
-def _stature(points: dict[int, _Point]) -> float:
-    """In pixels, at least 1. By the second longest bone: views only shorten, a stray point lengthens."""
-    statures = sorted(
-        float(np.linalg.norm(points[a] - points[b])) / share
-        for (a, b), share in _BONES
-        if a in points and b in points
-    )
-    return max(1.0, *statures[-2:-1] or statures[-1:] or (0.0,))
-
-
-def _first(points: dict[int, _Point], numbers: tuple[int, ...]) -> _Point | None:
-    return next((points[number] for number in numbers if number in points), None)
-
-
-def _off_its_feet(body: _Body) -> bool:
+def _off_its_feet(body: Body) -> bool:
     """Whether the middle of the trunk is beside everything that stands on the floor."""
-    ground = [body.points[n][0] for foot in _FEET for n in foot if n in body.points]
-    floor = body.points[_HIP][1] + (body.hips or 0.0) * body.stature
+    ground = [body.points[n][0] for foot in FEET for n in foot if n in body.points]
+    floor = body.points[HIP][1] + (body.hips or 0.0) * body.stature
     knees = [body.points[n] for n in (10, 13) if n in body.points]
     ground += [knee[0] for knee in knees if knee[1] > floor - 0.06 * body.stature]
-    middle = (body.points[_NECK][0] + 2 * body.points[_HIP][0]) / 3
+    middle = (body.points[NECK][0] + 2 * body.points[HIP][0]) / 3
     beside = max(min(ground) - middle, middle - max(ground))
     return bool(beside > SEAT * body.stature)
 
 
-def _legs(body: _Body) -> list[tuple[_Point, _Point, _Point]]:
-    """Hip, knee and ankle of each leg that is seen whole."""
-    sides = ((9, 10, 11), (12, 13, 14))
-    return [
-        (body.points[hip], body.points[knee], body.points[ankle])
-        for hip, knee, ankle in sides
-        if hip in body.points and knee in body.points and ankle in body.points
-    ]
+def _knees_bent(body: Body) -> bool:
+    """Whether the legs that carry are bent: all of them, or one sharply."""
+    seen = legs(body)
+    floor = max((float(ankle[1]) for _, _, ankle in seen), default=0.0) - ON_FLOOR * body.stature
+    angles = [knee_angle(*leg) for leg in seen if leg[2][1] >= floor]
+    return bool(angles) and (max(angles) < BENT_KNEE or min(angles) < SHARP_KNEE)
 
 
-def _knee_bent(body: _Body) -> bool:
-    """Whether a knee above a foot that carries is bent."""
-    legs = _legs(body)
-    floor = max((float(ankle[1]) for _, _, ankle in legs), default=0.0) - ON_FLOOR * body.stature
-    return any(leg[2][1] >= floor and _angle(*leg) < BENT_KNEE for leg in legs)
+def _thighs_at_camera(body: Body) -> bool:
+    seen = legs(body)
+    return bool(seen) and all(_is_seat_to_camera(*leg, body.stature) for leg in seen)
 
 
-def _angle(hip: _Point, knee: _Point, ankle: _Point) -> float:
-    """Degrees between thigh and shank; 180 when one of them has no length."""
-    thigh, shank = hip - knee, ankle - knee
-    lengths = float(np.linalg.norm(thigh) * np.linalg.norm(shank))
-    return math.degrees(math.acos(max(-1.0, min(1.0, float(thigh @ shank) / lengths)))) if lengths else 180.0
-
-
-def _thighs_at_camera(body: _Body) -> bool:
-    legs = _legs(body)
-    return bool(legs) and all(_is_seat_to_camera(*leg, body.stature) for leg in legs)
-
-
-def _is_seat_to_camera(hip: _Point, knee: _Point, ankle: _Point, stature: float) -> bool:
+def _is_seat_to_camera(hip: Point, knee: Point, ankle: Point, stature: float) -> bool:
     thigh, shank = knee - hip, ankle - knee
     long = float(np.linalg.norm(shank))
     upright = shank[1] > 0.8 * long and long > 0.12 * stature
     return bool(upright and np.linalg.norm(thigh) < SHORT_THIGH * long)
 
 
-def _arms_raised(body: _Body) -> bool:
+def _arms_raised(body: Body) -> bool:
     face = [body.points[n][1] for n in _FACE if n in body.points]
-    top = min(face) - RAISED * body.stature if face else body.points[_NECK][1] - 0.18 * body.stature
+    top = min(face) - RAISED * body.stature if face else body.points[NECK][1] - 0.18 * body.stature
     return any(body.points[n][1] < top for n in _WRISTS if n in body.points)
 
 
-def _faces_camera(body: _Body) -> bool:
+def _faces_camera(body: Body) -> bool:
     pairs = [(a, b) for a, b in ((2, 5), (9, 12)) if a in body.points and b in body.points]
     across = sum(float(body.points[b][0] - body.points[a][0]) for a, b in pairs) / body.stature
     return across > FACING * len(pairs) / 2 and any(n in body.points for n in (0, 15, 16))
