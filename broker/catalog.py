@@ -16,6 +16,7 @@ from broker import (
 )
 from broker import catalog_rows as rows
 from broker.catalog_cancel import CancelledWork
+from broker.catalog_counts import CountBooks
 from broker.catalog_erase import EraseBooks
 from broker.catalog_jobs import JobConflict as JobConflict
 from broker.database import Database
@@ -64,6 +65,7 @@ class Catalog:
         self.devices = DeviceBooks(self._database)
         self.exports = ExportBooks(self._database)
         """What was ordered to be exported."""
+        self.counts = CountBooks(self._database)
 
     def migrate(self) -> None:
         """Makes or upgrades the tables. Any number of processes may call it at once.

@@ -4,6 +4,7 @@ Nothing here is the truth: the catalog is. Losing all of it costs repeated work,
 """
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from broker.alerts import Alerts
 from broker.connection import EXPIRY_SECONDS
@@ -171,15 +172,25 @@ class Control(Transfers, Alerts):
         While a job is under way this is never 0: a stage sends the next message before it acknowledges
         its own. It is 0 when the server has lost them.
         """
+        waiting, held = self.lengths(queues)
+        with self._typed():
+            parked: Any = self._redis.zcard(self.key(PARKED))
+        return sum(waiting.values()) + held + int(parked)
+
+    def lengths(self, queues: Iterable[str]) -> tuple[dict[str, int], int]:
+        """Messages that wait in each of ``queues`` of a Redis broker, and those held by a worker of any."""
+        names = list(queues)
         with self._typed():
             pipe = self._redis.pipeline(transaction=False)
-            for queue in queues:
+            for queue in names:
                 for step in PRIORITY_STEPS:
                     suffix = f"{PRIORITY_SEPARATOR}{step}" if step else ""
                     pipe.llen(f"{self._prefix}{queue}{suffix}")
             pipe.hlen(f"{self._prefix}unacked")
-            pipe.zcard(self.key(PARKED))
-            return sum(map(int, pipe.execute()))
+            *counts, held = map(int, pipe.execute())
+        each = len(PRIORITY_STEPS)
+        sums = (sum(counts[n : n + each]) for n in range(0, len(counts), each))
+        return dict(zip(names, sums, strict=True)), held
 
     def clear_queue_state(self) -> None:
         """Drops all but what sites were asked and how they took it.

@@ -115,7 +115,13 @@ _OPEN = [state.value for state in State if not state.final]
 
 
 def _in_states(states: Sequence[State]) -> Select[Any]:
-    """Ids of the jobs in these states, by the same rule as ``_state``."""
+    """Ids of the jobs in these states."""
+    jobs = job_states().subquery()
+    return select(jobs.c.id).where(jobs.c.state.in_([each.value for each in states]))
+
+
+def job_states() -> Select[Any]:
+    """Ids (``id``) and states (``state``) of all jobs, by the same rule as ``_state``."""
 
     def some(*which: State) -> Any:
         of_them = and_(LinkRow.state.in_([state.value for state in which]), ~_IS_LIST)
@@ -131,8 +137,8 @@ def _in_states(states: Sequence[State]) -> Select[Any]:
         (some(State.DONE, State.PARTIAL) == 0, State.FAILED.value),
         else_=State.PARTIAL.value,
     )
-    jobs = select(JobRow.id).outerjoin(LinkRow, LinkRow.job_id == JobRow.id).group_by(JobRow.id)
-    return jobs.having(state.in_([each.value for each in states]))
+    jobs = select(JobRow.id, state.label("state")).outerjoin(LinkRow, LinkRow.job_id == JobRow.id)
+    return jobs.group_by(JobRow.id)
 
 
 def _state(links: dict[State, int], lists: int) -> State:

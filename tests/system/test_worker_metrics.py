@@ -84,7 +84,7 @@ def test_the_counts_are_those_of_the_catalog(workers) -> None:
     funnel = job.funnel()
     assert funnel.examined > 0
     assert frames == funnel.verdicts
-    assert seen["hardpose_segments"] == {(stage, "done"): 1.0 for stage in ("pose", "mask", "me", "compare")}
+    assert seen["hardpose_segments"] == {("done", stage): 1.0 for stage in ("pose", "mask", "me", "compare")}
     assert seen["hardpose_links"] == {("done",): 1.0, ("failed",): 1.0}
     assert list(seen["hardpose_download_bytes"].values()) == [video.size_bytes]
     assert seen["hardpose_stage_frames"][("pose",)] == funnel.examined
