@@ -1,6 +1,7 @@
 """Pixels and results by key: a folder, S3, GCS, Azure or memory. The only file that imports obstore."""
 
 import errno
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from obstore.store import LocalStore, MemoryStore, ObjectStore, from_url
 
 from broker.errors import Action, ArtifactMissing, DiskFull, HardposeError, SettingsError
 from broker.local_copies import LocalCopies
+
+log = logging.getLogger(__name__)
 
 RANGE_BYTES = 16 * 1024 * 1024
 """Bytes asked for at once when a remote artifact is copied: bounds memory, and each request stays short."""
@@ -188,6 +191,14 @@ class Artifacts:
         with self._guard(prefix):
             self._remove(found)
         return len(found)
+
+    def prune(self, prefix: str) -> None:
+        """Removes the directory that an emptied folder leaves in a folder store; nothing elsewhere."""
+        if self._folder is not None:
+            try:
+                (self._folder / check_key(prefix.rstrip("/"))).rmdir()
+            except OSError as error:
+                log.debug("the directory of %s stays: %s", prefix, error.strerror)
 
     def keys(self, prefix: str = "") -> list[str]:
         """All keys under the folder ``prefix`` (``a/b`` holds ``a/b/c``, not ``a/bc``), sorted."""

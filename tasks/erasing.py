@@ -28,9 +28,9 @@ log = logging.getLogger(__name__)
 
 TURN = "erasures:"
 """Name of the claim of whoever empties the store: one at a time."""
-TURN_SECONDS = 15.0
+TURN_SECONDS = 6.0
 """For which it holds without renewal: so long waits who goes on where a killed process ended."""
-RENEW_SECONDS = 3.0
+RENEW_SECONDS = 1.5
 PATIENCE_SECONDS = 30.0
 """For which another process, that is emptying the store now, is waited for."""
 
@@ -166,6 +166,8 @@ def _empty(runtime: Runtime, pending: "list[Erasure]", renew: Callable[[], bool]
                 renewed = time.monotonic()
             runtime.artifacts.delete(key)
             removed += 1
+        if erasure.place.endswith("/"):
+            runtime.artifacts.prune(erasure.place)
         runtime.catalog.erasing.emptied([erasure.number])
     return removed
 
