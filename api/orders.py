@@ -15,6 +15,8 @@ from workers.downloads.links import exists, has_scheme
 log = logging.getLogger(__name__)
 
 _ANY = Intake()
+PART = 1000
+"""Links that are sent between two looks at what is still open, which takes as long as sending a hundred."""
 
 
 def job_id_of(links: Sequence[str], recipe: Recipe, intake: Intake = _ANY) -> str:
@@ -69,6 +71,22 @@ def send(runtime: Runtime, job_id: str) -> int:
     """
     with create_app(runtime.settings) as app:
         sent = send_links(app, runtime, job_id)
+    log.info("job %s: %s links sent", job_id, sent)
+    return sent
+
+
+def send_in_parts(runtime: Runtime, job_id: str) -> int:
+    """``send`` for a job of thousands of links: one that is cancelled meanwhile is not sent to its end.
+
+    Raises:
+        BrokerUnavailable: some may have been sent; sending all anew is safe.
+    """
+    waiting = [link.position for link in runtime.catalog.unfinished(job_id)]
+    sent = 0
+    with create_app(runtime.settings) as app:
+        for start in range(0, len(waiting), PART):
+            part = set(waiting[start : start + PART])
+            sent += send_links(app, runtime, job_id, positions=part)
     log.info("job %s: %s links sent", job_id, sent)
     return sent
 

@@ -14,7 +14,7 @@ from api.http.paging import PageAsked
 from api.http.problems import problems
 from api.http.public import public_failure
 from api.options import UnknownReason
-from api.orders import book, send
+from api.orders import book, send, send_in_parts
 from api.retry import retry
 from broker.errors import BrokerUnavailable, HardposeError
 from broker.frame_views import Page
@@ -68,11 +68,11 @@ class Retried(BaseModel):
 
 
 def send_later(runtime: Runtime, job_id: str) -> None:
-    """``send`` in a thread that nobody waits for: a failure is logged, and the same order again mends it."""
+    """Sends in a thread that nobody waits for: a failure is logged, and the same order again mends it."""
     try:
-        send(runtime, job_id)
-    except HardposeError:
-        log.exception("the links of job %s were not all sent; the same order again sends the rest", job_id)
+        send_in_parts(runtime, job_id)
+    except HardposeError as error:
+        log.error("not all links of job %s were sent; the same order again sends the rest: %s", job_id, error)
 
 
 @router.post(
