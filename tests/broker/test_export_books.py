@@ -65,7 +65,7 @@ def test_an_export_of_a_video_that_was_removed_meanwhile_is_not_done(catalog: Ca
     order = catalog.exports.create(SPEC, "ann")
     assert catalog.exports.start(order.id)
     gone = "sha256:ab" if how == "forgotten" else "sha256:never"
-    row = {"video_id": "sha256:ab", "at": "now", "by": "ann", "reason": "asked"}
+    row = {"video_id": "sha256:ab", "at": "now", "by": "ann", "reason": "asked", "together": "one"}
     if how == "forgotten":
         catalog._database.write(lambda connection: connection.execute(insert(ForgottenRow).values(row)))
     with pytest.raises(VideoForgotten) as error:

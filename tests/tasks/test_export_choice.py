@@ -6,9 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
-from dataset_jobs import RECIPE, keeper, keypoints, video
+from dataset_jobs import RECIPE, keeper, video
 from export_books import book, book_samples, open_books
 from hypothesis import given
 from hypothesis import strategies as st
