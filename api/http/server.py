@@ -5,6 +5,7 @@ import logging
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import typer
 import uvicorn
@@ -31,11 +32,14 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, front: Front) -> None:
         super().__init__(config)
         self.front = front
+        self.until_end = ExitStack()
+        """What is left when the server ends: before the signal that has ended it may end the process."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Answers under way are waited for; a stream of events is told."""
         self.front.stopping.set()
         await super().shutdown(sockets)
+        self.until_end.close()
 
 
 def server_of(settings: Settings) -> Server:
@@ -74,7 +78,8 @@ def serve(settings: Settings, opened: Callable[[str], None] | None = None) -> No
         typer.echo(f"API: {url}  review: {url}/review/  description: {url}/docs/")
         if opened is not None:
             opened(url)
-        with announced(settings.home, url):
+        with server.until_end as until_end:
+            until_end.enter_context(announced(settings.home, url))
             threading.Thread(target=_class_old_frames, args=(server.front,), daemon=True).start()
             server.run([listener])
 

@@ -96,6 +96,7 @@ export class Detail extends EventTarget {
     this.fitting = el("button", { class: "quiet", title: "Zoom to the person (Z)", text: "Person", on: { click: () => this.key("z") } });
     const zoom = (text, name, factor) => el("button", { class: "quiet round", "aria-label": name, text, on: { click: () => this.stage.zoom(factor) } });
     const step = (text, name, by) => el("button", { class: "quiet round", "aria-label": name, title: name, text, on: { click: tell("step", by) } });
+    this.undo = el("button", { class: "quiet", text: "Undo", on: { click: tell("undo") } });
     this.keep = el("button", { class: "keep", on: { click: tell("decide", "keep") } }, "Keep ", el("kbd", { text: "K" }));
     this.reject = el("button", { class: "reject", on: { click: tell("decide", "reject") } }, "Reject ", el("kbd", { text: "R" }));
     this.dialog.replaceChildren(
@@ -103,7 +104,7 @@ export class Detail extends EventTarget {
       el("div", { class: "tools" }, this.views, this.pausing, this.swapping, el("span", { class: "zooms" }, this.fitting, zoom("−", "Zoom out", 1 / 1.5), zoom("+", "Zoom in", 1.5))),
       this.picture,
       el("aside", { "aria-label": "About this frame" }, this.words, el("label", { class: "field", for: "note" }, el("span", { text: "Note" }), this.note), this.story),
-      el("footer", {}, step("‹", "The frame before", -1), this.reject, el("button", { class: "quiet undo", text: "Undo", on: { click: tell("undo") } }), this.keep, step("›", "The next frame", 1)),
+      el("footer", {}, step("‹", "The frame before", -1), this.reject, this.undo, this.keep, step("›", "The next frame", 1)),
     );
   }
 

@@ -238,5 +238,5 @@ session.addEventListener("change", async () => {
   if (view.frame) openNamed(view.frame);
 });
 
-statusLine({ session, outbox, decisions, retry: () => (begun ? (show(), peers.look(), outbox.send(0)) : start()) });
+statusLine({ session, outbox, decisions, detail, retry: () => (begun ? (show(), peers.look(), outbox.send(0)) : start()) });
 start();

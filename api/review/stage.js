@@ -12,7 +12,7 @@ const BLINK_MS = 250;
 /** Room around the person, as a part of the box. */
 const ROOM = 0.15;
 
-const PANELS = { side: ["frame", "teacher", "device"], overlay: ["overlay"], blink: ["blink"], difference: ["difference"] };
+const PANELS = { side: ["frame", "overlay", "teacher", "device"], overlay: ["overlay"], blink: ["blink"], difference: ["difference"] };
 
 /** What stands on a panel: whose colours are to be seen, and in what words. */
 const SAYS = {

@@ -5,16 +5,18 @@ import { byId, el } from "./dom.js";
 import { count } from "./words.js";
 
 /** Keeps the head of the page true. `retry()` asks the API again for all that is shown. */
-export function statusLine({ session, outbox, decisions, retry }) {
+export function statusLine({ session, outbox, decisions, detail, retry }) {
   const save = () => showSaved(outbox, session);
   outbox.addEventListener("change", save);
   session.addEventListener("change", save);
   session.addEventListener("change", () => showName(session));
-  decisions.addEventListener("change", () => { byId("undo").disabled = decisions.depth === 0; });
+  const undos = () => { byId("undo").disabled = detail.undo.disabled = decisions.depth === 0; };
+  decisions.addEventListener("change", undos);
   byId("who").addEventListener("click", () => (session.named ? session.askName() : session.leave()));
   health.addEventListener("answered", () => { byId("away").hidden = true; });
   health.addEventListener("away", ({ detail }) => showAway(detail, retry));
   save();
+  undos();
 }
 
 function showName(session) {
