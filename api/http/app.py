@@ -2,10 +2,11 @@
 
 from importlib.metadata import version
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from api.http import devices, events, exports, frames, health, images, jobs, reviews, session_routes, videos
+from api.http.doubles import no_doubles
 from api.http.front import Front
 from api.http.guards import Guard, Outermost
 from api.http.openapi import describe
@@ -40,7 +41,12 @@ def create_api(settings: Settings) -> FastAPI:
     """
     front = Front(settings)
     app = FastAPI(
-        title="hardpose", version=version("hardpose"), description=DESCRIPTION, docs_url=None, redoc_url=None
+        title="hardpose",
+        version=version("hardpose"),
+        description=DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        dependencies=[Depends(no_doubles)],
     )
     app.state.front = front
     handle_problems(app)

@@ -85,6 +85,7 @@ def test_what_cannot_be_asked_is_a_problem(api: TestClient) -> None:
         ({"verdict": "nice"}, "query.verdict.0"),
         ({"colour": "red"}, "query.colour"),  # a mistyped filter would otherwise show everything
         ({"job": "a\x00b"}, "query.job.0"),
+        ({"limit": [1, 2]}, "query.limit"),  # one of them would do nothing
     ):
         said = problem(api.get("/frames", params=query), 422, "invalid_request")
         assert [one["field"] for one in said["fields"]] == [field]
