@@ -153,7 +153,7 @@ def _lines(written: "Written", spec: ExportSpec) -> list[str]:
         lines.append(f"{counts['without_mask']:,} more have no mask; csv and parquet would hold them")
     if spec.control:
         fewer = (
-            "" if counts["control"] == spec.control else f" of {spec.control:,} asked for: there are no more"
+            "" if counts["control"] == spec.control else f", of {spec.control:,} asked for: there are no more"
         )
         lines.append(f"control arm: {counts['control']:,} of these{fewer}")
     if not frames:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
 
-from broker.catalog_rows import now
+from broker.catalog_rows import among_others, now
 from broker.database import Database
 from broker.errors import HardposeError, NotFound
 from broker.exports import ExportSpec, ExportView
@@ -124,8 +124,9 @@ class ExportBooks:
     ) -> bool:
         """The file is in the store: the order is done.
 
-        Every video of the export is locked and looked for in the same transaction, so that of this and the
-        removal of a video one comes first: either the removal finds the export, or this finds it missing.
+        Every video of the export is locked and looked for in the same transaction, in which nothing is
+        removed: of this and the removal of a video one comes first. Either the removal finds the export, or
+        this misses the video.
 
         Args:
             export_id: the order.
@@ -152,6 +153,7 @@ class ExportBooks:
         }
 
         def work(connection: Connection) -> bool:
+            among_others(connection)
             _check_videos(connection, sorted(videos))
             change = update(ExportRow).where(ExportRow.id == export_id, ExportRow.state == State.RUNNING)
             return _changed(connection, change.values(done | {"updated_at": now()}))
