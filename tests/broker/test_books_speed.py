@@ -1,0 +1,106 @@
+"""50,000 frames in the books: no list, whatever it filters and orders by, keeps a person waiting."""
+
+import secrets
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from many_frames import fill
+from sqlalchemy import create_engine, text
+
+from broker.catalog import Catalog
+from broker.frame_views import FrameFilter, Order, PoseClass, Review
+from broker.messages import Verdict
+from broker.views import State
+
+FRAMES = 50_000
+BOUND = 0.1
+"""Seconds at the median. Most take 5 to 15 ms on two cores that are free, counts of all frames 30 to 60."""
+FILTERS = {
+    "all": FrameFilter(),
+    "hard": FrameFilter(verdicts=(Verdict.HARD,)),
+    "jobs, hard": FrameFilter(jobs=("job-03", "job-04"), verdicts=(Verdict.HARD,)),
+    "video": FrameFilter(videos=("youtube:v00020",)),
+    "below": FrameFilter(below_iou=0.29),
+    "pose, open": FrameFilter(poses=(PoseClass.BENT,), reviews=(Review.OPEN,)),
+    "kept": FrameFilter(reviews=(Review.KEPT,)),
+    "none": FrameFilter(verdicts=(Verdict.FAILED,)),
+}
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def large(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalog]:
+    """A catalog with 50,000 frames of 500 videos in 12 jobs."""
+    if request.param == "sqlite":
+        folder: Path = tmp_path_factory.mktemp("large")
+        yield from filled(f"sqlite:///{folder / 'catalog.sqlite'}")
+        return
+    server = request.getfixturevalue("postgres")
+    name = f"t{secrets.token_hex(6)}"
+    engine = create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    yield from filled(f"{server.rpartition('/')[0]}/{name}")
+    with engine.connect() as connection:
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    engine.dispose()
+
+
+def filled(url: str) -> Iterator[Catalog]:
+    fill(url, frames=FRAMES, videos=500, jobs=12, seed=0)
+    catalog = Catalog(url)
+    yield catalog
+    catalog.dispose()
+
+
+def median(ask: Callable[[], Any]) -> float:
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        ask()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def asks(catalog: Catalog) -> dict[str, Callable[[], Any]]:
+    frames, found = catalog.frames, {}
+    for name, where in FILTERS.items():
+        found[f"facets of {name}"] = lambda where=where: frames.facets(where)
+        for order in Order:
+            found[f"{name} by {order}"] = lambda where=where, order=order: frames.page(where, order)
+    deep = far(catalog, Order.DOUBT_DOWN)
+    found["deep"] = lambda: frames.page(FrameFilter(), Order.DOUBT_DOWN, 50, deep)
+    frame = frames.page(FrameFilter()).items[0].id
+    found |= {
+        "a frame": lambda: frames.get(frame),
+        "jobs": catalog.work.page,
+        "running jobs": lambda: catalog.work.page(states=[State.RUNNING]),
+        "a job": lambda: catalog.work.summary("job-03"),
+        "links": lambda: catalog.work.links("job-03"),
+        "videos": catalog.videos.page,
+        "videos of a job": lambda: catalog.videos.page(job="job-03"),
+        "segments": catalog.videos.segments,
+        "failed segments": lambda: catalog.videos.segments(job="job-03", states=[State.FAILED]),
+        "reviews": catalog.reviews.page,
+    }
+    return found
+
+
+def far(catalog: Catalog, order: Order) -> str:
+    """A cursor some 10,000 frames into the list."""
+    cursor = None
+    for _ in range(20):
+        cursor = catalog.frames.page(FrameFilter(), order, 500, cursor).next
+    assert cursor is not None
+    return cursor
+
+
+def test_every_list_is_quick(large: Catalog) -> None:
+    assert large.frames.count(FrameFilter()) == FRAMES
+    large.frames.facets(FrameFilter())
+    times = {name: median(ask) for name, ask in asks(large).items()}
+    assert len(times) > 60
+    assert {name: round(each, 3) for name, each in times.items() if each > BOUND} == {}
