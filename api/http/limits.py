@@ -16,7 +16,7 @@ from broker.settings import Settings
 
 log = logging.getLogger(__name__)
 
-_PICTURE = re.compile(r"/frames/[^/]+/.+")
+_PICTURE = re.compile(r"/frames/[^/]+/images/[^/]+")
 """The paths of a frame's pictures: a page of the gallery asks for a hundred of them."""
 PICTURES_PER_REQUEST = 10
 AWAY_SECONDS = 30.0

@@ -82,7 +82,7 @@ def test_processes_count_together_and_say_when_to_come_back(books: Settings) -> 
         assert last.json()["code"] == "rate_limited" and 1 <= int(last.headers["retry-after"]) <= 60
         assert client.get(f"{one}/healthz").status_code == 200  # whoever watches the process is not counted
         # Pictures have ten times as many, of their own.
-        pictures = [client.get(f"{one}/frames/x/teacher").status_code for _ in range(51)]
+        pictures = [client.get(f"{one}/frames/x/images/teacher").status_code for _ in range(51)]
         assert 429 not in pictures[:50] and pictures[50] == 429
 
 

@@ -14,6 +14,7 @@ import pytest
 from hardpose_process import family, hardpose, start
 
 from api.exit_codes import ExitCode
+from api.http.whereabouts import running
 
 pytestmark = pytest.mark.system
 
@@ -55,6 +56,12 @@ def test_a_job_from_another_terminal(
     exported = hardpose("export", job_id, "--home", home, "--out", tmp_path / "export")
     assert exported.code == ExitCode.OK, exported.stderr
     assert (tmp_path / "export" / "dataset" / "report.html").exists()
+
+    api = running(home)
+    assert api is not None
+    shown = httpx.get(f"{api}/jobs/{job_id}").json()
+    assert (shown["links"], shown["funnel"]["examined"]) == ({"done": 1, "failed": 1}, 14)
+    assert httpx.get(f"{api}/readyz").json()["ready"] is True
 
     password = (home / "flower" / "password").read_text()
     url = f"http://127.0.0.1:{port}/api/workers"
