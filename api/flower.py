@@ -23,7 +23,7 @@ MAX_TASKS = 5000
 """Tasks that are remembered; Flower takes some 100 MB with them."""
 LEAST_PASSWORD = 12
 """Characters of a password that was chosen; ours have 24."""
-COLUMNS = "name,args,state,result,received,runtime,worker,uuid"
+COLUMNS = "name,uuid,args,state,result,exception,received,runtime,worker"
 
 
 def check_flower(host: str, port: int) -> None:

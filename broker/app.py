@@ -93,5 +93,7 @@ def __getattr__(name: str) -> Celery:
         settings = load_settings()
         stages = ("".join(part.split()) for part in settings.placement.split("|"))
         queues = ("download", *stages, EXPORT_QUEUE)
-        return create_app(settings, queues)  # declared, so that Flower shows their lengths
+        made = create_app(settings, queues)  # declared, so that Flower shows their lengths
+        made.conf.task_default_queue = queues[0]  # else it shows one more, Celery's own, which nobody uses
+        return made
     raise AttributeError(name)
