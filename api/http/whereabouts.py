@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -47,7 +48,7 @@ def running(home: Path) -> str | None:
     return str(said["url"]) if began == said.get("began") and "url" in said else None
 
 
-def _said(path: Path) -> dict[str, object]:
+def _said(path: Path) -> dict[str, Any]:
     """What the file says; nothing if there is none, or if it was not written to its end."""
     try:
         said = json.loads(path.read_text(encoding="utf-8"))

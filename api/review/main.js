@@ -1,6 +1,6 @@
 // Puts the page together: what is in the address is shown, what is done goes into the address or the outbox.
 
-import { ask } from "./api.js";
+import { ask, health } from "./api.js";
 import { makeCard } from "./card.js";
 import { Decisions } from "./decisions.js";
 import { Detail } from "./detail.js";
@@ -121,6 +121,7 @@ function openAt(index, { push = true } = {}) {
   }
   grid.move(index, { focus: false });
   detail.show(frame, index, list.length);
+  if (list.items[index + 1]) detail.stage.prepare(list.items[index + 1]);
 }
 
 /** A frame that the address names, and the list may not hold. */
@@ -223,6 +224,15 @@ addEventListener("popstate", () => {
 });
 
 let begun = false;
+let wasAway = false;
+health.addEventListener("away", () => { wasAway = true; });
+health.addEventListener("answered", () => {
+  if (!wasAway) return;
+  wasAway = false;
+  outbox.resume();
+  if (begun && list.total === null) show();
+  else grid.draw();
+});
 
 function start() {
   session.open().catch((fault) => {
@@ -231,7 +241,8 @@ function start() {
 }
 
 session.addEventListener("change", async () => {
-  if (begun || !session.name && !session.named) return;
+  if (begun && list.total === null) show();
+  if (begun || (!session.name && !session.named)) return;
   begun = true;
   peers.start();
   await show();

@@ -18,6 +18,7 @@ export function newId() {
 }
 
 /**
+ * `sender()` gives { reviewer, named }: who decides now, and whether the API takes the name on trust.
  * Dispatches "change" when what waits or was refused has changed, "booked" (detail: the server's event) and
  * "refused" (detail: { item, problem }).
  */
@@ -33,7 +34,6 @@ export class Outbox extends EventTarget {
   #retry = FIRST_RETRY_MS;
   #last = 0;
 
-  /** `sender()` gives the reviewer whose decisions may be sent now, and whether the API is to be told the name. */
   constructor(sender) {
     super();
     this.sender = sender;
@@ -71,6 +71,11 @@ export class Outbox extends EventTarget {
     this.dispatchEvent(new Event("change"));
   }
 
+  /** The API answers: what it had not answered, or could not do, is sent again at once. */
+  resume() {
+    if (this.problem && (this.problem.status === 0 || this.problem.status >= 500)) this.send(0);
+  }
+
   /** Sends what waits, soon. */
   send(ms = GATHER_MS) {
     clearTimeout(this.#timer);
@@ -99,13 +104,17 @@ export class Outbox extends EventTarget {
     }
   }
 
+  /** The oldest that may be sent, all of one reviewer: anybody's where names are taken on trust, else one's own. */
   #batch() {
-    const { reviewer } = this.sender();
-    return this.#all(WAITING).filter(([, item]) => item.reviewer === reviewer).slice(0, BATCH);
+    const { reviewer, named } = this.sender();
+    const waiting = this.#all(WAITING);
+    const whose = named ? waiting[0]?.[1].reviewer : reviewer;
+    return waiting.filter(([, item]) => item.reviewer === whose).slice(0, BATCH);
   }
 
   #body(batch) {
-    const { reviewer, named } = this.sender();
+    const { named } = this.sender();
+    const { reviewer } = batch[0][1];
     const decisions = batch.map(([, { id, frame_id, decision, note }]) => ({ id, frame_id, decision, note }));
     return named ? { reviewer, decisions } : { decisions };
   }

@@ -67,8 +67,7 @@ export class Session extends EventTarget {
   /** Ends a session by token. */
   async leave() {
     await ask("session", { method: "DELETE" });
-    this.#known = null;
-    this.#locked();
+    location.reload(); // nothing of what was shown stays behind the form
   }
 
   #locked() {

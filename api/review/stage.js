@@ -58,8 +58,7 @@ export class Stage extends EventTarget {
     this.#layers = {};
     this.root.classList.toggle("upright", frame.height > frame.width);
     this.#fit();
-    const width = widthFor(this.root.clientWidth || 640, WIDTHS);
-    const load = (kind) => decoded(picture(frame.id, kind, width)).catch(() => null);
+    const load = (kind) => decoded(picture(frame.id, kind, this.#pictureWidth)).catch(() => null);
     const [photo, teacher, device] = await Promise.all([load("frame"), load("teacher"), load("device")]);
     if (turn !== this.#turn) return;
     const masks = { teacher: teacher && maskOf(teacher), device: device && maskOf(device) };
@@ -72,6 +71,17 @@ export class Stage extends EventTarget {
     this.missing = [["the picture", photo], ["the teacher's mask", teacher], ["the device's mask", device]].filter(([, it]) => !it).map(([name]) => name);
     this.dispatchEvent(new Event("change"));
     this.#draw();
+  }
+
+  /** Has the browser fetch the pictures of a frame that is likely to be the next. */
+  prepare(frame) {
+    for (const kind of frame.iou === null ? ["frame"] : ["frame", "teacher", "device"]) {
+      new Image().src = picture(frame.id, kind, this.#pictureWidth);
+    }
+  }
+
+  get #pictureWidth() {
+    return widthFor(this.root.clientWidth || 640, WIDTHS);
   }
 
   /** The person's box, once it is known. */

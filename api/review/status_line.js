@@ -35,7 +35,7 @@ function saved(waiting, others, outbox) {
 
 function showSaved(outbox, session) {
   const all = outbox.waiting();
-  const mine = all.filter((item) => item.reviewer === session.name).length;
+  const mine = all.filter((item) => session.named || item.reviewer === session.name).length;
   const [state, text] = saved(mine, all.length - mine, outbox);
   const line = byId("save-state");
   line.dataset.state = state;

@@ -174,6 +174,16 @@ def test_a_phone(opened: Opener, review_catalog: Catalog, watch: Watch) -> None:
         assert box["height"] >= 44
         assert box["width"] >= 80
         assert box["y"] + box["height"] <= 844
+    page.tap("#detail [data-view=blink]")
+    for shown in ("Device", "Teacher", "Device"):
+        page.wait_for_function(
+            "shown => document.querySelector('.stage figcaption').textContent === shown", arg=shown
+        )
+    page.tap("#detail .tools button:text('Pause')")
+    page.wait_for_selector("#detail .tools button:text('Swap')")
+    still = page.locator(".stage figcaption").text_content()
+    page.wait_for_timeout(600)
+    assert page.locator(".stage figcaption").text_content() == still
     page.tap("#detail .keep")
     page.wait_for_function("() => document.querySelector('.place').textContent.startsWith('2 of')")
     saved(page)
