@@ -28,7 +28,7 @@ Version = Annotated[int, BeforeValidator(_known_version)]
 class Frozen(BaseModel):
     """An immutable value that refuses fields it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class Stage(StrEnum):

@@ -5,24 +5,25 @@ from typing import Literal
 
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from api.http.access import Role
 from api.http.dependencies import FrontHere, Here, requires
 from api.http.problems import RETRY_SECONDS
+from api.http.shown import Shown
 from broker.errors import HardposeError
 from tasks.runtime import Runtime
 
 router = APIRouter(tags=["system"])
 
 
-class Health(BaseModel):
+class Health(Shown):
     """That the process answers."""
 
     status: Literal["ok"] = "ok"
 
 
-class Part(BaseModel):
+class Part(Shown):
     """One thing that the system stands on."""
 
     ok: bool
@@ -31,7 +32,7 @@ class Part(BaseModel):
     """Why it does not work; empty for callers without the role ``read``."""
 
 
-class Readiness(BaseModel):
+class Readiness(Shown):
     """What works."""
 
     ready: bool

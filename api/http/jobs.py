@@ -4,7 +4,7 @@ import logging
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Path, Query, Response
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from api.http.access import Role
 from api.http.dependencies import FrontHere, Here, requires
@@ -13,6 +13,7 @@ from api.http.job_orders import EXAMPLE, JobOrder, accepted
 from api.http.paging import PageAsked
 from api.http.problems import problems
 from api.http.public import public_failure
+from api.http.shown import Shown
 from api.options import UnknownReason
 from api.orders import book, send, send_in_parts
 from api.retry import retry
@@ -42,7 +43,7 @@ class WorkAsked(PageAsked):
 OfWork = Annotated[WorkAsked, Query()]
 
 
-class JobPlaced(BaseModel):
+class JobPlaced(Shown):
     """An order that was taken."""
 
     job_id: str
@@ -60,7 +61,7 @@ class RetryOrder(Frozen):
     """Codes or actions of failures, such as ``http_429`` or ``session_poisoned``; none stands for any."""
 
 
-class Retried(BaseModel):
+class Retried(Shown):
     """What is tried again."""
 
     job_id: str

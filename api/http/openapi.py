@@ -7,6 +7,7 @@ from fastapi.openapi.utils import get_openapi
 
 from api.http.front import Front
 from api.http.problems import Problem, problems
+from api.http.progress import Progress
 
 ANYWHERE = (400, 401, 403, 413, 415, 429, 503)
 """Problems that every route may answer with: what the guards refuse, and what it stands on being away."""
@@ -44,9 +45,10 @@ def _schema(app: FastAPI, front: Front) -> dict[str, Any]:
     schemas = schema.setdefault("components", {}).setdefault("schemas", {})
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
-    problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-    schemas.update(problem.pop("$defs", {}))
-    schemas["Problem"] = problem
+    for model in (Problem, Progress):  # no route names them as its answer
+        described = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas.update(described.pop("$defs", {}))
+        schemas[model.__name__] = described
     if not front.access.open:
         schema["components"]["securitySchemes"] = {
             "token": {"type": "http", "scheme": "bearer"},

@@ -8,11 +8,12 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from api.http.errors import Limited
+from api.http.shown import Shown
 from broker.errors import Action, HardposeError
 
 log = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ CODES = {400: "bad_request", 401: "not_signed_in", 403: "forbidden", 404: "not_f
 """Code by status, for what the framework refuses by itself."""
 
 
-class FieldProblem(BaseModel):
+class FieldProblem(Shown):
     """What is wrong with one field of the request."""
 
     field: str
@@ -54,7 +55,7 @@ class FieldProblem(BaseModel):
     message: str
 
 
-class Problem(BaseModel):
+class Problem(Shown):
     """A problem (RFC 9457)."""
 
     model_config = ConfigDict(

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from anyio import to_thread
-from pydantic import BaseModel
 
+from api.http.shown import Shown
 from api.snapshot import KEPT, Eta, Snapshot
 from api.waiting import transfers_of, waits_of
 from broker.errors import Action, HardposeError
@@ -30,7 +30,7 @@ CLOCKS = {"eta_seconds", "seconds_since_progress"}
 """What changes while nothing happens."""
 
 
-class TransferNow(BaseModel):
+class TransferNow(Shown):
     """A link whose bytes are on their way."""
 
     link: int
@@ -41,7 +41,7 @@ class TransferNow(BaseModel):
     bytes_per_second: float
 
 
-class WaitNow(BaseModel):
+class WaitNow(Shown):
     """Links that wait for one thing outside the queue."""
 
     reason: str
@@ -52,7 +52,7 @@ class WaitNow(BaseModel):
     cause: str
 
 
-class Progress(BaseModel):
+class Progress(Shown):
     """How far a job is."""
 
     job_id: str

@@ -7,6 +7,7 @@ from api.http import sessions
 from api.http.access import Caller, Role
 from api.http.dependencies import CallerHere, FrontHere
 from api.http.errors import NotSignedIn
+from api.http.shown import Shown
 
 router = APIRouter(prefix="/session", tags=["session"])
 
@@ -19,7 +20,7 @@ class SignIn(BaseModel):
     token: SecretStr = Field(max_length=1000)
 
 
-class Session(BaseModel):
+class Session(Shown):
     """Who one is."""
 
     name: str

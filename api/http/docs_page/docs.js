@@ -64,6 +64,13 @@ function route(path, method, operation, schemas) {
   return node;
 }
 
+function type(name, schema, schemas) {
+  const node = make("details", make("summary", make("code", name)), make("p", schema.description ?? ""),
+    schema.enum ? make("p", schema.enum.join(", ")) : "", fieldTable(schema, schemas));
+  node.dataset.text = node.textContent.toLowerCase();
+  return node;
+}
+
 function show(described) {
   at("title").textContent = `${described.info.title} API ${described.info.version}`;
   at("about").textContent = described.info.description;
@@ -76,8 +83,10 @@ function show(described) {
     }
   }
   const filled = [...groups].filter(([, [, routes]]) => routes.length);
-  at("routes").replaceChildren(...filled.map(([name, [about, routes]]) =>
-    make("section", make("h2", name), make("p", about ?? ""), ...routes)));
+  const schemas = described.components?.schemas ?? {};
+  const types = Object.keys(schemas).sort().map((name) => type(name, schemas[name], schemas));
+  at("routes").replaceChildren(...[...filled, ["types", ["What is sent and answered.", types]]]
+    .map(([name, [about, nodes]]) => make("section", make("h2", name), make("p", about ?? ""), ...nodes)));
 }
 
 async function load() {
