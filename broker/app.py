@@ -9,6 +9,7 @@ from broker.control import PRIORITY_STEPS, key_prefix
 from broker.lease import LeaseKeeper
 from broker.parking_pump import ParkingPump
 from broker.presence_beat import PresenceBeat
+from broker.priority import most_urgent
 from broker.settings import Settings, load_settings
 
 TASKS_MODULE = "tasks.celery_tasks"
@@ -31,7 +32,8 @@ def create_app(settings: Settings, queues: tuple[str, ...] = ()) -> Celery:
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,  # a device or a GPU host outlives a restart of the broker
         include=[TASKS_MODULE],
-        task_queues=[Queue(name) for name in queues] or None,
+        task_queues=[Queue(name, max_priority=most_urgent(settings)) for name in queues] or None,
+        task_queue_max_priority=most_urgent(settings),  # of queues that a sender declares
         **_messages(),
         **_delivery(settings),
     )

@@ -22,6 +22,11 @@ _AMQP = {Priority.HIGH: MOST_URGENT_AMQP, Priority.NORMAL: 5, Priority.LOW: 1}
 """RabbitMQ takes the largest first, and what carries none last."""
 
 
+def most_urgent(settings: Settings) -> int | None:
+    """What a queue is declared with on the broker of ``settings``; None where nothing has to be said."""
+    return MOST_URGENT_AMQP if settings.broker.startswith("amqp") else None
+
+
 def message_priority(settings: Settings, priority: Priority) -> int:
     """The number that a message of a job carries on the broker of ``settings``."""
     return (_AMQP if settings.broker.startswith("amqp") else _REDIS)[priority]

@@ -28,6 +28,8 @@ Tool = Literal["ytdlp", "pytubefix", "pytube"]
 """A downloader of sites, by the name of its package (yt-dlp's import name has no hyphen)."""
 Provider = Literal["tensorrt", "cuda", "cpu"]
 """What ONNX Runtime computes on."""
+TOKENS_VARIABLE = "HARDPOSE_API_TOKENS"
+"""Not handed on to workers: they read what strangers send, and have no use for it."""
 Plain = str | int | float | bool
 
 

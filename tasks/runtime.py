@@ -134,6 +134,7 @@ class Runtime:
         if Stage.DOWNLOAD in stages:
             importlib.import_module("tasks.download")
             importlib.import_module("workers.downloads.parts").sweep(self.settings.temp_dir)
+            importlib.import_module("tasks.erasing").finish_left(self)
         if Stage.DOWNLOAD in stages or Stage.COMPARE in stages:
             self.catalog  # noqa: B018 - made here and now
         chained = [stage for stage in CHAIN if stage in stages]

@@ -11,7 +11,7 @@ import billiard.pool
 from broker.app import EXPORT_QUEUE, TASKS_MODULE, create_app
 from broker.errors import SettingsError
 from broker.recipe import CHAIN, Stage
-from broker.settings import Settings
+from broker.settings import TOKENS_VARIABLE, Settings
 from workers.machine import prepare_machine
 from workers.metrics_folder import metrics_folder
 
@@ -77,6 +77,7 @@ def _serve(settings: Settings, names: Sequence[str], name: str) -> None:
         *pool_arguments(names),
     ]
     log.info("serving %s", ", ".join(names))
+    os.environ.pop(TOKENS_VARIABLE, None)
     # The tasks run in processes that read their settings themselves: hand on what the command line said.
     os.environ.update(settings.environment())
     # Imported before Celery does it: Celery looks into the current folder first, and a `tasks.py` there

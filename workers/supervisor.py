@@ -14,7 +14,7 @@ from pathlib import Path
 
 from broker.errors import Action, HardposeError
 from broker.presence import worker_key
-from broker.settings import Settings
+from broker.settings import TOKENS_VARIABLE, Settings
 
 log = logging.getLogger(__name__)
 
@@ -24,8 +24,6 @@ STEADY_SECONDS = 300
 """A worker that has lived this long does not die "in a row" any more."""
 
 PR_SET_PDEATHSIG = 1
-TOKENS_VARIABLE = "HARDPOSE_API_TOKENS"
-"""Inherited by nobody: a worker reads what strangers send, and has no use for it."""
 OTHERS_SECRETS = ("HARDPOSE_DOWNLOAD_PROXY", "HARDPOSE_DOWNLOAD_COOKIES", "HARDPOSE_FLOWER_AUTH")
 """Which the HTTP API has no use for."""
 

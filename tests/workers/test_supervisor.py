@@ -83,3 +83,19 @@ def test_pools(queues: list[str], pool: str) -> None:
 def test_a_queue_that_no_placement_has_is_refused(name: str) -> None:
     with pytest.raises(SettingsError, match="There is no queue"):
         parse_queues([name])
+
+
+def test_the_tokens_of_the_api_reach_only_who_serves_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HARDPOSE_API_TOKENS", "ana:admin:0123456789abcdef")
+    supervisor = Supervisor(load_settings(home=tmp_path, log_level="ERROR"))
+    shown = "import os; print(os.environ.get('HARDPOSE_API_TOKENS'), os.environ['HARDPOSE_LOG_LEVEL'])"
+    try:
+        worker = supervisor.start_program(python(shown), "a-worker")
+        api = supervisor.start_program(python(shown), "an-api", tokens=True)
+        wait_until(lambda: worker.process.poll() is not None and api.process.poll() is not None)
+        assert worker.log_file.read_text() == "None ERROR\n"
+        assert api.log_file.read_text() == "ana:admin:0123456789abcdef ERROR\n"
+    finally:
+        supervisor.stop(patience=0.2)
