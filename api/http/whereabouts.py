@@ -1,57 +1,55 @@
 """Where the API of a home folder listens, so that a second command finds it instead of starting another."""
 
-import json
+import fcntl
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import psutil
 
 log = logging.getLogger(__name__)
 
-FILE = "api.json"
-"""In the home folder while an API serves it: its ``url``, and its process by ``pid`` and ``began`` (Unix
-seconds)."""
+FILE = "api.url"
+"""In the home folder: the address. It holds as long as its lock is held, which falls with the process."""
 
 
 @contextmanager
 def announced(home: Path, url: str) -> Iterator[None]:
     """Writes down that this process serves ``home`` at ``url``, and takes it back at the end.
 
-    A home folder that does not exist, or takes no files (the catalog may be elsewhere), is not written to.
+    Nothing is written where another API serves the folder already, or where there is no folder to write to
+    (the catalog may be elsewhere).
     """
     path = home / FILE
-    me = psutil.Process()
     try:
-        path.write_text(json.dumps({"url": url, "pid": me.pid, "began": me.create_time()}), encoding="utf-8")
+        file = path.open("a+", encoding="utf-8")
     except OSError as error:
         log.info("%s is not written: %s", path, error.strerror)
         yield
         return
-    try:
-        yield
-    finally:
-        if _said(path).get("pid") == os.getpid():
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield
+            return
+        file.truncate(0)
+        file.write(url)
+        file.flush()
+        try:
+            yield
+        finally:
             path.unlink(missing_ok=True)
 
 
 def running(home: Path) -> str | None:
     """The URL of the API that serves ``home`` on this machine; None if none does."""
-    said = _said(home / FILE)
     try:
-        began = psutil.Process(int(said["pid"])).create_time()
-    except (KeyError, TypeError, ValueError, psutil.Error):
+        file = (home / FILE).open(encoding="utf-8")
+    except OSError:
         return None
-    return str(said["url"]) if began == said.get("began") and "url" in said else None
-
-
-def _said(path: Path) -> dict[str, Any]:
-    """What the file says; nothing if there is none, or if it was not written to its end."""
-    try:
-        said = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return said if isinstance(said, dict) else {}
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return file.read().strip() or None
+    return None

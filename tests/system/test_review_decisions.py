@@ -97,7 +97,7 @@ def test_the_server_goes_away_and_comes_back(
         page.keyboard.press("k")
         saved(page)
     review_api.stop()
-    assert not (review_api.home / "api.json").exists()
+    assert not (review_api.home / "api.url").exists()
     try:
         for page in (stays, leaves):
             for key in "rkr":
