@@ -8,16 +8,17 @@ from pydantic import Field
 from api.http.access import Role
 from api.http.dependencies import Here, requires
 from api.http.public import public_model
+from api.http.shown import Shown
 from broker.device_books import JudgedDevice
 from broker.errors import BrokerUnavailable
 from broker.presence import Presence, WorkerCard
-from broker.recipe import Frozen, ModelSpec, Stage
+from broker.recipe import ModelSpec, Stage
 from tasks.runtime import Runtime
 
 router = APIRouter(tags=["devices"], dependencies=[requires(Role.READ)])
 
 
-class DeviceWorker(Frozen):
+class DeviceWorker(Shown):
     """A worker that has a device's model loaded, or drives the device."""
 
     name: str
@@ -29,7 +30,7 @@ class DeviceWorker(Frozen):
     """When it was last heard of, Unix time."""
 
 
-class Device(Frozen):
+class Device(Shown):
     """A device: one model with its weights and options."""
 
     name: str
@@ -48,7 +49,7 @@ class Device(Frozen):
     """Those that serve it now."""
 
 
-class Devices(Frozen):
+class Devices(Shown):
     """All devices that are known."""
 
     items: tuple[Device, ...]

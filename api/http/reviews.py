@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.http.access import Role
 from api.http.dependencies import CallerHere, Here, OpenAccess, requires
 from api.http.paging import Asked, FrameIdText, Limit
+from api.http.shown import Shown
 from broker.frame_views import Page, ReviewDecision, ReviewEvent
 
 router = APIRouter(tags=["reviews"])
@@ -18,14 +19,14 @@ Reviewer = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-
 class Reviews(BaseModel):
     """Decisions of a reviewer."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     reviewer: Reviewer | None = None
     """Whose they are, on an API without tokens. With tokens it is the token's name, whatever stands here."""
     decisions: tuple[ReviewDecision, ...] = Field(min_length=1, max_length=500)
 
 
-class Events(BaseModel):
+class Events(Shown):
     """Decisions as booked."""
 
     items: tuple[ReviewEvent, ...]

@@ -7,6 +7,7 @@ from api.http import sessions
 from api.http.access import Caller, Role
 from api.http.dependencies import CallerHere, FrontHere
 from api.http.errors import NotSignedIn
+from api.http.problems import problems
 from api.http.shown import Shown
 
 router = APIRouter(prefix="/session", tags=["session"])
@@ -40,7 +41,7 @@ async def who(caller: CallerHere, front: FrontHere) -> Session:
     return _shown(caller, front.access.open)
 
 
-@router.post("", summary="Sign in", openapi_extra={"security": []})
+@router.post("", summary="Sign in", openapi_extra={"security": []}, responses=problems(401))
 async def sign_in(order: SignIn, request: Request, response: Response, front: FrontHere) -> Session:
     """Answers with the cookie ``hardpose_session``; it ends after 12 hours, or when the token is changed."""
     caller = front.access.by_token(order.token.get_secret_value())

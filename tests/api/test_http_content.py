@@ -265,3 +265,26 @@ def test_curl_goes_on_where_a_download_was_cut_off(books: Settings, catalog: Cat
         command = [curl, "-sS", "-f", "-C", "-", "-o", str(file), f"{url}/exports/{name}/file"]
         subprocess.run(command, check=True, timeout=60)
         assert file.read_bytes() == data
+
+
+def test_a_forgotten_video_leaves_nothing(server: EmbeddedBroker, tmp_path: Path) -> None:
+    settings = load_settings(home=tmp_path / "state", broker_url=server.url, namespace="forgotten")
+    catalog, store = painted_books(settings), Artifacts(settings.artifacts)
+    gone, stays = frame_id(1), frame_id(2)
+    with TestClient(create_api(settings), base_url="http://127.0.0.1") as api:
+        export = a_finished_export(settings, catalog, b"zip")
+        assert api.post("/reviews", json={"decisions": [decision(1, gone, "keep")]}).status_code == 200
+        assert api.get(f"/frames/{gone}/images/overlay", params={"width": 100}).status_code == 200
+        erased = api.delete("/videos/https:video1", params={"reason": "asked for by its maker"}).json()
+        assert (erased["videos"], erased["frames"], erased["reviews"]) == (1, 6, 1)
+        assert erased["exports"] == [export] and erased["jobs"] == ["job1"]
+        for path in (f"/frames/{gone}", f"/frames/{gone}/images/overlay?width=100", "/videos/https:video1"):
+            problem(api.get(path), 404, "not_found")
+        problem(api.get(f"/exports/{export}/file"), 404, "not_found")
+        assert api.get("/reviews").json()["items"] == []
+        assert api.get(f"/frames/{stays}/images/overlay").status_code == 200
+        again = api.delete("/videos/https:video1").json()  # it may be repeated
+        assert (again["videos"], again["frames"], again["artifacts"]) == (0, 0, 0)
+        problem(api.delete("/videos/https:never-seen"), 404, "not_found")
+    left = store.keys()
+    assert left and not [key for key in left if "video1" in key or export in key]
