@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dataset_jobs import RECIPE, keeper, video
+from dataset_jobs import RECIPE, keeper, keypoints, video
 
 from broker.artifacts import Artifacts
 from broker.catalog import Catalog
@@ -44,13 +44,23 @@ def segment_of(clip: Video, job_id: str, recipe: Recipe) -> Segment:
 
 
 def book_samples(catalog: Catalog, store: Artifacts, job_id: str = "job-1", videos: int = 4) -> None:
-    """Videos ``v0`` and so on, each with three hard frames, two easy ones and a doubtful one."""
+    """Videos ``v0`` and so on, each with three hard frames, two easy ones and a doubtful one.
+
+    The last keypoint of each, the right heel, was not found.
+    """
     verdicts = [Verdict.HARD] * 3 + [Verdict.EASY] * 2
     frames = {}
     for number in range(videos):
         clip = video(f"v{number}")
-        made = [keeper(store, clip, 1000 * (n + 1), v, 10 * number + n) for n, v in enumerate(verdicts)]
+        made = [_sample(store, clip, 1000 * (n + 1), v, 10 * number + n) for n, v in enumerate(verdicts)]
         doubtful = {"device_key": None, "value": 0.9}
-        made.append(keeper(store, clip, 9000, Verdict.TEACHER_DOUBT, 10 * number + 7, **doubtful))
+        made.append(_sample(store, clip, 9000, Verdict.TEACHER_DOUBT, 10 * number + 7, **doubtful))
         frames[f"v{number}"] = made
     book(catalog, job_id, frames)
+
+
+def _sample(
+    store: Artifacts, clip: Video, time_ms: int, verdict: Verdict, seed: int, **changes: Any
+) -> Keeper:
+    points = (*keypoints(seed)[:24], (0.0, 0.0, 0.0))
+    return keeper(store, clip, time_ms, verdict, seed, keypoints=points, **changes)

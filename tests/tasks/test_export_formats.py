@@ -10,6 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -72,10 +73,11 @@ def iou(a: np.ndarray, b: np.ndarray) -> float:
 
 
 Make = Callable[[ExportFormat], Written]
+Truth = dict[str, tuple[np.ndarray, np.ndarray, str, str]]
 
 
 @pytest.fixture(scope="module")
-def truth(export: Make) -> dict[str, tuple[np.ndarray, np.ndarray, str, str]]:
+def truth(export: Make) -> Truth:
     """Teacher's mask, device's mask, split and arm of each frame, from the plain folders."""
     folder = export(ExportFormat.FOLDERS).folder
     found = {}
@@ -108,9 +110,7 @@ def test_the_same_frames_give_the_same_bytes(
 
 
 @pytest.mark.parametrize("form", [ExportFormat.COCO, ExportFormat.COCO_POLYGONS])
-def test_coco(
-    export: Make, truth: dict[str, tuple[np.ndarray, np.ndarray, str, str]], form: ExportFormat
-) -> None:
+def test_coco(export: Make, truth: Truth, form: ExportFormat) -> None:
     folder = export(form).folder
     seen = 0
     for path in sorted((folder / "annotations").iterdir()):
@@ -139,7 +139,7 @@ def test_coco(
     assert seen == len(truth)
 
 
-def test_yolo(export: Make, truth: dict[str, tuple[np.ndarray, np.ndarray, str, str]]) -> None:
+def test_yolo(export: Make, truth: Truth) -> None:
     folder = export(ExportFormat.YOLO_SEG).folder
     assert "path:" not in (folder / "data.yaml").read_text()
     seen = 0
@@ -159,7 +159,7 @@ def test_yolo(export: Make, truth: dict[str, tuple[np.ndarray, np.ndarray, str, 
     assert control == {name for name, (*_, arm) in truth.items() if arm == "control"}
 
 
-def test_webdataset(export: Make, truth: dict[str, tuple[np.ndarray, np.ndarray, str, str]]) -> None:
+def test_webdataset(export: Make, truth: Truth) -> None:
     shards = sorted(str(path) for path in export(ExportFormat.WEBDATASET).folder.glob("*.tar"))
     assert [Path(s).name for s in shards] == ["test-000000.tar", "train-000000.tar", "val-000000.tar"]
     names = []
@@ -182,7 +182,7 @@ def test_webdataset(export: Make, truth: dict[str, tuple[np.ndarray, np.ndarray,
     assert sorted(names) == sorted(truth)
 
 
-def test_tables(export: Make, truth: dict[str, tuple[np.ndarray, np.ndarray, str, str]]) -> None:
+def test_tables(export: Make, truth: Truth) -> None:
     table = pyarrow.parquet.read_table(export(ExportFormat.PARQUET).folder / "frames.parquet")
     typed = table.to_pylist()
     text = (export(ExportFormat.CSV).folder / "frames.csv").read_text()
@@ -197,15 +197,42 @@ def test_tables(export: Make, truth: dict[str, tuple[np.ndarray, np.ndarray, str
         assert one["mask_sha256"] == other["mask_sha256"] == "b" * 64
 
 
+@pytest.mark.parametrize(
+    "form",
+    [
+        ExportFormat.FOLDERS,
+        ExportFormat.COCO,
+        ExportFormat.COCO_POLYGONS,
+        ExportFormat.WEBDATASET,
+        ExportFormat.PARQUET,
+    ],
+)
+def test_the_two_lines_of_the_data_card_load_it(
+    export: Make, truth: Truth, form: ExportFormat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = export(form)
+    card = (written.folder / "README.md").read_text()
+    lines = card.partition("```python\n")[2].partition("```")[0]
+    assert len(lines.splitlines()) == 2
+    monkeypatch.chdir(written.folder)
+    found: dict[str, Any] = {}
+    exec(lines, found)
+    loaded = found.get("pairs", found.get("data", found.get("frames")))
+    if form == ExportFormat.PARQUET:
+        assert loaded.num_rows == len(truth)
+    else:
+        assert sum(1 for _ in loaded) == written.counts["train"] > 0
+
+
 FIFTYONE = """
-import json, sys
+import json, math, sys
 import fiftyone as fo
 data = fo.Dataset.from_dir(dataset_dir=sys.argv[1], dataset_type=fo.types.FiftyOneDataset)
 frames = {}
 for sample in data:
     masks = [int((label.get_mask() > 0).sum()) for label in (sample.teacher, sample.device)]
     told = [sample.measure_keypoints_outside, sample.metadata.width, sample.pose_class]
-    points = len(sample.keypoints.keypoints[0].points)
+    points = [not math.isnan(x) for x, _ in sample.keypoints.keypoints[0].points]
     frames[sample.video + str(sample.time_ms)] = [sorted(sample.tags), *masks, *told, points]
 report = {"frames": frames, "low": len(data.match(fo.ViewField("iou") < 0.3))}
 report |= {"tags": data.count_sample_tags(), "targets": data.mask_targets["teacher"]}
@@ -215,9 +242,7 @@ print("REPORT" + json.dumps(report))
 """
 
 
-def test_fiftyone(
-    export: Make, truth: dict[str, tuple[np.ndarray, np.ndarray, str, str]], tmp_path: Path
-) -> None:
+def test_fiftyone(export: Make, truth: Truth, tmp_path: Path) -> None:
     python = os.environ.get("HARDPOSE_TEST_FIFTYONE_PYTHON", sys.executable)
     environment = {
         **os.environ,
@@ -238,7 +263,7 @@ def test_fiftyone(
         slug, _, time = name.partition("_")
         tags, ours, devices, outside, width, pose, points = report["frames"][slug.replace("-", ":") + time]
         assert (tags, ours, devices) == (sorted([split, arm]), teacher.sum(), device.sum())
-        assert (outside, points, width, pose) == (0.3, 25, WIDTH, "bent")
+        assert (outside, points, width, pose) == (0.3, [True] * 24 + [False], WIDTH, "bent")
     assert (report["tags"]["control"], 0 < report["low"] <= 18) == (4, True)
     assert (report["targets"], report["bones"]) == ({"255": "person"}, 24)
 
