@@ -42,7 +42,8 @@ def recipe_apart(settings: Settings) -> Recipe:
     """The recipe of ``settings``, found out in a process of its own.
 
     Raises:
-        NotFound, MissingDependency, SettingsError, WeightsError: as ``Runtime.recipe``, of that process.
+        NotFound, MissingDependency, SettingsError, WeightsError: as ``Runtime.recipe``, of that process; or
+            the settings are too long to be handed over.
     """
     command = [sys.executable, "-P", "-m", "api.recipe_of"]
     try:
@@ -54,6 +55,10 @@ def recipe_apart(settings: Settings) -> Recipe:
             stdin=subprocess.DEVNULL,
         )
         answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    except OSError as error:  # a variable has 128 KiB at most (Linux, execve(2))
+        raise SettingsError(
+            f"The recipe cannot be handed to a process: {error.strerror}.", "State fewer or shorter options."
+        ) from error
     except (subprocess.TimeoutExpired, ValueError, IndexError) as error:
         raise MissingDependency(
             f"The models of the recipe could not be asked: {type(error).__name__}.",
