@@ -233,13 +233,13 @@ def _used(connection: Connection, video_id: str) -> bool:
 def _forget(connection: Connection, video_ids: Collection[str], by: str, reason: str) -> Condemned:
     rows.alone(connection)
     ids, bytes_of = _closure(connection, video_ids)
-    at, first = rows.now(), min(video_ids)
-    for video_id in sorted({*video_ids, *ids, *bytes_of}):
-        known = {"at": at, "by": by[:100], "reason": reason, "together": first}
-        rows.add(connection, ForgottenRow, video_id=video_id, **known)
     names = sorted({*video_ids, *ids, *bytes_of})
+    at, first = rows.now(), min(video_ids)
+    known = {"at": at, "by": by[:100], "reason": reason, "together": first}
+    for video_id in names:
+        rows.add(connection, ForgottenRow, video_id=video_id, **known)
     failure = Failure.of(forgotten(first, at))
-    condemned = end_links(connection, names, failure)
+    # Locked in the order in which a segment is settled: its analysis before the links.
     analyses = select(AnalysisRow.video_id, AnalysisRow.recipe_id).where(AnalysisRow.video_id.in_(names))
     analyses = analyses.order_by(AnalysisRow.video_id, AnalysisRow.recipe_id).with_for_update()
     # The rows of the videos first: an export that is being finished holds them, and is then found below.
@@ -247,6 +247,7 @@ def _forget(connection: Connection, video_ids: Collection[str], by: str, reason:
         select(VideoRow.id).where(VideoRow.id.in_(ids)).order_by(VideoRow.id).with_for_update()
     )
     targets = [Target(*row) for row in connection.execute(analyses)]
+    condemned = end_links(connection, names, failure)
     condemned += drop_analyses(connection, targets, every_recipe_of=names)
     condemned += drop_exports(connection, names)
     condemned += drop_videos(connection, ids)

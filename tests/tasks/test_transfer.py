@@ -19,6 +19,7 @@ from broker.parking import ParkedLink, Parking
 from broker.settings import Settings, load_settings
 from tasks import celery_download, retrying
 from tasks.pipeline import send_link
+from tasks.readable import LinkFailed
 from tasks.runtime import Runtime
 from tasks.transfer import SILENT_SECONDS, Errand, PutBack, Transfer
 from workers.downloads.contracts import Metadata
@@ -217,7 +218,8 @@ def test_fault_while_a_failure_is_dealt_with_leaves_no_link_running(
         task = app.tasks[celery_download.download_link.name]
         task.push_request(id="x", retries=0, called_directly=False, is_eager=False)
         try:
-            task.run("other", 0, nowhere)
+            with pytest.raises(LinkFailed, match="a defect of ours"):
+                task.run("other", 0, nowhere)
         finally:
             task.pop_request()
     (link,) = runtime.catalog.job_light("other").links
