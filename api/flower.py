@@ -23,7 +23,7 @@ MAX_TASKS = 5000
 """Tasks that are remembered; Flower takes some 100 MB with them."""
 LEAST_PASSWORD = 12
 """Characters of a password that was chosen; ours have 24."""
-COLUMNS = "name,uuid,args,state,result,exception,received,runtime,worker"
+COLUMNS = "name,args,state,result,exception,received,runtime,worker,uuid"
 
 
 def check_flower(host: str, port: int) -> None:

@@ -10,6 +10,7 @@ from workers.sampling import plan_segments
 
 LONGEST_TITLE = 60
 LONGEST_LINK = 200
+LONGEST_REASON = 800
 SHOWN_VERDICTS = (Verdict.HARD, Verdict.EASY)
 
 
@@ -49,8 +50,12 @@ def next_caption(result: SegmentResult) -> str:
 
 def failure_caption(failure: Failure, *sources: str) -> str:
     """``code: cause -> remedy``; ``sources`` are links and paths that it may name, shown without secrets."""
-    text = f"{failure.code}: {failure.cause} -> {failure.remedy}"
-    return _line(public_text(text, *sources), 800)
+    return public_line(f"{failure.code}: {failure.cause} -> {failure.remedy}", *sources)
+
+
+def public_line(text: str, *sources: str) -> str:
+    """``text``, which may name ``sources``, as one line that everyone may read."""
+    return _line(public_text(text, *sources), LONGEST_REASON)
 
 
 def _clock(ms: int) -> str:

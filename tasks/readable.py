@@ -10,7 +10,7 @@ from celery import Task
 
 from broker.errors import HardposeError
 from broker.messages import Failure, SegmentResult
-from tasks.captions import failure_caption, next_caption, result_caption
+from tasks.captions import next_caption, public_line, result_caption
 
 NO_KEYWORDS = "{}"
 """Shown for keyword arguments: what they say is in the caption."""
@@ -56,10 +56,7 @@ class LinkFailed(HardposeError):
     @classmethod
     def of(cls, failure: Failure, link: str) -> "LinkFailed":
         """``failure`` as everyone may read it."""
-        shown = failure_caption(failure, link)
-        code, _, rest = shown.partition(": ")
-        cause, _, remedy = rest.rpartition(" -> ")
-        return cls(code, cause, remedy)
+        return cls(failure.code, public_line(failure.cause, link), public_line(failure.remedy, link))
 
 
 def captioned(text: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What Flower shows of real tasks: what they are about, in words, and never a secret."""
+"""A system at work, and what is seen of it: tasks in Flower without a secret, workers, and their counts."""
 
 import json
 import shutil
@@ -16,8 +16,16 @@ import httpx
 import psutil
 import pytest
 from hardpose_process import family, hardpose, start
+from prom_lint import lint
+from prometheus_client import Metric
+from prometheus_client.parser import text_string_to_metric_families
 
 from api.exit_codes import ExitCode
+from broker.catalog import Catalog
+from broker.control import Control
+from broker.embedded import EmbeddedBroker
+from broker.messages import Verdict
+from broker.presence import Presence, WorkerCard
 
 pytestmark = pytest.mark.system
 
@@ -46,6 +54,10 @@ class Watched:
     said: str
     tasks: dict[str, dict[str, Any]]
     pid: int
+    home: Path
+    presence: Presence
+    cards: dict[str, WorkerCard]
+    """By queue."""
 
     def of(self, name: str, words: str = "") -> list[dict[str, Any]]:
         found = [
@@ -74,7 +86,13 @@ def watched(tmp_path_factory: pytest.TempPathFactory, clips: dict[str, Path]) ->
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = int(listener.getsockname()[1])
-    env = {"HARDPOSE_FLOWER_AUTH": ":".join(LOGIN), "HARDPOSE_ALLOW_NETWORKS": '["127.0.0.1/32"]'}
+    (folder / "temp").mkdir()
+    env = {
+        "HARDPOSE_FLOWER_AUTH": ":".join(LOGIN),
+        "HARDPOSE_ALLOW_NETWORKS": '["127.0.0.1/32"]',
+        "HARDPOSE_METRICS_PORT": "0",
+        "HARDPOSE_TEMP_DIR": str(folder / "temp"),
+    }
     process = start("up", "--home", home, "--flower-port", str(port), env=env)
     try:
         assert process.stdout is not None
@@ -85,6 +103,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory, clips: dict[str, Path]) ->
     finally:
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=60)
+    assert not list((folder / "temp").glob("hardpose-metrics-*")), "the folders of counts were left behind"
 
 
 def _work(
@@ -114,37 +133,46 @@ def _work(
         return "link 3 of job" in said[-1]
 
     _until("a task that waits for its retry", 30, retried)
-    ended = hardpose("watch", job, "--home", home)
-    assert ended.code == ExitCode.SOME_FAILED, ended.stderr
 
+    def all_tasks() -> list[dict[str, Any]]:
+        answer = flower.get("/api/tasks", params={"limit": 100})
+        said.append(answer.text)
+        return list(answer.json().values())
+
+    def seen(name: str) -> bool:
+        return any((t["name"], t["state"]) == (f"hardpose.{name}", "SUCCESS") for t in all_tasks())
+
+    _until("the first clip's last stage", 60, lambda: seen("compare"))
     (pose,) = [p for p in psutil.Process(process.pid).children() if p.cmdline()[-3:-2] == ["pose"]]
     standing = [pose, *pose.children(recursive=True)]
     for member in standing:
         member.suspend()
-    lost = hardpose("enqueue", clips["MultiPerson_cam01"], "--home", home).stdout.strip()
+    assert hardpose("enqueue", clips["MultiPerson_cam01"], "--home", home).code == ExitCode.OK
     # Not by the queue's length: a standing worker has asked for a message, and the server has answered.
     _until(
-        "a sent segment", 30, lambda: "“MultiPerson_cam01” 0:00" in flower.get("/api/tasks").json().__str__()
+        "a sent segment", 30, lambda: any("“MultiPerson_cam01” 0:00" in str(t["args"]) for t in all_tasks())
     )
     (artifact,) = [p for p in (home / "artifacts" / "videos").rglob("*") if p.is_file() and _is(p, clips)]
     artifact.unlink()
     for member in standing:
         member.resume()
-    assert hardpose("watch", lost, "--home", home).code == ExitCode.ALL_FAILED
 
-    def all_seen() -> dict[str, Any]:
-        answer = flower.get("/api/tasks", params={"limit": 100})
-        said.append(answer.text)
-        tasks: dict[str, Any] = answer.json()
-        done = all(task["state"] in ("SUCCESS", "FAILURE") for task in tasks.values())
-        names = {task["name"] for task in tasks.values()}
-        return tasks if done and {"hardpose.record_segment_failure", "hardpose.compare"} <= names else {}
+    def ended() -> dict[str, dict[str, Any]]:
+        found = all_tasks()
+        done = seen("record_segment_failure") and all(t["state"] in ("SUCCESS", "FAILURE") for t in found)
+        return {task["uuid"]: task for task in found} if done else {}
 
-    tasks = _until("the end of all tasks", 30, all_seen)
+    tasks = _until("the end of all tasks", 60, ended)
     said += [flower.get(f"/api/task/info/{uuid}").text for uuid in tasks]
     said += [flower.get(path).text for path in (*REFUSED, "/metrics", "/healthcheck", "/tasks/datatable")]
     said += [flower.get(f"/task/{uuid}").text for uuid in tasks]
-    return Watched(str(flower.base_url), flower, job, "\n".join(said), tasks, process.pid)
+    url = EmbeddedBroker.running_url(home / "broker")
+    assert url is not None
+    presence = Presence(Control(url))
+    cards = {card.queues[0]: card for card in presence.alive()}
+    return Watched(
+        str(flower.base_url), flower, job, "\n".join(said), tasks, process.pid, home, presence, cards
+    )
 
 
 def _is(path: Path, clips: dict[str, Path]) -> bool:
@@ -202,3 +230,79 @@ def test_every_queue_has_its_length(watched: Watched) -> None:
     lengths = watched.flower.get("/api/queues/length").json()["active_queues"]
     assert {q["name"] for q in lengths} >= {"download", "pose", "mask", "me", "compare"}
     assert {q["messages"] for q in lengths} == {0}
+
+
+def scrape(card: WorkerCard) -> tuple[str, dict[str, Metric]]:
+    text = httpx.get(f"http://{card.metrics}/metrics").raise_for_status().text
+    return text, {metric.name: metric for metric in text_string_to_metric_families(text)}
+
+
+def counts(metric: Metric) -> dict[tuple[str, ...], float]:
+    return {tuple(s.labels.values()): s.value for s in metric.samples if s.name.endswith("_total")}
+
+
+def test_every_worker_has_a_card_that_says_what_it_serves_and_has_loaded(watched: Watched) -> None:
+    cards = watched.cards
+    assert set(cards) >= {"download", "pose", "mask", "me", "compare", "export"}
+    assert all(card.name.startswith(f"{queue}@") for queue, card in cards.items())
+    loaded = {queue: tuple(card.models) for queue, card in cards.items() if card.models}
+    assert loaded == {"pose": ("pose",), "mask": ("mask",), "me": ("me",)}
+    assert all(card.started < card.seen for card in cards.values())
+
+
+def test_the_counts_are_those_of_the_catalog(watched: Watched) -> None:
+    seen: dict[str, dict[tuple[str, ...], float]] = {}
+    for card in watched.cards.values():
+        for name, metric in scrape(card)[1].items():
+            sums = seen.setdefault(name, {})
+            for labels, count in counts(metric).items():
+                sums[labels] = sums.get(labels, 0) + count
+    catalog = Catalog(f"sqlite:///{watched.home / 'catalog.sqlite'}")
+    funnel = catalog.job(watched.job).funnel()
+    assert funnel.examined > 0
+    assert {
+        Verdict(verdict): count for (verdict,), count in seen["hardpose_frames"].items()
+    } == funnel.verdicts
+    assert seen["hardpose_stage_frames"][("pose",)] == funnel.examined
+    done = {("done", stage): 1.0 for stage in ("pose", "mask", "me", "compare")}
+    assert seen["hardpose_segments"] == {**done, ("failed", "pose"): 1.0}
+    assert seen["hardpose_links"] == {("done",): 2.0, ("failed",): 2.0, ("retried",): 3.0}
+    assert sum(seen["hardpose_retries"].values()) == 3
+    videos = [link.video for job in catalog.jobs() for link in job.links if link.video]
+    assert sum(seen["hardpose_download_bytes"].values()) == sum(video.size_bytes for video in videos) > 0
+
+
+@pytest.mark.parametrize("queue", ["download", "pose", "compare"])
+def test_promtool_finds_no_fault(watched: Watched, queue: str) -> None:
+    text, families = scrape(watched.cards[queue])
+    assert families
+    lint(text)
+
+
+def test_a_model_of_a_killed_process_is_not_shown_and_its_counts_stay(watched: Watched) -> None:
+    card = watched.cards["pose"]
+    (child,) = psutil.Process(card.pid).children()
+    before = scrape(card)[1]
+    assert len(before["hardpose_model_info"].samples) == 1
+    child.kill()
+    after = _until("a model that is gone", 30, lambda: gone(scrape(card)[1]))
+    assert counts(after["hardpose_segments"]) == counts(before["hardpose_segments"])
+
+
+def gone(families: dict[str, Metric]) -> dict[str, Metric]:
+    return families if not getattr(families.get("hardpose_model_info"), "samples", None) else {}
+
+
+def test_who_does_not_beat_vanishes(watched: Watched) -> None:
+    main = psutil.Process(watched.cards["me"].pid)
+
+    def shown() -> set[str]:
+        return {card.queues[0] for card in watched.presence.alive(within=8)}
+
+    assert shown() >= set(watched.cards)
+    main.suspend()
+    try:
+        _until("a worker that vanishes", 20, lambda: "me" not in shown())
+        assert shown() >= set(watched.cards) - {"me"}
+    finally:
+        main.resume()
