@@ -68,8 +68,12 @@ def export_failed(
 )
 def record_export_failure(self: Task, export_id: str, failure: Failure) -> None:
     """Writes an export's failure to the books; a catalog that is away is waited for."""
+    from tasks.exports.make import discard_file
+
+    here = process_runtime()
     try:
-        process_runtime().catalog.exports.fail(export_id, failure)
+        here.catalog.exports.fail(export_id, failure)
+        discard_file(here, export_id)
     except HardposeError as error:
         if error.action != Action.TRANSIENT:
             raise

@@ -9,7 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from broker.errors import NotFound
+from broker.export_books import VideoForgotten
 from broker.exports import ExportFormat, ExportSpec
+from broker.views import State
 from tasks.dataset.folder import STALE_SECONDS, explained
 from tasks.exports.choice import choose
 from tasks.exports.write import Written, write_export
@@ -72,13 +75,28 @@ def make_export(runtime: Runtime, export_id: str) -> dict[str, int] | None:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         size = target.stat().st_size
         runtime.artifacts.put_file(key, target)
-    done = False
     try:
         done = books.finish(export_id, key, size, sha256, written.counts, written.videos)
-    finally:
-        if not done:  # nobody would ever find it, and it may hold what was to be removed
-            runtime.artifacts.delete(key)
+    except VideoForgotten:
+        discard_file(runtime, export_id)
+        raise
+    if not done:
+        discard_file(runtime, export_id)
     return written.counts if done else None
+
+
+def discard_file(runtime: Runtime, export_id: str) -> None:
+    """Removes the file of an order that was deleted or has failed; that of one that is done stays.
+
+    Nobody would ever find it, and it may hold what was to be removed. It may be done by another worker, to
+    which the message was delivered a second time.
+    """
+    try:
+        done = runtime.catalog.exports.get(export_id).state == State.DONE
+    except NotFound:
+        done = False
+    if not done:
+        runtime.artifacts.delete(export_key(export_id))
 
 
 def _dataset(runtime: Runtime, job_id: str, out: Path) -> Written:

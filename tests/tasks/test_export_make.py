@@ -1,0 +1,78 @@
+"""What an export's file becomes when the order ends otherwise while the file is written."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from export_books import book_samples, open_books
+
+from broker.artifacts import Artifacts
+from broker.export_books import VideoForgotten
+from broker.exports import ExportFormat, ExportSpec
+from broker.settings import load_settings
+from broker.views import State
+from tasks.erasing import forget_video
+from tasks.exports.make import export_key, make_export
+from tasks.runtime import Runtime
+
+
+class Interrupted(Artifacts):
+    """A store in which something else happens just before a file is put, once."""
+
+    meanwhile: Callable[[], object] | None = None
+
+    def put_file(self, key: str, path: Path) -> None:
+        happens, self.meanwhile = self.meanwhile, None
+        if happens is not None:
+            happens()
+        super().put_file(key, path)
+
+
+@pytest.fixture
+def runtime(tmp_path: Path) -> Runtime:
+    """A job of two videos, and a store as above."""
+    catalog, store = open_books(tmp_path)
+    book_samples(catalog, store, videos=2)
+    catalog.dispose()
+    runtime = Runtime(load_settings(home=tmp_path, temp_dir=tmp_path / "tmp"))
+    runtime.artifacts = Interrupted(runtime.settings.artifacts)
+    return runtime
+
+
+def order(runtime: Runtime, meanwhile: Callable[[str], object]) -> str:
+    made = runtime.catalog.exports.create(ExportSpec(format=ExportFormat.FOLDERS), "ann").id
+    runtime.artifacts.meanwhile = lambda: meanwhile(made)  # type: ignore[attr-defined]
+    return made
+
+
+def test_another_worker_is_done_first(runtime: Runtime) -> None:
+    told: list[object] = []
+    made = order(runtime, lambda name: told.append(make_export(runtime, name)))
+    assert make_export(runtime, made) is None
+    assert told[0] is not None
+    view = runtime.catalog.exports.get(made)
+    assert (view.state, view.artifact) == (State.DONE, export_key(made))
+    assert len(runtime.artifacts.get(export_key(made))) == view.size_bytes
+    assert not list((runtime.settings.temp_dir).iterdir())
+
+
+def test_the_order_is_deleted(runtime: Runtime) -> None:
+    made = order(runtime, lambda name: runtime.catalog.exports.delete(name))
+    assert make_export(runtime, made) is None
+    assert not runtime.artifacts.exists(export_key(made))
+
+
+def test_a_video_is_forgotten(runtime: Runtime) -> None:
+    made = order(runtime, lambda _: forget_video(runtime, "youtube:v1", "ann", "asked"))
+    with pytest.raises(VideoForgotten):
+        make_export(runtime, made)
+    assert not runtime.artifacts.exists(export_key(made))
+    again = order(runtime, lambda _: None)
+    counts = make_export(runtime, again)
+    assert counts is not None
+    assert (counts["train"], counts["videos"]) == (3, 1)
+    view = runtime.catalog.exports.get(again)
+    forget_video(runtime, "youtube:v0", "ann", "asked")
+    assert view.artifact is not None
+    assert not runtime.artifacts.exists(view.artifact)
+    assert runtime.catalog.exports.page(10).total == 1  # the first, which has no file
