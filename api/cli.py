@@ -10,6 +10,7 @@ import typer
 from api import serve_cli
 from api.ending_commands import register as register_ending
 from api.exit_codes import ExitCode, exit_code
+from api.export_command import register as register_export
 from api.flower import register as register_flower
 from api.guard import guarded, read_settings
 from api.models_cli import models_cli
@@ -48,11 +49,6 @@ cli = typer.Typer(
     add_completion=False,
 )
 cli.add_typer(models_cli, name="models")
-serve_cli.register(cli)
-register_flower(cli)
-register_report(cli)
-register_review(cli)
-register_ending(cli)
 
 _ANY = Intake()
 OWN_NAMESPACE = "run-"
@@ -250,18 +246,11 @@ def retry(
     print_sent(again(Runtime(settings), job_id, reason or ()), as_json, home)
 
 
-@command
-def export(job_id: JobId, out: Out = Path("hardpose-out"), home: Home = None) -> None:
-    """Write the data set of a job (also of one that still runs) to OUT/dataset."""
-    from api.failures import retry_command
-    from api.summary import summary_lines
-    from tasks.publish import publish
-    from tasks.runtime import Runtime
-
-    settings = read_settings(home=home)
-    job = _catalog_of(settings).job(job_id)
-    published = publish(job, Runtime(settings).artifacts, out)
-    typer.echo("\n".join(summary_lines(job, published, retry=retry_command(job.id, home))))
+# The order of `hardpose --help` is that of the registrations: the work, its fruit, then the system.
+register_ending(cli)
+register_review(cli)
+register_report(cli)
+register_export(cli)
 
 
 @command
@@ -292,6 +281,10 @@ def up(
     from api.up import keep_up
 
     keep_up(read_settings(home=home), flower_port, api_port)
+
+
+serve_cli.register(cli)
+register_flower(cli)
 
 
 @command
