@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, and_, select, update
+from sqlalchemy import Connection, and_, bindparam, select, update
 
 from broker.messages import Funnel
 from broker.tables import AnalysisRow, SegmentRow
@@ -55,6 +55,16 @@ def count_failed(connection: Connection, video_id: str, recipe_id: str, updated_
     """Adds a segment that was open and has failed now."""
     row = _row(connection, video_id, recipe_id)
     _write(connection, video_id, recipe_id, {"failed": row.failed + 1, "updated_at": updated_at})
+
+
+def count_ended(connection: Connection, recipe_id: str, failed: Mapping[str, int], updated_at: str) -> None:
+    """Adds open segments that have failed now, to analyses of one recipe by their videos."""
+    change = update(AnalysisRow).where(
+        AnalysisRow.video_id == bindparam("of_video"), AnalysisRow.recipe_id == recipe_id
+    )
+    change = change.values(failed=AnalysisRow.failed + bindparam("more"), updated_at=updated_at)
+    if failed:
+        connection.execute(change, [{"of_video": name, "more": more} for name, more in failed.items()])
 
 
 def add_funnels(funnels: Iterable[Mapping[str, Any] | None]) -> dict[str, Any]:

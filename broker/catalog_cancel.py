@@ -7,11 +7,11 @@ from pydantic import Field
 from sqlalchemy import Connection, and_, func, select, update
 
 from broker import catalog_rows as rows
-from broker.analysis_counts import recount
+from broker.analysis_counts import count_ended
 from broker.errors import NotFound, WorkCancelled
 from broker.messages import Failure, segment_key
 from broker.recipe import Frozen
-from broker.tables import JobRow, LinkRow, SegmentRow
+from broker.tables import AnalysisRow, JobRow, LinkRow, SegmentRow
 from broker.views import State
 
 OPEN = (State.QUEUED, State.RUNNING)
@@ -41,19 +41,25 @@ def cancel(connection: Connection, job_id: str) -> CancelledWork:
     if recipe_id is None:
         raise NotFound(f"There is no job {job_id!r}.", "`hardpose status` lists the jobs that there are.")
     mine = and_(LinkRow.job_id == job_id, LinkRow.state.in_(OPEN))
-    videos = connection.scalars(select(LinkRow.video_id).where(mine)).all()
-    if videos:
-        connection.execute(update(JobRow).where(JobRow.id == job_id).values(cancelled_at=rows.now()))
+    videos = {found for found in connection.scalars(select(LinkRow.video_id).where(mine)) if found}
+    some_at_once = list(rows.batched(sorted(videos)))
+    # Locked in the order in which a segment is settled: its analysis before the links.
+    for some in some_at_once:
+        _lock(connection, some, recipe_id)
     failure = cancelled(job_id).model_dump(mode="json")
     ended = {"state": State.FAILED.value, "failure": failure, "updated_at": rows.now()}
-    connection.execute(update(LinkRow).where(mine).values(ended))
-    segments = sum(
-        _end_segments(connection, video_id, recipe_id, ended)
-        for video_id in sorted({video_id for video_id in videos if video_id})
+    links = connection.execute(update(LinkRow).where(mine).values(ended)).rowcount
+    if links:
+        connection.execute(update(JobRow).where(JobRow.id == job_id).values(cancelled_at=rows.now()))
+    segments = sum(_end_segments(connection, some, recipe_id, ended) for some in some_at_once)
+    return _to_stop(connection, job_id, recipe_id).model_copy(update={"links": links, "segments": segments})
+
+
+def _lock(connection: Connection, videos: Sequence[str], recipe_id: str) -> None:
+    analyses = select(AnalysisRow.video_id).where(
+        AnalysisRow.recipe_id == recipe_id, AnalysisRow.video_id.in_(videos)
     )
-    return _to_stop(connection, job_id, recipe_id).model_copy(
-        update={"links": len(videos), "segments": segments}
-    )
+    connection.execute(analyses.order_by(AnalysisRow.video_id).with_for_update())
 
 
 def _to_stop(connection: Connection, job_id: str, recipe_id: str) -> CancelledWork:
@@ -80,24 +86,28 @@ def _is_ours(failure: dict[str, Any] | None) -> bool:
     return failure is not None and failure.get("code") == WorkCancelled.code
 
 
-def _end_segments(connection: Connection, video_id: str, recipe_id: str, ended: dict[str, Any]) -> int:
-    """Fails the open segments of an analysis, unless an open link of another job waits for them."""
-    rows.lock(connection, video_id, recipe_id)
-    waits = select(LinkRow.position).join(JobRow, JobRow.id == LinkRow.job_id)
-    same = and_(LinkRow.video_id == video_id, JobRow.recipe_id == recipe_id)
-    if connection.execute(waits.where(LinkRow.state.in_(OPEN), same).limit(1)).first() is not None:
-        return 0
-    mine = and_(
-        SegmentRow.video_id == video_id,
-        SegmentRow.recipe_id == recipe_id,
-        SegmentRow.state.in_(OPEN),
-    )
-    count = connection.scalar(select(func.count()).select_from(SegmentRow).where(mine)) or 0
+def _end_segments(
+    connection: Connection, videos: Sequence[str], recipe_id: str, ended: dict[str, Any]
+) -> int:
+    """Fails the open segments of analyses, but for those that an open link of another job waits for.
+
+    A handful of statements for all of them: nobody else writes meanwhile, and a job may have 10,000 videos.
+    """
+    waits = select(LinkRow.video_id).join(JobRow, JobRow.id == LinkRow.job_id)
+    waits = waits.where(LinkRow.state.in_(OPEN), LinkRow.video_id.in_(videos), JobRow.recipe_id == recipe_id)
+    free = sorted(set(videos) - set(connection.scalars(waits)))
+    mine = and_(SegmentRow.video_id.in_(free), SegmentRow.recipe_id == recipe_id)
+    is_open = SegmentRow.state.in_(OPEN)
+    counts = connection.execute(
+        select(SegmentRow.video_id, func.count()).where(mine, is_open).group_by(SegmentRow.video_id)
+    ).all()
+    begun = connection.scalars(select(SegmentRow.video_id).where(mine, ~is_open).distinct()).all()
     ticket = rows.ticket()  # one will do: it is newer than all that were sent
-    connection.execute(update(SegmentRow).where(mine).values(ended | {"ticket": ticket}))
-    recount(connection, video_id, recipe_id)
-    rows.settle_links(connection, video_id, recipe_id)
-    return count
+    connection.execute(update(SegmentRow).where(mine, is_open).values(ended | {"ticket": ticket}))
+    count_ended(connection, recipe_id, {video_id: n for video_id, n in counts}, ended["updated_at"])
+    for video_id in sorted(begun):  # the link of any other has failed already, and so has all of it
+        rows.settle_links(connection, video_id, recipe_id)
+    return sum(n for _, n in counts)
 
 
 def cancelled(job_id: str) -> Failure:

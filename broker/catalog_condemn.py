@@ -1,6 +1,7 @@
 """The statements that take analyses, videos and exports out of the books, and say what else must go."""
 
 import json
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -11,7 +12,6 @@ from sqlalchemy import (
     Text,
     and_,
     delete,
-    func,
     insert,
     or_,
     select,
@@ -111,50 +111,64 @@ def drop_analyses(
         targets: the analyses.
         every_recipe_of: videos of which whatever any recipe may have left in the store goes.
     """
-    condemned = Condemned()
     recipes = {
         row.id: Recipe.model_validate(row.json) for row in connection.execute(select(RecipeRow.__table__))
     }
-    for video_id, recipe_id in targets:
-        mine = {"video_id": video_id, "recipe_id": recipe_id}
-        keys = connection.scalars(select(SegmentRow.index).filter_by(**mine)).all()
-        counts = {
-            "reviews": _drop(connection, ReviewRow, mine),
-            "frames": _drop(connection, FrameRow, mine),
-            "segments": _drop(connection, SegmentRow, mine),
-        }
-        _drop(connection, AnalysisRow, mine)
-        free = (
-            CHAIN
-            if video_id in every_recipe_of
-            else _own_stages(connection, video_id, recipes[recipe_id], recipes)
-        )
-        ticket = Voided(erased=tuple(free)).on(rows.ticket())
-        condemned += Condemned(
-            Erased(**counts),
-            tuple((video_id, place) for place in _folders(video_id, recipes[recipe_id], free)),
-            {segment_key(video_id, recipe_id, index): ticket for index in keys},
-        )
-    for video_id in every_recipe_of:
-        places = [place for recipe in recipes.values() for place in _folders(video_id, recipe, CHAIN)]
-        condemned += Condemned(places=tuple((video_id, place) for place in dict.fromkeys(places)))
-    return condemned
+    condemned = Condemned()
+    for recipe_id in sorted({target.recipe_id for target in targets}):
+        videos = [target.video_id for target in targets if target.recipe_id == recipe_id]
+        for some in rows.batched(videos):
+            condemned += _drop_some(connection, some, recipes[recipe_id], recipes, every_recipe_of)
+    places = [
+        (video_id, place)
+        for video_id in every_recipe_of
+        for recipe in recipes.values()
+        for place in _folders(video_id, recipe, CHAIN)
+    ]
+    return condemned + Condemned(places=tuple(dict.fromkeys(places)))
 
 
-def _drop(connection: Connection, table: Any, values: dict[str, str]) -> int:
-    where = and_(*(getattr(table, name) == value for name, value in values.items()))
-    count = connection.scalar(select(func.count()).select_from(table).where(where)) or 0
-    connection.execute(delete(table).where(where))
-    return count
+def _drop_some(
+    connection: Connection,
+    videos: Sequence[str],
+    recipe: Recipe,
+    recipes: dict[str, Recipe],
+    every_recipe_of: Collection[str],
+) -> Condemned:
+    """Removes the analyses of some videos under one recipe, by a handful of statements."""
+    of_them = and_(SegmentRow.video_id.in_(videos), SegmentRow.recipe_id == recipe.id)
+    keys = connection.execute(select(SegmentRow.video_id, SegmentRow.index.label("at")).where(of_them)).all()
+    counts = {
+        name: _drop(connection, table, videos, recipe.id)
+        for name, table in (("reviews", ReviewRow), ("frames", FrameRow), ("segments", SegmentRow))
+    }
+    _drop(connection, AnalysisRow, videos, recipe.id)
+    free = _own_stages(connection, videos, recipe, recipes) | dict.fromkeys(every_recipe_of, CHAIN)
+    ticket = rows.ticket()  # one will do: it is newer than all that were sent
+    return Condemned(
+        Erased(**counts),
+        tuple((name, place) for name in videos for place in _folders(name, recipe, free[name])),
+        {
+            segment_key(key.video_id, recipe.id, key.at): Voided(erased=free[key.video_id]).on(ticket)
+            for key in keys
+        },
+    )
+
+
+def _drop(connection: Connection, table: Any, videos: Sequence[str], recipe_id: str) -> int:
+    where = and_(table.video_id.in_(videos), table.recipe_id == recipe_id)
+    return connection.execute(delete(table).where(where)).rowcount
 
 
 def _own_stages(
-    connection: Connection, video_id: str, recipe: Recipe, recipes: dict[str, Recipe]
-) -> tuple[Stage, ...]:
-    """The stages whose results no other recipe, under which the video is still booked, uses too."""
-    others = connection.scalars(select(AnalysisRow.recipe_id).where(AnalysisRow.video_id == video_id))
-    shared = {(stage, recipes[other].stage_id(stage)) for other in others for stage in CHAIN}
-    return tuple(stage for stage in CHAIN if (stage, recipe.stage_id(stage)) not in shared)
+    connection: Connection, videos: Sequence[str], recipe: Recipe, recipes: dict[str, Recipe]
+) -> dict[str, tuple[Stage, ...]]:
+    """By video, the stages whose results no other recipe, under which it is still booked, uses too."""
+    shared: dict[str, set[Stage]] = defaultdict(set)
+    others = select(AnalysisRow.video_id, AnalysisRow.recipe_id).where(AnalysisRow.video_id.in_(videos))
+    for video_id, other in connection.execute(others):
+        shared[video_id] |= {s for s in CHAIN if recipes[other].stage_id(s) == recipe.stage_id(s)}
+    return {name: tuple(stage for stage in CHAIN if stage not in shared[name]) for name in videos}
 
 
 def _folders(video_id: str, recipe: Recipe, stages: Sequence[Stage]) -> list[str]:
@@ -165,9 +179,11 @@ def _folders(video_id: str, recipe: Recipe, stages: Sequence[Stage]) -> list[str
 
 def drop_exports(connection: Connection, video_ids: Collection[str]) -> Condemned:
     """Removes the exports that hold frames of these videos."""
+    gone = set(video_ids)
     wanted = select(ExportRow.id, ExportRow.videos, ExportRow.artifact).order_by(ExportRow.created_at)
-    found = [row for row in connection.execute(wanted) if not set(video_ids).isdisjoint(row.videos or ())]
-    connection.execute(delete(ExportRow).where(ExportRow.id.in_([row.id for row in found])))
+    found = [row for row in connection.execute(wanted) if not gone.isdisjoint(row.videos or ())]
+    for some in rows.batched([row.id for row in found]):
+        connection.execute(delete(ExportRow).where(ExportRow.id.in_(some)))
     return Condemned(
         Erased(exports=tuple(row.id for row in found)),
         tuple(("", row.artifact) for row in found if row.artifact),
@@ -176,20 +192,32 @@ def drop_exports(connection: Connection, video_ids: Collection[str]) -> Condemne
 
 def drop_videos(connection: Connection, video_ids: Sequence[str]) -> Condemned:
     """Removes videos that nothing refers to any more; a source that another video shares stays."""
-    mine = VideoRow.id.in_(video_ids)
-    videos = [
-        Video.model_validate(record) for record in connection.scalars(select(VideoRow.json).where(mine))
-    ]
-    connection.execute(delete(VideoRow).where(mine))
-    condemned = Condemned(Erased(videos=len(videos)))
-    for video in videos:
-        others = same_bytes(connection, "", video.artifact)
-        if others:
-            kept = f"The source of {video.id}: {', '.join(others)} is the same file."
-            condemned += Condemned(Erased(kept=(kept,)))
-        else:
-            condemned += Condemned(places=((video.id, video.artifact),))
-    return condemned
+    videos: list[Video] = []
+    for some in rows.batched(video_ids):
+        mine = VideoRow.id.in_(some)
+        videos += map(Video.model_validate, connection.scalars(select(VideoRow.json).where(mine)))
+        connection.execute(delete(VideoRow).where(mine))
+    others = _holders(connection, {video.artifact for video in videos})
+    kept = tuple(
+        f"The source of {video.id}: {', '.join(others[video.artifact])} is the same file."
+        for video in videos
+        if video.artifact in others
+    )
+    places = tuple((video.id, video.artifact) for video in videos if video.artifact not in others)
+    return Condemned(Erased(videos=len(videos), kept=kept), places)
+
+
+def _holders(connection: Connection, artifacts: Collection[str]) -> dict[str, list[str]]:
+    """The ids of the booked videos that are stored at any of ``artifacts``, by artifact.
+
+    Reads all videos once: to look for the file of each among all of them would take a minute for 10,000.
+    """
+    found: dict[str, list[str]] = defaultdict(list)
+    every = select(VideoRow.id, VideoRow.json).order_by(VideoRow.id).execution_options(yield_per=1000)
+    for video_id, record in connection.execute(every) if artifacts else ():
+        if record["artifact"] in artifacts:
+            found[record["artifact"]].append(video_id)
+    return found
 
 
 def end_links(connection: Connection, video_ids: Collection[str], failure: Failure) -> Condemned:

@@ -199,7 +199,7 @@ def _delete_job(connection: Connection, job_id: str) -> Condemned:
     condemned = drop_analyses(connection, gone)
     videos = had | {target.video_id for target in gone}
     condemned += drop_exports(connection, {target.video_id for target in gone})
-    condemned += drop_videos(connection, [each for each in sorted(videos) if not _used(connection, each)])
+    condemned += drop_videos(connection, _unused(connection, sorted(videos)))
     note_places(connection, condemned.places)
     return condemned.of_jobs([job_id])
 
@@ -224,10 +224,13 @@ def _unreferred(connection: Connection, recipe_id: str) -> list[str]:
     return sorted(connection.scalars(analysed))
 
 
-def _used(connection: Connection, video_id: str) -> bool:
-    link = select(LinkRow.position).where(LinkRow.video_id == video_id).limit(1)
-    analysis = select(AnalysisRow.recipe_id).where(AnalysisRow.video_id == video_id).limit(1)
-    return any(connection.execute(query).first() is not None for query in (link, analysis))
+def _unused(connection: Connection, video_ids: Sequence[str]) -> list[str]:
+    """Those of the videos that no link and no analysis refers to."""
+    used: set[str | None] = set()
+    for some in rows.batched(video_ids):
+        for column in (LinkRow.video_id, AnalysisRow.video_id):
+            used.update(connection.scalars(select(column).where(column.in_(some)).distinct()))
+    return [video_id for video_id in video_ids if video_id not in used]
 
 
 def _forget(connection: Connection, video_ids: Collection[str], by: str, reason: str) -> Condemned:

@@ -3,7 +3,7 @@
 import secrets
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,6 +21,15 @@ from broker.views import State
 
 PLANNING_LOCK = 4_803_170_642
 """PostgreSQL advisory lock: shared by those who plan, alone with who ends or removes work."""
+
+
+IDS_AT_ONCE = 500
+"""In one statement; SQLite takes 32,766 parameters at most (its manual, "Implementation Limits")."""
+
+
+def batched(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    """``ids``, so many at a time as one statement takes."""
+    yield from (ids[start : start + IDS_AT_ONCE] for start in range(0, len(ids), IDS_AT_ONCE))
 
 
 def now() -> str:

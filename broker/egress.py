@@ -4,6 +4,7 @@ A site counts what an address asks, not what a worker asks. So the state is in R
 script, and the only clock is the server's. See ``egress_scripts`` for the rules.
 """
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from broker.connection import Connection
@@ -150,13 +151,32 @@ def egress_views(control: Connection) -> list[EgressView]:
     return [_view(control, str(name)) for name in sorted(names)]
 
 
+def forget_everywhere(control: Connection, names: Iterable[str]) -> None:
+    """Whoever these names are of will not ask again, whichever address they have asked under.
+
+    Raises:
+        BrokerUnavailable: when it cannot be asked.
+    """
+    gone = list(names)
+    for identity in [view.identity for view in egress_views(control)] if gone else []:
+        with control.server() as server:
+            forget, pipe = server.register_script(FORGET), server.pipeline(transaction=False)
+            for who in gone:
+                forget(keys=_keys(control, identity), args=[identity, EXPIRY_SECONDS, who], client=pipe)
+            pipe.execute()
+
+
 def run_script(control: Connection, script: str, identity: str, who: str, *args: float | str) -> list[str]:
     """Runs one of the scripts on the keys of ``identity``."""
-    parts = (f"egress:{identity}:{part}" for part in ("state", "queue", "due", "late", "minutes"))
-    keys = [control.key(name) for name in (*parts, "egress:identities")]
     with control.server() as server:
-        answer: Any = server.register_script(script)(keys=keys, args=[identity, EXPIRY_SECONDS, who, *args])
+        run = server.register_script(script)
+        answer: Any = run(keys=_keys(control, identity), args=[identity, EXPIRY_SECONDS, who, *args])
     return [str(value) for value in answer]
+
+
+def _keys(control: Connection, identity: str) -> list[str]:
+    parts = (f"egress:{identity}:{part}" for part in ("state", "queue", "due", "late", "minutes"))
+    return [control.key(name) for name in (*parts, "egress:identities")]
 
 
 def _view(control: Connection, identity: str) -> EgressView:

@@ -6,7 +6,7 @@ a retry would count as an attempt. ``broker.parking_pump`` sends those that are 
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from pydantic import Field, ValidationError
@@ -136,6 +136,14 @@ class Parking:
         """Forgets the message of a link, if one is parked."""
         self._run(_DROP, f"{job_id}:{position}")
 
+    def drop_all(self, links: Iterable[tuple[str, int]]) -> None:
+        """Forgets the messages of many links, by job and position."""
+        with self._control.server() as server:
+            drop, pipe = server.register_script(_DROP), server.pipeline(transaction=False)
+            for job_id, position in links:
+                drop(keys=self._keys(), args=[f"{job_id}:{position}"], client=pipe)
+            pipe.execute()
+
     def waiting(self) -> Waiting:
         """How many messages are parked, and when the next is due."""
         with self._control.server() as server:
@@ -165,11 +173,13 @@ class Parking:
     def _key(self, part: str) -> str:
         return self._control.key(f"{PARKED}:{part}")
 
-    def _run(self, script: str, *args: str | float) -> list[Any]:
+    def _keys(self) -> list[str]:
         parts = ("messages", "reasons", "reason-counts", "serial")
-        keys = [self._control.key(PARKED), *map(self._key, parts)]
+        return [self._control.key(PARKED), *map(self._key, parts)]
+
+    def _run(self, script: str, *args: str | float) -> list[Any]:
         with self._control.server() as server:
-            answer: Any = server.register_script(script)(keys=keys, args=list(args))
+            answer: Any = server.register_script(script)(keys=self._keys(), args=list(args))
         return list(answer or ())
 
 

@@ -1,7 +1,7 @@
 """Cancelling a job: first in the books, then wherever something of it waits or is under way."""
 
 from broker.control import Control
-from broker.egress import UNLIMITED, Egress, egress_views
+from broker.egress import forget_everywhere
 from broker.parking import Parking
 from broker.voiding import CANCELLED
 from broker.work_views import Cancelled
@@ -50,10 +50,7 @@ def stop_links(control: Control, links: list[tuple[str, int]]) -> None:
     """
     parking = Parking(control)
     parked = {job_id: parking.of_job(job_id) for job_id in {job_id for job_id, _ in links}}
-    identities = [view.identity for view in egress_views(control)] if any(parked.values()) else []
-    for job_id, position in links:
-        control.stop_link(job_id, position)
-        if position in parked[job_id]:
-            parking.drop(job_id, position)
-            for identity in identities:
-                Egress(control, identity, UNLIMITED).forget(f"{job_id}:{position}")
+    control.stop_links(links)
+    waiting = [(job_id, position) for job_id, position in links if position in parked[job_id]]
+    parking.drop_all(waiting)
+    forget_everywhere(control, [f"{job_id}:{position}" for job_id, position in waiting])

@@ -31,6 +31,8 @@ TURN = "erasures:"
 TURN_SECONDS = 6.0
 """For which it holds without renewal: so long waits who goes on where a killed process ended."""
 RENEW_SECONDS = 1.5
+PLACES = 100
+"""That are emptied before the books hear of it: to write each down takes longer than to empty it."""
 PATIENCE_SECONDS = 30.0
 """For which another process, that is emptying the store now, is waited for."""
 
@@ -139,7 +141,7 @@ def finish(runtime: Runtime, patience: float = PATIENCE_SECONDS) -> int:
         try:
             # Asked now that it is our turn: what another one has emptied may be in use again.
             removed += _empty(
-                runtime, books.pending(), lambda: runtime.catalog.claim(TURN, owner, TURN_SECONDS)
+                runtime, books.pending(limit=PLACES), lambda: runtime.catalog.claim(TURN, owner, TURN_SECONDS)
             )
         finally:
             runtime.catalog.release(TURN, owner)
@@ -157,18 +159,27 @@ def finish_left(runtime: Runtime) -> None:
 
 def _empty(runtime: Runtime, pending: "list[Erasure]", renew: Callable[[], bool]) -> int:
     """Empties these places, as long as the turn is ours: the names of a video that is back must be safe."""
-    removed, renewed = 0, time.monotonic()
+    removed, renewed, emptied = 0, time.monotonic(), list[int]()
+
+    def still_ours() -> bool:
+        nonlocal renewed
+        if time.monotonic() - renewed <= RENEW_SECONDS:
+            return True
+        renewed = time.monotonic()
+        return renew()
+
     for erasure in pending:
         for key in _keys(runtime, erasure.place):
-            if time.monotonic() - renewed > RENEW_SECONDS:
-                if not renew():
-                    return removed
-                renewed = time.monotonic()
+            if not still_ours():
+                return removed
             runtime.artifacts.delete(key)
             removed += 1
+        if not still_ours():
+            return removed
         if erasure.place.endswith("/"):
             runtime.artifacts.prune(erasure.place)
-        runtime.catalog.erasing.emptied([erasure.number])
+        emptied.append(erasure.number)
+    runtime.catalog.erasing.emptied(emptied)
     return removed
 
 

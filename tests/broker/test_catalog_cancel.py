@@ -1,15 +1,33 @@
 """Cancelling in the books: what is open ends, what is done or another's stays, and it can go on later."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 from samples_of_books import FAILURE, RECIPE, a_plan, a_result, a_video, planned
+from sqlalchemy import event
 
 from broker.catalog import Catalog
 from broker.errors import NotFound, WorkCancelled
 from broker.messages import Segment
 from broker.priority import Priority
 from broker.views import State
+
+
+@contextmanager
+def statements(catalog: Catalog) -> Iterator[list[str]]:
+    """What is asked of the database meanwhile."""
+    engine, seen = catalog.work._database.engine(), list[str]()
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        seen.append(statement)
+
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield seen
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
 
 
 def states(catalog: Catalog, job_id: str = "job") -> list[tuple[State, str]]:
@@ -116,3 +134,19 @@ def test_a_cancelled_job_is_taken_up_again(catalog: Catalog) -> None:
     assert (job.cancelled_at, job.priority) == (None, Priority.HIGH)
     catalog.create_job("job", RECIPE, ["ab.mp4"])
     assert catalog.link_order("job", 0).priority == Priority.HIGH
+
+
+def test_a_large_job_is_cancelled_and_deleted_in_as_many_statements_as_a_small_one(catalog: Catalog) -> None:
+    counts = []
+    for job_id, videos in (("small", 2), ("large", 40)):
+        clips = [a_video(f"{job_id}{n}") for n in range(videos)]
+        catalog.create_job(job_id, RECIPE, [clip.source for clip in clips])
+        for position, clip in enumerate(clips):
+            catalog.plan_video(job_id, position, clip, a_plan(clip, 2, job_id))
+        with statements(catalog) as seen:
+            assert catalog.cancel_job(job_id).segments == 2 * videos
+            erased = catalog.erasing.delete_job(job_id)
+        assert (erased.counts.videos, erased.counts.segments) == (videos, 2 * videos)
+        assert len(erased.tickets) == 2 * videos and len(set(erased.places)) == 8 * videos
+        counts.append(len(seen))
+    assert counts[0] == counts[1] > 10

@@ -28,6 +28,16 @@ def test_only_the_newest_message_of_a_segment_is_valid(control: Control) -> None
     assert not control.superseded(segment(1, "5"))
 
 
+def test_messages_about_stopped_links_are_void_until_they_are_sent_anew(control: Control) -> None:
+    stopped = [control.issue_link_ticket("job", position) for position in range(3)]
+    control.stop_links([("job", 0), ("job", 2)])
+    assert [control.link_stopped("job", n, ticket) for n, ticket in enumerate(stopped)] == [True, False, True]
+    assert [control.link_superseded("job", n, t) for n, t in enumerate(stopped)] == [True, False, True]
+    again = control.issue_link_ticket("job", 0)
+    assert not control.link_stopped("job", 0, again) and not control.link_superseded("job", 0, again)
+    control.stop_links([])
+
+
 def test_starts_without_an_end_are_counted(control: Control) -> None:
     assert [control.begin("pose") for _ in range(3)] == [1, 2, 3]
     assert control.begin("mask") == 1  # each piece of work for itself
