@@ -141,7 +141,7 @@ class Artifacts:
         return self._size(key)
 
     def pieces(self, key: str, start: int, end: int, step: int = PIECE_BYTES) -> Iterator[bytes]:
-        """The bytes from ``start`` up to ``end`` (left out), in pieces of ``step``, each asked for as it is taken.
+        """The bytes from ``start`` up to ``end`` (left out), in pieces of ``step``, each asked for in turn.
 
         For what is too large for memory. The key is checked at once, the artifact with the first piece.
 
