@@ -24,13 +24,15 @@ EXTRAS = {
     "cv2": ("vision", "pictures"),
     "ai_edge_litert": ("litert", "the embedded models"),
     "pycocotools": ("dataset", "COCO annotations"),
-    "jinja2": ("dataset", "the report page"),
+    "jinja2": ("dataset", "the report pages"),
+    "pyarrow": ("parquet", "exports as Parquet"),
+    "fastapi": ("api", "the HTTP API and the review page"),
+    "PIL": ("api", "their pictures"),
     "flower": ("flower", "watching the queues in a browser"),
     "psycopg": ("postgres", "a catalog on PostgreSQL"),
 }
 """Import name -> the extra that brings it, and what it is for."""
-
-OPTIONAL = {"flower", "psycopg"}
+OPTIONAL = {"flower", "psycopg", "pyarrow"}
 FREE_BYTES = 2 * 1024**3
 
 
