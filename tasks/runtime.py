@@ -1,12 +1,11 @@
 """What a process needs to do its stages: settings, stores, and models, each made when first asked for."""
 
-import importlib
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 from broker.artifacts import Artifacts
 from broker.control import Control
-from broker.recipe import CHAIN, ModelSpec, Recipe, Stage
+from broker.recipe import ModelSpec, Recipe, Stage
 from broker.settings import Settings, load_settings
 from tasks.full_body import require_points
 from tasks.placement import Placement
@@ -129,20 +128,11 @@ class Runtime:
 
         return DeviceMasks(model)
 
-    def preload(self, stages: tuple[Stage, ...]) -> None:
-        """Loads what the configured recipe needs for ``stages``, libraries and models."""
-        if Stage.DOWNLOAD in stages:
-            importlib.import_module("tasks.download")
-            importlib.import_module("workers.downloads.parts").sweep(self.settings.temp_dir)
-            importlib.import_module("tasks.erasing").finish_left(self)
-        if Stage.DOWNLOAD in stages or Stage.COMPARE in stages:
-            self.catalog  # noqa: B018 - made here and now
-        chained = [stage for stage in CHAIN if stage in stages]
-        if chained:
-            importlib.import_module("tasks.frames")
-            for stage in chained:
-                # Not the whole recipe: the weights of the other stages may be on other machines only.
-                self._loaded(stage, self._configured(stage) if stage != Stage.COMPARE else None)
+    def load(self, stages: tuple[Stage, ...]) -> None:
+        """Loads what the configured recipe needs for ``stages`` of the chain, libraries and models."""
+        for stage in stages:
+            # Not the whole recipe: the weights of the other stages may be on other machines only.
+            self._loaded(stage, self._configured(stage) if stage != Stage.COMPARE else None)
 
 
 def _model_of(stage: Stage, recipe: Recipe) -> ModelSpec | None:

@@ -9,6 +9,7 @@ from broker.presence import WorkerCard
 from broker.recipe import ModelSpec, Stage, WeightsRef
 from tasks.counting import models_loaded
 from tasks.dataset.text import public_source
+from tasks.preloading import preload
 from tasks.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ def load_and_describe(
     stages = tuple(stage for stage in Stage if stage in served)  # the queue of exports is none
     models: dict[Stage, ModelSpec] = {}
     try:
-        runtime.preload(stages)
+        preload(runtime, stages)
         configured = runtime.models(stages)
         models_loaded(configured)
         models = {stage: public_spec(spec) for stage, spec in configured.items()}

@@ -7,6 +7,7 @@ import pytest
 from broker.errors import SettingsError, WeightsError
 from broker.recipe import Stage, WeightsRef
 from broker.settings import Settings
+from tasks.preloading import preload
 from tasks.runtime import Runtime
 from workers.added import AddedWeights, remember
 
@@ -40,8 +41,8 @@ def test_an_option_that_no_worker_could_use_is_refused_before_a_job_starts(
 
 def test_a_worker_needs_the_weights_of_its_own_stages_alone(tmp_path: Path) -> None:
     settings = settings_of(tmp_path, pose_model="openpose-body25", mask_model="matterport")
-    Runtime(settings).preload((Stage.COMPARE,))  # on this machine there are none
+    preload(Runtime(settings), (Stage.COMPARE,))  # on this machine there are none
     with pytest.raises(WeightsError, match="openpose-body25"):
-        Runtime(settings).preload((Stage.POSE,))
+        preload(Runtime(settings), (Stage.POSE,))
     with pytest.raises(WeightsError, match="matterport"):
-        Runtime(settings).preload((Stage.MASK,))
+        preload(Runtime(settings), (Stage.MASK,))
