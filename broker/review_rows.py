@@ -5,19 +5,22 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, select, text
 
+from broker.catalog_rows import among_others
 from broker.frame_views import Decision, FrameId, Review, ReviewEvent
 from broker.tables import ReviewRow
 
-REVIEW_LOCK = 4_803_170_642
-"""PostgreSQL advisory lock held while decisions are booked: any number that is only ours."""
+REVIEW_LOCK = 4_803_170_643
+"""PostgreSQL advisory lock held while decisions are booked: any number that no other lock of ours has."""
 
 
 def wait_in_line(connection: Connection) -> None:
     """Lets one transaction at a time book decisions (on SQLite they already wait).
 
     So their numbers become visible in their order, and who reads on behind the newest he has seen misses
-    none; and two who decide about one frame see each other.
+    none; and two who decide about one frame see each other. Nobody removes frames meanwhile, and work is
+    planned all the same.
     """
+    among_others(connection)
     if connection.dialect.name == "postgresql":
         connection.execute(select(func.pg_advisory_xact_lock(text(str(REVIEW_LOCK)))))
 

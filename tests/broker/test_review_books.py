@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from threading import Event
+from threading import Event, Thread
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from samples_of_books import RECIPE, a_keeper, a_plan, a_result, a_video, planned
-from sqlalchemy import delete
+from sqlalchemy import Connection, delete
 
 from broker.catalog import Catalog
 from broker.catalog_rows import put_frames
@@ -16,6 +16,7 @@ from broker.database import Database
 from broker.errors import NotFound
 from broker.frame_views import Decision, FrameFilter, Review, ReviewDecision, ReviewEvent
 from broker.review_books import BadReviewer, ReviewConflict
+from broker.review_rows import wait_in_line
 from broker.tables import ReviewRow
 
 
@@ -149,3 +150,31 @@ def test_several_people_at_once_lose_no_decision(reviewed: Catalog) -> None:
     for time_ms in (10, 20_010):
         assert reviewed.frames.get(frame(time_ms)).review is Review.DISPUTED
     assert reviewed.frames.get(frame(40_010)).review is Review.OPEN
+
+
+def test_removals_wait_for_decisions_and_planning_does_not(catalog: Catalog, url: str) -> None:
+    """So no decision is left of a frame that was removed while it was decided about."""
+    planned(catalog, 1)
+    removed, booked = Event(), Event()
+
+    def remove() -> None:
+        catalog.erasing.forget(["sha256:ab"], "ann", "")
+        removed.set()
+
+    def plan() -> None:
+        planned(catalog, 1, name="cd", job_id="other")
+        booked.set()
+
+    threads = [Thread(target=target) for target in (plan, remove)]
+
+    def decide(connection: Connection) -> None:
+        wait_in_line(connection)
+        threads[0].start()
+        assert booked.wait(10 if url.startswith("postgresql") else 0) == url.startswith("postgresql")
+        threads[1].start()
+        assert not removed.wait(0.3)
+
+    catalog._database.write(decide)
+    for thread in threads:
+        thread.join(20)
+    assert removed.is_set() and booked.is_set()
