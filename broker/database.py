@@ -173,6 +173,11 @@ class Database:
             yield
         except DBAPIError as error:
             raise _typed(error, self._url) from error
+        except UnicodeEncodeError as error:  # half a character, as names of files and arguments may have
+            raise SettingsError(
+                f"The catalog holds no such text, it is no UTF-8: {str(error.object)[:300]!r}.",
+                "Rename the file, or write the name in UTF-8.",
+            ) from error
 
 
 def _parse(url: str) -> URL:

@@ -169,3 +169,10 @@ def test_frames_can_be_asked_by_their_iou(catalog: Catalog, url: str) -> None:
     rows = Database(url).read(lambda c: [(row.time_ms, json.loads(row.keeper)) for row in c.execute(query)])
     assert [time for time, _ in rows] == [10, 20_010]
     assert Keeper.model_validate(rows[0][1]) == a_keeper(10)
+
+
+def test_text_that_no_database_holds_is_a_typed_error(catalog: Catalog) -> None:
+    """As an argument or a file's name may be that is no UTF-8."""
+    for ask in (catalog.cancel_job, catalog.job, lambda name: catalog.erasing.find([name])):
+        with pytest.raises(SettingsError, match=r"caf\\udce9"):
+            ask("caf\udce9")
