@@ -98,16 +98,19 @@ def _end_segments(
     free = sorted(set(videos) - set(connection.scalars(waits)))
     mine = and_(SegmentRow.video_id.in_(free), SegmentRow.recipe_id == recipe_id)
     is_open = SegmentRow.state.in_(OPEN)
-    counts = connection.execute(
-        select(SegmentRow.video_id, func.count()).where(mine, is_open).group_by(SegmentRow.video_id)
-    ).all()
+    counted = (
+        select(SegmentRow.video_id, func.count().label("n"))
+        .where(mine, is_open)
+        .group_by(SegmentRow.video_id)
+    )
+    counts: dict[str, int] = {row.video_id: row.n for row in connection.execute(counted)}
     begun = connection.scalars(select(SegmentRow.video_id).where(mine, ~is_open).distinct()).all()
     ticket = rows.ticket()  # one will do: it is newer than all that were sent
     connection.execute(update(SegmentRow).where(mine, is_open).values(ended | {"ticket": ticket}))
-    count_ended(connection, recipe_id, {video_id: n for video_id, n in counts}, ended["updated_at"])
+    count_ended(connection, recipe_id, counts, ended["updated_at"])
     for video_id in sorted(begun):  # the link of any other has failed already, and so has all of it
         rows.settle_links(connection, video_id, recipe_id)
-    return sum(n for _, n in counts)
+    return sum(counts.values())
 
 
 def cancelled(job_id: str) -> Failure:
