@@ -16,6 +16,7 @@ from api.http.whereabouts import announced
 from api.local import has_catalog
 from broker.errors import HardposeError, SettingsError
 from broker.settings import Settings
+from tasks.erasing import finish_left
 from tasks.frame_facts import class_old_frames
 
 log = logging.getLogger(__name__)
@@ -80,17 +81,19 @@ def serve(settings: Settings, opened: Callable[[str], None] | None = None) -> No
             opened(url)
         with server.until_end as until_end:
             until_end.enter_context(announced(settings.home, url))
-            threading.Thread(target=_class_old_frames, args=(server.front,), daemon=True).start()
+            threading.Thread(target=_finish_earlier_work, args=(server.front,), daemon=True).start()
             server.run([listener])
 
 
-def _class_old_frames(front: Front) -> None:
+def _finish_earlier_work(front: Front) -> None:
     """Beside the first requests; a catalog that does not answer now is no reason not to listen."""
     try:
         if has_catalog(front.settings):
-            class_old_frames(front.runtime())
+            runtime = front.runtime()
+            finish_left(runtime)
+            class_old_frames(runtime)
     except HardposeError as error:
-        log.warning("frames of earlier releases stay without a pose class until the next start: %s", error)
+        log.warning("what earlier releases and removals have left waits for the next start: %s", error)
 
 
 def listen(host: str, port: int) -> socket.socket:
