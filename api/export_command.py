@@ -1,6 +1,7 @@
 """``hardpose export``: frames with masks, as trainers read them."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +20,13 @@ if TYPE_CHECKING:
     from tasks.exports.write import Written
 
 KEPT = (Verdict.EASY, Verdict.HARD)
-SPLITS = ("train", "val", "test")
+FRAMED = (*KEPT, Verdict.TEACHER_NONE, Verdict.TEACHER_SEVERAL, Verdict.TEACHER_DOUBT, Verdict.CUT_BY_FRAME)
+"""Verdicts that come after the full-body filter: only those frames are in the books one by one."""
+SPLITS = tuple(Split.model_fields)
+
+
+def _names(values: Iterable[str]) -> str:
+    return ", ".join(values)
 
 
 def register(cli: typer.Typer) -> None:
@@ -29,10 +36,15 @@ def register(cli: typer.Typer) -> None:
 
 def export(
     jobs: Annotated[
-        list[str] | None, typer.Argument(metavar="[JOB]...", help="Without any: all jobs.")
+        list[str] | None, typer.Argument(metavar="JOB", help="Of these; without any, of all jobs.")
     ] = None,
     form: Annotated[
-        ExportFormat, typer.Option("--format", help="dataset: the folder that run leaves, of one job.")
+        ExportFormat,
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help=f"{_names(ExportFormat)}. The first is the folder that run leaves, of one job.",
+        ),
     ] = ExportFormat.DATASET,
     out: Annotated[Path, typer.Option(help="The export goes to OUT/FORMAT.")] = Path("hardpose-out"),
     threshold: Annotated[
@@ -43,13 +55,16 @@ def export(
         float | None, typer.Option(min=0, max=1, help="Only frames with at least this IoU.")
     ] = None,
     verdict: Annotated[
-        list[Verdict] | None, typer.Option(help="Frames of this verdict (default hard); repeatable.")
+        list[Verdict] | None,
+        typer.Option(metavar="VERDICT", help=f"{_names(FRAMED)} (default hard); repeatable."),
     ] = None,
     review: Annotated[
         list[Review] | None,
-        typer.Option(help="Frames of this review state (default all but rejected); repeatable."),
+        typer.Option(metavar="STATE", help=f"{_names(Review)} (default all but rejected); repeatable."),
     ] = None,
-    pose: Annotated[list[PoseClass] | None, typer.Option(help="Frames of this pose; repeatable.")] = None,
+    pose: Annotated[
+        list[PoseClass] | None, typer.Option(metavar="POSE", help=f"{_names(PoseClass)}; repeatable.")
+    ] = None,
     video: Annotated[
         list[str] | None, typer.Option(help="Frames of this video, by its id; repeatable.")
     ] = None,
@@ -73,7 +88,7 @@ def export(
     chosen = {"jobs": jobs or (), "reviews": review or (), "poses": pose or (), "videos": video or ()}
     spec = _spec(form, {**bounds, **chosen}, control=control, split=_split(split), seed=seed)
     if form == ExportFormat.DATASET:
-        _data_set(settings, spec, out, home)
+        _data_set(settings, spec, out, home, as_json)
     else:
         _selection(settings, spec, out, as_json)
 
@@ -116,16 +131,19 @@ def _split(text: str) -> Split:
         ) from error
 
 
-def _data_set(settings: Settings, spec: ExportSpec, out: Path, home: Path | None) -> None:
+def _data_set(settings: Settings, spec: ExportSpec, out: Path, home: Path | None, as_json: bool) -> None:
     from api.failures import retry_command
-    from api.summary import summary_lines
+    from api.summary import summary_json, summary_lines
     from tasks.publish import publish
     from tasks.runtime import Runtime
 
     here = Runtime(settings)
     job = here.catalog.job(spec.frames.jobs[0])
     published = publish(job, here.artifacts, out)
-    typer.echo("\n".join(summary_lines(job, published, retry=retry_command(job.id, home))))
+    if as_json:
+        typer.echo(json.dumps(summary_json(job, published)))
+    else:
+        typer.echo("\n".join(summary_lines(job, published, retry=retry_command(job.id, home))))
 
 
 def _selection(settings: Settings, spec: ExportSpec, out: Path, as_json: bool) -> None:
@@ -134,7 +152,9 @@ def _selection(settings: Settings, spec: ExportSpec, out: Path, as_json: bool) -
 
     here = Runtime(settings)
     for job in spec.frames.jobs:
-        here.catalog.work.summary(job)  # an unknown one ends it here
+        here.catalog.work.summary(job)  # an unknown one ends it here, before an older export is replaced
+    for video in spec.frames.videos:
+        here.catalog.videos.get(video)
     written = write_spec(here, spec, out)
     if as_json:
         typer.echo(json.dumps({"folder": str(written.folder), "counts": written.counts}))

@@ -1,28 +1,24 @@
 """The books of exports: what was ordered, by whom, and where its file is."""
 
-import base64
-import binascii
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, delete, func, insert, select, tuple_, update
 
-from broker.catalog_rows import among_others, now
+from broker.catalog_rows import among_others, batched, now
+from broker.cursors import check_limit, pack, storable, typed
 from broker.database import Database
 from broker.errors import HardposeError, NotFound
 from broker.exports import ExportSpec, ExportView
-from broker.frame_views import BadCursor, Page
+from broker.frame_views import Page
 from broker.messages import Failure
-from broker.tables import ExportRow, ForgottenRow, JobRow, LinkRow, VideoRow
+from broker.tables import AnalysisRow, ExportRow, ForgottenRow, JobRow, LinkRow, VideoRow
 from broker.views import State
-
-VIDEOS_AT_ONCE = 500
-"""Ids in one statement; SQLite takes 32,766 parameters at most."""
 
 
 class VideoForgotten(HardposeError):
-    """A video of an export was removed while the export was made."""
+    """Frames of an export were removed, with their video or their job, while the export was made."""
 
     code = "video_forgotten"
 
@@ -70,24 +66,25 @@ class ExportBooks:
         """Orders, the newest first.
 
         Args:
-            limit: most of them.
+            limit: 1 to 500.
             cursor: ``next`` of the page before.
 
         Raises:
-            BadCursor: no page has given this cursor.
+            BadCursor: no page of exports has given the cursor.
+            ValueError: if ``limit`` is out of bounds.
         """
-        after = _read_cursor(cursor) if cursor else None
+        check_limit(limit)
+        key = typed(cursor, "exports", (str, str)) if cursor else []
 
         def work(connection: Connection) -> Page[ExportView]:
-            total = connection.execute(select(func.count()).select_from(ExportRow)).scalar_one()
-            wanted = select(ExportRow.__table__).order_by(ExportRow.created_at.desc(), ExportRow.id.desc())
-            if after:
-                older = and_(ExportRow.created_at == after[0], ExportRow.id < after[1])
-                wanted = wanted.where(or_(ExportRow.created_at < after[0], older))
-            rows = connection.execute(wanted.limit(limit + 1)).all()
-            more = len(rows) > limit
-            views = tuple(_view(row) for row in rows[:limit])
-            return Page(items=views, next=_cursor(views[-1]) if more and views else None, total=total)
+            total = connection.scalar(select(func.count()).select_from(ExportRow)) or 0
+            behind = [tuple_(ExportRow.created_at, ExportRow.id) < tuple_(*key)] if key else []
+            orders = select(ExportRow.__table__).where(*behind)
+            orders = orders.order_by(ExportRow.created_at.desc(), ExportRow.id.desc())
+            rows = connection.execute(orders.limit(limit + 1)).all()
+            last = rows[limit - 1] if len(rows) > limit else None
+            more = pack("exports", [last.created_at, last.id]) if last else None
+            return Page(items=tuple(_view(row) for row in rows[:limit]), next=more, total=total)
 
         return self._database.read(work)
 
@@ -121,12 +118,13 @@ class ExportBooks:
         sha256: str,
         counts: Mapping[str, int],
         videos: Sequence[str],
+        analyses: Collection[tuple[str, str]] = (),
     ) -> bool:
         """The file is in the store: the order is done.
 
-        Every video of the export is locked and looked for in the same transaction, in which nothing is
-        removed: of this and the removal of a video one comes first. Either the removal finds the export, or
-        this misses the video.
+        Every video and analysis of the export is looked for in the same transaction, in which nothing is
+        removed: of this and the removal of a video, or of a job, one comes first. Either the removal finds
+        the export, or this misses what was removed.
 
         Args:
             export_id: the order.
@@ -135,12 +133,14 @@ class ExportBooks:
             sha256: of that file, hex.
             counts: as in ``ExportView.counts``.
             videos: ids of the videos of which it holds frames.
+            analyses: video and recipe of all its frames.
 
         Returns:
             False when the order was deleted, or has ended, meanwhile; then nothing is written.
 
         Raises:
-            VideoForgotten: one of the videos was removed meanwhile; nothing is written.
+            VideoForgotten: one of the videos was removed meanwhile, or the job that had brought its frames;
+                nothing is written.
         """
         done = {
             "state": State.DONE.value,
@@ -155,6 +155,7 @@ class ExportBooks:
         def work(connection: Connection) -> bool:
             among_others(connection)
             _check_videos(connection, sorted(videos))
+            _check_analyses(connection, analyses)
             change = update(ExportRow).where(ExportRow.id == export_id, ExportRow.state == State.RUNNING)
             return _changed(connection, change.values(done | {"updated_at": now()}))
 
@@ -192,8 +193,7 @@ class ExportBooks:
 
         def work(connection: Connection) -> list[str]:
             found: set[str] = set()
-            for start in range(0, len(videos), VIDEOS_AT_ONCE):
-                some = videos[start : start + VIDEOS_AT_ONCE]
+            for some in batched(videos):
                 wanted = select(LinkRow.job_id).join(JobRow, JobRow.id == LinkRow.job_id).distinct()
                 wanted = wanted.where(LinkRow.video_id.in_(some), JobRow.recipe_id.in_(recipes))
                 found.update(connection.execute(wanted).scalars())
@@ -203,7 +203,9 @@ class ExportBooks:
 
 
 def _row(connection: Connection, export_id: str) -> Any:
-    row = connection.execute(select(ExportRow.__table__).where(ExportRow.id == export_id)).first()
+    row = None
+    if storable(export_id):
+        row = connection.execute(select(ExportRow.__table__).where(ExportRow.id == export_id)).first()
     if row is None:
         raise NotFound(f"There is no export {export_id[:100]!r}.", "GET /exports lists those that there are.")
     return row
@@ -232,28 +234,26 @@ def _changed(connection: Connection, change: Any) -> bool:
 
 def _check_videos(connection: Connection, videos: Sequence[str]) -> None:
     """Locks the videos' rows against removal, in one order, and misses those that were removed."""
-    for start in range(0, len(videos), VIDEOS_AT_ONCE):
-        some = videos[start : start + VIDEOS_AT_ONCE]
+    for some in batched(videos):
         here = select(VideoRow.id).where(VideoRow.id.in_(some)).order_by(VideoRow.id)
         held = set(connection.execute(here.with_for_update(read=True)).scalars())
         away = select(ForgottenRow.video_id).where(ForgottenRow.video_id.in_(some))
         gone = (set(some) - held) | set(connection.execute(away).scalars())
         if gone:
-            raise VideoForgotten(
-                f"The export would hold frames of a video that was removed while it was made: {min(gone)}.",
-                "Order it again: a new one is made without that video.",
-            )
+            raise _removed(f"a video that was removed while it was made: {min(gone)}")
 
 
-def _cursor(view: ExportView) -> str:
-    return base64.urlsafe_b64encode(f"{view.created_at} {view.id}".encode()).decode()
+def _check_analyses(connection: Connection, analyses: Collection[tuple[str, str]]) -> None:
+    """Misses what was removed with its job, while the video stays for another one."""
+    here: set[tuple[str, str]] = set()
+    for some in batched(sorted({video_id for video_id, _ in analyses})):
+        mine = select(AnalysisRow.video_id, AnalysisRow.recipe_id).where(AnalysisRow.video_id.in_(some))
+        here.update((row.video_id, row.recipe_id) for row in connection.execute(mine))
+    if gone := set(analyses) - here:
+        raise _removed(f"{min(gone)[0]} of a job that was deleted while it was made")
 
 
-def _read_cursor(cursor: str) -> tuple[str, str]:
-    try:
-        time, _, name = base64.b64decode(cursor.encode(), b"-_", validate=True).decode().partition(" ")
-    except (binascii.Error, UnicodeError):
-        time = name = ""
-    if not time or not name or "\0" in time + name:
-        raise BadCursor(f"No page of exports has given the cursor {cursor[:100]!r}.", "Begin without one.")
-    return time, name
+def _removed(what: str) -> VideoForgotten:
+    return VideoForgotten(
+        f"The export would hold frames of {what}.", "Order it again: a new one is made without them."
+    )

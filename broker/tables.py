@@ -218,7 +218,7 @@ class ExportRow(Base):
     """An export that was asked for, and its file in the artifact store once it is written."""
 
     __tablename__ = "exports"
-    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    id: Mapped[str] = mapped_column(_id(64), primary_key=True)
     created_at: Mapped[str] = mapped_column(String(32))
     updated_at: Mapped[str] = mapped_column(String(32))
     requested_by: Mapped[str] = mapped_column(String(100))
@@ -241,7 +241,7 @@ class ForgottenRow(Base):
     at: Mapped[str] = mapped_column(String(32))
     by: Mapped[str] = mapped_column(String(100))
     reason: Mapped[str] = mapped_column(Text)
-    together: Mapped[str] = mapped_column(String(200))
+    together: Mapped[str] = mapped_column(_id(200))
     """The same in all rows of one request: the same bytes may be known by several ids."""
 
 
@@ -253,6 +253,6 @@ class ErasureRow(Base):
 
     __tablename__ = "erasures"
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
-    video_id: Mapped[str] = mapped_column(String(200), index=True)
+    video_id: Mapped[str] = mapped_column(_id(200), index=True)
     """Of which nothing is booked anew before this is done; empty for an export."""
     place: Mapped[str] = mapped_column(Text)

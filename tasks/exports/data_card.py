@@ -5,11 +5,19 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from broker.exports import ExportFormat
+from broker.exports import ExportFormat, Split
+from broker.messages import Verdict
 from tasks.dataset.credits import Credit, model_credits
 from tasks.dataset.text import public_source
 from tasks.exports.choice import TABLES, Choice
 from tasks.exports.layouts import LAYOUT, LOADING
+from tasks.exports.picked import SPLITS
+
+
+WITH_MASKS = """, with the mask that a strong network (the teacher) has drawn of it
+and, where there is one, the mask of a device that is tried against it"""
+"""Not said of tables, which hold no pictures."""
+DOUBTED = frozenset(Verdict) - {Verdict.EASY, Verdict.HARD}
 
 
 def data_card(choice: Choice, facts: Mapping[str, Any]) -> str:
@@ -25,7 +33,7 @@ def data_card(choice: Choice, facts: Mapping[str, Any]) -> str:
         _what(choice),
         _counts(choice),
         _layout(choice, facts),
-        _models(choice, credits),
+        _models(credits),
         _sources(choice),
         _limits(choice),
         _citing(credits),
@@ -38,13 +46,14 @@ def _what(choice: Choice) -> str:
     recipes = ", ".join(f"`{name}`" for name in choice.recipes) or "none"
     jobs = ", ".join(f"`{_cell(job)}`" for job in choice.jobs) or "none"
     asked = choice.spec.frames.model_dump(mode="json", exclude_defaults=True)
+    masks = "" if choice.spec.format in TABLES else WITH_MASKS
     bounds = "; ".join(f"{name}: {_listed(value)}" for name, value in asked.items()) or "none"
     return f"""# Frames of persons with masks
 
-{len(choice.frames):,} frames of {len(choice.videos):,} videos. Each shows one whole person, with the mask
-that a strong network (the teacher) has drawn of it and, where there is one, the mask of a device that is
-tried against it. Made with hardpose: videos were sampled by time, frames kept that show exactly one whole
-person, the teacher drew the mask, the device drew its own, and both were compared (IoU).
+{len(choice.frames):,} frames of {len(choice.videos):,} videos. Each shows one whole person, as far as the
+networks see it{masks}. Made
+with hardpose: videos were sampled by time, frames kept that show exactly one whole person, the teacher drew
+the mask, the device drew its own, and both were compared (IoU).
 
 Asked for: {bounds}. Frames that repeat another one, in any video, are left out; so are frames that
 reviewers have rejected, unless asked for. Jobs: {jobs}. Recipes: {recipes}."""
@@ -63,6 +72,7 @@ def _counts(choice: Choice) -> str:
     text = "## Counts\n\n" + _table(("by", "", "frames"), told)
     text += f"\n\nLeft out as repeated: {counts['left_out']:,}; "
     text += f"without a teacher's mask: {counts['without_mask']:,}."
+    text += " The arm `hard` holds the frames that were asked for, whatever their verdict."
     if choice.spec.control:
         text += (
             f" Control frames: {choice.spec.control:,} asked for, {counts['control']:,} found."
@@ -77,11 +87,13 @@ def _layout(choice: Choice, facts: Mapping[str, Any]) -> str:
     text = f"## Layout\n\n{LAYOUT[form]}.\n\n```python\n{LOADING[form]}\n```"
     if form not in TABLES:
         text += "\n\n`frames.csv` has a row a frame with all that was measured."
+    text += "\n\n`export.json` holds the order and the counts, `SHA256SUMS` the hash of every file.\n\n"
+    shares = ", ".join(f"{name} {getattr(split, name):.4g}" for name in SPLITS)
     text += (
-        "\n\n`export.json` holds the order and the counts, `SHA256SUMS` the hash of every file.\n\n"
-        f"The split is by video ({split.train:g}/{split.val:g}/{split.test:g}, seed {seed}): each draws its "
-        "place from its id, so a later export with the same seed moves none; shares are met over many "
-        "videos only."
+        "All frames are in `train`: no split was asked for."
+        if split == Split()
+        else f"The split is by video ({shares}; seed {seed}): each draws its place from its id, so a later "
+        "export with the same seed moves none; shares are met over many videos only."
     )
     if met := facts.get("polygon_iou"):
         text += (
@@ -90,8 +102,7 @@ def _layout(choice: Choice, facts: Mapping[str, Any]) -> str:
     return text
 
 
-def _models(choice: Choice, credits: Sequence[Credit]) -> str:
-    del choice
+def _models(credits: Sequence[Credit]) -> str:
     rows = [
         (c.role, c.does, f"{c.model.name} {c.model.version}", c.model.licence, c.model.sha256)
         for c in credits
@@ -119,12 +130,19 @@ def _limits(choice: Choice) -> str:
         "No mask was drawn or corrected by hand: where the teacher errs, so does the mask. `doubt` says how "
         "uncertain it is, 0 to 1; `review` what people have said of the frame.",
         "Frames show exactly one whole person, head, hands and feet in sight: no groups, no half bodies.",
+        "A split by video keeps frames of one video together; the same person, or the same bytes under another "
+        "id, may still be in two splits.",
         "The hard arm is where the device fails, which is no picture of the world: do not estimate a "
         "device's quality from it alone.",
         "Pose classes are decided from keypoints by rules, not by people.",
         "People are to be seen; they have not been asked. A video that is removed from hardpose is missing "
         "from later exports, not from this copy.",
     ]
+    if any(frame.verdict in DOUBTED for frame in choice.frames):
+        lines.append(
+            "Frames of other verdicts than easy and hard are in: on those the teacher was in doubt, or saw "
+            "several people or a cut body. Do not train on them unseen."
+        )
     if form == ExportFormat.YOLO_SEG and not choice.of("val"):
         lines.append(
             "There is no validation split, which Ultralytics wants: export with a split such as 80/20/0."

@@ -58,7 +58,7 @@ def make_export(runtime: Runtime, export_id: str) -> dict[str, int] | None:
         Its counts; None when there was nothing to do: the order has ended, or was deleted.
 
     Raises:
-        VideoForgotten: a video of it was removed meanwhile; its file is not left in the store.
+        VideoForgotten: a video of it, or a job, was removed meanwhile; its file is not left in the store.
         HardposeError: see ``write_spec`` and ``broker.artifacts``.
     """
     books = runtime.catalog.exports
@@ -76,7 +76,7 @@ def make_export(runtime: Runtime, export_id: str) -> dict[str, int] | None:
         size = target.stat().st_size
         runtime.artifacts.put_file(key, target)
     try:
-        done = books.finish(export_id, key, size, sha256, written.counts, written.videos)
+        done = books.finish(export_id, key, size, sha256, written.counts, written.videos, written.analyses)
     except VideoForgotten:
         discard_file(runtime, export_id)
         raise
@@ -105,7 +105,8 @@ def _dataset(runtime: Runtime, job_id: str, out: Path) -> Written:
     videos = sorted({link.video.id for link in job.links if link.video is not None})
     counts = {"train": published.images, "val": 0, "test": 0, "control": 0, "without_mask": 0}
     counts |= {"left_out": published.left_out, "videos": len(videos)}
-    return Written(published.folder, counts, videos)
+    analyses = frozenset((video_id, job.recipe.id) for video_id in videos)
+    return Written(published.folder, counts, videos, analyses)
 
 
 @contextmanager

@@ -3,10 +3,18 @@
 from dataclasses import dataclass
 from typing import Any
 
+from broker.errors import ArtifactMissing
 from tasks.dataset.pictures import MaskPicture, Store, read_frame, read_mask
 from tasks.dataset.selection import Shot
 from tasks.dataset.text import public_source
 from tasks.exports.picked import Picked
+
+
+WITHOUT_IT = (
+    "Reject the frame in the review, and exports leave it out; or delete its job and run that again. "
+    "If its video was just removed, export again."
+)
+"""What helps when one picture of 50,000 is gone."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +44,13 @@ def read_pictures(frame: Picked, store: Store) -> Pictures:
         ArtifactMissing: a picture is not there; names the frame.
         PictureUnusable: one is damaged, or does not fit its frame.
     """
-    shot = frame.shot()
+    try:
+        return _read(frame.shot(), store)
+    except ArtifactMissing as error:
+        raise type(error)(error.cause, WITHOUT_IT) from error
+
+
+def _read(shot: Shot, store: Store) -> Pictures:
     picture = read_frame(shot, store)
     height, width = picture.bgr.shape[:2]
     teacher = read_mask(shot, store, shot.keeper.mask_key, "teacher's mask", (height, width))

@@ -48,11 +48,13 @@ class Written:
         folder: where it is.
         counts: as in ``broker.exports.ExportView``.
         videos: ids of the videos that it holds frames of.
+        analyses: video and recipe of all its frames.
     """
 
     folder: Path
     counts: dict[str, int]
     videos: list[str]
+    analyses: frozenset[tuple[str, str]]
 
 
 def write_export(choice: Choice, store: Store, folder: Path) -> Written:
@@ -82,7 +84,8 @@ def write_export(choice: Choice, store: Store, folder: Path) -> Written:
         (fresh / "README.md").write_text(data_card(choice, facts), encoding="utf-8")
         (fresh / "SHA256SUMS").write_text(_sums(fresh), encoding="utf-8")
     log.info("Exported %d frames as %s to %s", len(choice.frames), form, folder)
-    return Written(folder, choice.counts, [video.id for video in choice.videos])
+    analyses = frozenset((frame.video.id, frame.recipe_id) for frame in choice.frames)
+    return Written(folder, choice.counts, [video.id for video in choice.videos], analyses)
 
 
 def _record(choice: Choice, facts: dict[str, Any]) -> dict[str, Any]:

@@ -38,6 +38,7 @@ def test_a_job_alone_is_its_data_set(run: Run, tmp_path: Path) -> None:
     assert done.exit_code == ExitCode.OK, done.output
     assert "(6 images)" in done.stdout
     assert len(list((tmp_path / "dataset" / "images").iterdir())) == 6
+    assert json.loads(run("job-1", "--json").stdout)["images"] == 6
 
 
 def test_a_selection_is_told_in_counts(run: Run, tmp_path: Path) -> None:
@@ -67,6 +68,9 @@ def test_a_selection_is_told_in_counts(run: Run, tmp_path: Path) -> None:
         (["--format", "coco", "--split", "all"], "no split"),
         (["--format", "coco", "--min-iou", "0.5", "--threshold", "0.4"], "above below_iou"),
         (["nobody", "--format", "coco"], "There is no job 'nobody'"),
+        (["nobody"], "There is no job 'nobody'"),
+        (["job-1", "--format", "coco", "--video", "youtube:other"], "There is no video 'youtube:other'"),
+        (["--format", "cocco"], "coco"),
     ],
 )
 def test_what_does_not_go_together_is_refused(

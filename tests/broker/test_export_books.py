@@ -7,6 +7,7 @@ from samples_of_books import planned
 from sqlalchemy import delete, insert, text
 
 from broker.catalog import Catalog
+from broker.cursors import pack
 from broker.errors import NotFound
 from broker.export_books import VideoForgotten
 from broker.exports import ExportFormat, ExportSpec
@@ -34,8 +35,9 @@ def test_an_order_from_queued_to_done(catalog: Catalog) -> None:
     assert catalog.exports.get(order.id) == done
     assert catalog.exports.open() == []
     assert catalog.exports.delete(order.id) == done
-    with pytest.raises(NotFound):
-        catalog.exports.get(order.id)
+    for name in (order.id, "a\0b", "\ud800"):
+        with pytest.raises(NotFound):
+            catalog.exports.get(name)
     assert not catalog.exports.start(order.id)
     assert not catalog.exports.finish(order.id, **DONE, videos=[])
 
@@ -54,7 +56,7 @@ def test_pages_hold_every_order_once_newest_first(catalog: Catalog) -> None:
     assert cursor is None
     assert sorted(seen) == sorted(made)
     assert times == sorted(times, reverse=True)
-    for bad in ("x", "eA==", "\u00e9"):
+    for bad in ("x", "eA==", "\u00e9", pack("jobs", ["a", "b"])):
         with pytest.raises(BadCursor):
             catalog.exports.page(2, bad)
 

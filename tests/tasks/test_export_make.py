@@ -4,14 +4,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from export_books import book_samples, open_books
+from dataset_jobs import RECIPE
+from export_books import book, book_samples, open_books
 
 from broker.artifacts import Artifacts
+from broker.errors import ArtifactMissing
 from broker.export_books import VideoForgotten
 from broker.exports import ExportFormat, ExportSpec
+from broker.frame_views import FrameFilter
+from broker.messages import Verdict
+from broker.recipe import Comparison
 from broker.settings import load_settings
 from broker.views import State
-from tasks.erasing import forget_video
+from tasks.erasing import delete_job, forget_video
 from tasks.exports.make import export_key, make_export
 from tasks.runtime import Runtime
 
@@ -76,3 +81,25 @@ def test_a_video_is_forgotten(runtime: Runtime) -> None:
     assert view.artifact is not None
     assert not runtime.artifacts.exists(view.artifact)
     assert runtime.catalog.exports.page(10).total == 1  # the first, which has no file
+
+
+def test_a_job_is_deleted_whose_video_another_job_has_too(runtime: Runtime) -> None:
+    looser = RECIPE.model_copy(update={"comparison": Comparison(iou_threshold=0.7)})
+    book(runtime.catalog, "stays", {"v1": ()}, recipe=looser)
+    only = FrameFilter(jobs=("job-1",), videos=("youtube:v1",), verdicts=(Verdict.HARD,))
+    spec = ExportSpec(format=ExportFormat.FOLDERS, frames=only)
+    made = runtime.catalog.exports.create(spec, "ann").id
+    runtime.artifacts.meanwhile = lambda: delete_job(runtime, "job-1")  # type: ignore[attr-defined]
+    with pytest.raises(VideoForgotten, match=r"youtube:v1 of a job that was deleted"):
+        make_export(runtime, made)
+    assert runtime.catalog.known_video("youtube:v1") is not None
+    assert not runtime.artifacts.exists(export_key(made))
+
+
+def test_a_picture_that_is_gone_is_no_reason_to_throw_all_books_away(runtime: Runtime) -> None:
+    runtime.artifacts.delete(next(key for key in runtime.artifacts.keys() if key.endswith(".png")))
+    made = runtime.catalog.exports.create(ExportSpec(format=ExportFormat.FOLDERS), "ann").id
+    with pytest.raises(ArtifactMissing, match=r"frame at \d+ ms of youtube:v\d") as error:
+        make_export(runtime, made)
+    assert "Reject the frame in the review" in error.value.remedy
+    assert "home folder" not in error.value.remedy

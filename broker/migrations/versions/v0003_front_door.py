@@ -98,7 +98,7 @@ def _reviews() -> None:
 def _exports() -> None:
     op.create_table(
         "exports",
-        sa.Column("id", sa.String(64), primary_key=True),
+        sa.Column("id", _id(64), primary_key=True),
         sa.Column("created_at", sa.String(32), nullable=False),
         sa.Column("updated_at", sa.String(32), nullable=False),
         sa.Column("requested_by", sa.String(100), nullable=False),
@@ -117,12 +117,12 @@ def _exports() -> None:
         sa.Column("at", sa.String(32), nullable=False),
         sa.Column("by", sa.String(100), nullable=False),
         sa.Column("reason", sa.Text, nullable=False),
-        sa.Column("together", sa.String(200), nullable=False),
+        sa.Column("together", _id(200), nullable=False),
     )
     op.create_table(
         "erasures",
         sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
-        sa.Column("video_id", sa.String(200), nullable=False),
+        sa.Column("video_id", _id(200), nullable=False),
         sa.Column("place", sa.Text, nullable=False),
     )
     op.create_index("ix_erasures_video_id", "erasures", ["video_id"])
