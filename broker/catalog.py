@@ -1,4 +1,7 @@
-"""The books: jobs, links, videos, segments, frames. Each method is one transaction and may be repeated."""
+"""The books of work: jobs, links, videos, segments, frames. Each method is one transaction, and repeatable.
+
+What only reads is in ``broker.catalog_reading``, who fetches what in ``broker.catalog_claims``.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,7 +10,6 @@ from sqlalchemy import Connection, select, update
 from broker import (
     analysis_counts,
     catalog_cancel,
-    catalog_claims,
     catalog_erase,
     catalog_held,
     catalog_jobs,
@@ -16,9 +18,11 @@ from broker import (
 )
 from broker import catalog_rows as rows
 from broker.catalog_cancel import CancelledWork
+from broker.catalog_claims import Claims
 from broker.catalog_counts import CountBooks
 from broker.catalog_erase import EraseBooks
 from broker.catalog_jobs import JobConflict as JobConflict
+from broker.catalog_reading import CatalogReading
 from broker.database import Database
 from broker.device_books import DeviceBooks
 from broker.export_books import ExportBooks
@@ -32,13 +36,13 @@ from broker.recipe import Recipe
 from broker.review_books import ReviewBooks
 from broker.tables import AnalysisRow, JobRow, LinkRow, SegmentRow
 from broker.video_books import VideoBooks
-from broker.views import JobView, LinkOrder, LinkView, State
+from broker.views import LinkView, State
 
 _ANY = Intake()
 _NO_FACTS: Mapping[int, FrameFacts] = {}
 
 
-class Catalog:
+class Catalog(CatalogReading, Claims):
     """The catalog of all work.
 
     The truth about progress: what is *done* here stays done, whoever asks again. Opens nothing until
@@ -55,7 +59,7 @@ class Catalog:
     """
 
     def __init__(self, url: str) -> None:
-        self._database = Database(url)
+        super().__init__(Database(url))
         self.erasing = EraseBooks(self._database)
         """What is deleted and forgotten."""
         self.frames = FrameBooks(self._database)
@@ -169,15 +173,6 @@ class Catalog:
             return catalog_views.open_children(connection, job_id, position)
 
         return self._database.write(work)
-
-    def open_children(self, job_id: str, position: int) -> list[LinkView]:
-        """The links that a list has brought and that have not ended, as ``list_link`` returned them.
-
-        For a list whose worker ended between booking it and sending its links.
-        """
-        return self._database.read(
-            lambda connection: catalog_views.open_children(connection, job_id, position)
-        )
 
     def fail_link(self, job_id: str, position: int, failure: Failure) -> None:
         """The link could not become segments. One that is done stays done, one that was cancelled too.
@@ -330,70 +325,3 @@ class Catalog:
             NotFound: if there is no such job.
         """
         return self._database.read(lambda connection: catalog_retry.known_reasons(connection, job_id))
-
-    def claim(self, video_id: str, owner: str, seconds: float, family: str = "", silent: float = 0.0) -> bool:
-        """Takes the right to fetch a video, or renews it.
-
-        Args:
-            video_id: the video; the catalog need not know it.
-            owner: names the fetch; one that is repeated after a crash under the same name need not
-                wait for its own claim to run out.
-            seconds: from now, by the database's clock, so that workers' clocks need not agree.
-            family: what the names of earlier fetches for the very same link begin with; none: none are.
-            silent: seconds without renewal after which a claim of the family is void, less than
-                ``seconds``: whoever stops a run and starts it again need not wait for it to run out.
-
-        Returns:
-            False while another owner's claim is good. Of any number that ask at once one gets it.
-        """
-        return self._database.write(
-            lambda connection: catalog_claims.claim(connection, video_id, owner, seconds, family, silent)
-        )
-
-    def release(self, video_id: str, owner: str) -> None:
-        """Gives a claim back; one that is another's by now stays."""
-        self._database.write(lambda connection: catalog_claims.release(connection, video_id, owner))
-
-    def claimed(self, video_id: str) -> str | None:
-        """The owner of the claim on a video, None if it is free or has run out."""
-        return self._database.read(lambda connection: catalog_claims.claimed(connection, video_id))
-
-    def known_video(self, video_id: str) -> Video | None:
-        """A video that was fetched before, whether or not its file is still in the artifact store."""
-        return self._database.read(lambda connection: catalog_views.video(connection, video_id))
-
-    def link_order(self, job_id: str, position: int) -> LinkOrder:
-        """One link with its job's recipe and rules; costs the same however many links the job has.
-
-        Raises:
-            NotFound: if there is no such link.
-        """
-        return self._database.read(lambda connection: catalog_views.link_order(connection, job_id, position))
-
-    def job(self, job_id: str) -> JobView:
-        """The whole job, with every segment's drops and keepers.
-
-        Raises:
-            NotFound: if there is no such job.
-        """
-        return self._database.read(lambda connection: catalog_views.job(connection, job_id, whole=True))
-
-    def job_light(self, job_id: str) -> JobView:
-        """The job without drops and keepers: cheap enough to poll.
-
-        Raises:
-            NotFound: if there is no such job.
-        """
-        return self._database.read(lambda connection: catalog_views.job(connection, job_id, whole=False))
-
-    def jobs(self) -> list[JobView]:
-        """All jobs, the oldest first, without drops and keepers."""
-        return self._database.read(catalog_views.jobs)
-
-    def unfinished(self, job_id: str) -> list[LinkView]:
-        """The job's links that have not ended, by position, without drops and keepers.
-
-        Raises:
-            NotFound: if there is no such job.
-        """
-        return [link for link in self.job_light(job_id).links if not link.state.final]
