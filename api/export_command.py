@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from api.guard import guarded, read_settings
 from api.options import Home, Json, NothingGiven
+from api.printable import counted
 from broker.errors import SettingsError
 from broker.exports import ExportFormat, ExportSpec, Split
 from broker.frame_views import PoseClass, Review
@@ -166,16 +167,17 @@ def _lines(written: "Written", spec: ExportSpec) -> list[str]:
     counts = written.counts
     frames = sum(counts[name] for name in SPLITS)
     parts = ", ".join(f"{counts[name]:,} {name}" for name in SPLITS if counts[name])
-    lines = [f"{frames:,} frames of {counts['videos']:,} videos" + (f": {parts}" if parts else "")]
+    of_videos = f"{counted(frames, 'frame')} of {counted(counts['videos'], 'video')}"
+    lines = [of_videos + (f": {parts}" if parts else "")]
     if counts["left_out"]:
-        lines.append(f"{counts['left_out']:,} more were left out: they repeat one of these")
+        lines.append(f"{counts['left_out']:,} more left out: what they show is among these")
     if counts["without_mask"]:
-        lines.append(f"{counts['without_mask']:,} more have no mask; csv and parquet would hold them")
+        lines.append(f"{counts['without_mask']:,} more without a mask; csv and parquet would hold them")
     if spec.control:
         fewer = (
             "" if counts["control"] == spec.control else f", of {spec.control:,} asked for: there are no more"
         )
         lines.append(f"control arm: {counts['control']:,} of these{fewer}")
-    if not frames:
+    if not frames and not counts["without_mask"]:
         lines.append("Nothing matches: `hardpose status JOB` says what was kept.")
     return [*lines, f"{spec.format}: {written.folder}"]

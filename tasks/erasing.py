@@ -49,9 +49,10 @@ def delete_job(runtime: Runtime, job_id: str) -> Erased:
     try:
         condemned = runtime.catalog.erasing.delete_job(job_id)
     except NotFound:
-        if not finish(runtime):  # an earlier call was killed behind its first step
+        removed = finish(runtime)  # an earlier call was killed behind its first step
+        if not removed:
             raise
-        return Erased(jobs=(job_id,))
+        return Erased(artifacts=removed)
     return _carry_out(runtime, control, condemned)
 
 

@@ -13,7 +13,6 @@ from tasks.exports.choice import TABLES, Choice
 from tasks.exports.layouts import LAYOUT, LOADING
 from tasks.exports.picked import SPLITS
 
-
 WITH_MASKS = """, with the mask that a strong network (the teacher) has drawn of it
 and, where there is one, the mask of a device that is tried against it"""
 """Not said of tables, which hold no pictures."""
@@ -130,8 +129,8 @@ def _limits(choice: Choice) -> str:
         "No mask was drawn or corrected by hand: where the teacher errs, so does the mask. `doubt` says how "
         "uncertain it is, 0 to 1; `review` what people have said of the frame.",
         "Frames show exactly one whole person, head, hands and feet in sight: no groups, no half bodies.",
-        "A split by video keeps frames of one video together; the same person, or the same bytes under another "
-        "id, may still be in two splits.",
+        "A split keeps the frames of a video together; the same person, in another video, may be in another "
+        "split.",
         "The hard arm is where the device fails, which is no picture of the world: do not estimate a "
         "device's quality from it alone.",
         "Pose classes are decided from keypoints by rules, not by people.",

@@ -9,7 +9,6 @@ from tasks.dataset.selection import Shot
 from tasks.dataset.text import public_source
 from tasks.exports.picked import Picked
 
-
 WITHOUT_IT = (
     "Reject the frame in the review, and exports leave it out; or delete its job and run that again. "
     "If its video was just removed, export again."
