@@ -170,7 +170,7 @@ def lawful(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
 
 
 @hypothesis.given(jobs=JOBS, data=st.data())
-@hypothesis.settings(max_examples=15)
+@hypothesis.settings(max_examples=10)
 def test_law_of_deletion(jobs: list[tuple[list[str], Recipe]], data: st.DataObject, lawful: Catalog) -> None:
     """In whatever order jobs go, the books and the store hold what the others refer to, and nothing else."""
     catalog = lawful  # every example leaves it empty

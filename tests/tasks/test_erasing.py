@@ -24,7 +24,7 @@ DIES = """
 import os, signal, sys
 from broker.artifacts import Artifacts
 from broker.settings import load_settings
-from tasks.erasing import forget_video
+import tasks.erasing
 from tasks.runtime import Runtime
 deleted, delete = [], Artifacts.delete
 def one(self, key):
@@ -33,9 +33,10 @@ def one(self, key):
     deleted.append(key)
     delete(self, key)
 Artifacts.delete = one
-forget_video(Runtime(load_settings(home=sys.argv[1])), "a.mp4", "ana")
+tasks.erasing.TURN_SECONDS = 1.0
+tasks.erasing.forget_video(Runtime(load_settings(home=sys.argv[1])), "a.mp4", "ana")
 """
-"""A process that is killed after the first of the files that it removes."""
+"""A process that is killed after the first of the files that it removes; its turn ends a second later."""
 
 
 @pytest.fixture
@@ -94,6 +95,10 @@ def test_a_killed_forgetting_is_finished_by_the_next_call_or_start(runtime: Runt
     assert not [path for path in runtime.settings.home.rglob("*") if path.name == "sha256-a"]
     assert len(of(runtime, "b")) == 15
     runtime.catalog.erasing.delete_job("one")  # and the process that was to remove the files has ended
+    told = delete_job(runtime, "one")
+    assert (told.jobs, told.artifacts, runtime.artifacts.keys()) == ((), 15, [])
+    runtime.catalog.erasing.discard("sources/left")
+    runtime.artifacts.put("sources/left", b"source")
     finish_left(runtime)
     assert runtime.artifacts.keys() == []
 
