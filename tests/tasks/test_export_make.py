@@ -97,7 +97,8 @@ def test_a_job_is_deleted_whose_video_another_job_has_too(runtime: Runtime) -> N
 
 
 def test_a_picture_that_is_gone_is_no_reason_to_throw_all_books_away(runtime: Runtime) -> None:
-    runtime.artifacts.delete(next(key for key in runtime.artifacts.keys() if key.endswith(".png")))
+    stored = runtime.artifacts.keys()
+    runtime.artifacts.delete(next(key for key in stored if key.endswith(".png")))
     made = runtime.catalog.exports.create(ExportSpec(format=ExportFormat.FOLDERS), "ann").id
     with pytest.raises(ArtifactMissing, match=r"frame at \d+ ms of youtube:v\d") as error:
         make_export(runtime, made)
