@@ -8,21 +8,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from broker.errors import ArtifactMissing
+from tasks.mask_colours import BOTH, DEVICE, TEACHER
 from workers.contracts import Mask
 
-TEACHER_ONLY = (230, 159, 0)
-"""Orange, RGB: the teacher's mask has it, the device's has not."""
-DEVICE_ONLY = (0, 114, 178)
-"""Blue, RGB: the device's mask has it, the teacher's has not."""
-BOTH = (255, 255, 255)
-"""White. With the two above, colours that people with any kind of colour blindness tell apart, by hue and by
-lightness: orange and blue are of Okabe and Ito's palette (Color Universal Design, 2008)."""
 PAINT = 0.55
 """Share of the colour where the masks disagree; the frame shows through."""
 PAINT_BOTH = 0.15
 """The same where they agree: enough to see, not enough to hide the person."""
 JPEG_QUALITY = 85
-VERSION = "1"
+VERSION = "2"
 """Of the drawing: part of each picture's ETag, so that a change of it is seen."""
 
 
@@ -93,10 +87,10 @@ def paint(rgb: NDArray[np.uint8], teacher: Mask, device: Mask) -> NDArray[np.uin
     lines = _border(teacher, thick), _border(device, thick)
     layers = (
         (teacher & device, BOTH, PAINT_BOTH),
-        (teacher & ~device, TEACHER_ONLY, PAINT),
-        (device & ~teacher, DEVICE_ONLY, PAINT),
-        (lines[0], TEACHER_ONLY, 1.0),
-        (lines[1], DEVICE_ONLY, 1.0),
+        (teacher & ~device, TEACHER, PAINT),
+        (device & ~teacher, DEVICE, PAINT),
+        (lines[0], TEACHER, 1.0),
+        (lines[1], DEVICE, 1.0),
         (lines[0] & lines[1], BOTH, 1.0),
     )
     for where, colour, weight in layers:

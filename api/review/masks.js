@@ -1,6 +1,9 @@
-// Masks as coloured layers. Colours are those of the API's overlays; colour-blind people tell them apart.
+// Masks as coloured layers, in the colours of base.css, which are those of the API's overlays.
 
-export const COLOURS = { teacher: [230, 159, 0], device: [47, 155, 224], both: [255, 255, 255] };
+const written = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+const channels = (hex) => [1, 3, 5].map((at) => Number.parseInt(hex.slice(at, at + 2), 16));
+
+export const COLOURS = Object.fromEntries(["teacher", "device", "both"].map((whose) => [whose, channels(written(whose))]));
 
 const FILL = 96;
 const FIRM = 190;

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks import mask_colours
 from tasks.dataset.selection import Selection, Shot
 from workers.contracts import Mask
 
@@ -24,9 +25,8 @@ INSET = 0.3
 """Width of an inset over the picture's width."""
 QUALITY = 80
 
-TEACHER_BGR = (120, 190, 30)
-DEVICE_BGR = (40, 120, 240)
-"""Frames of the insets, the same green and orange as in ``report.css``."""
+TEACHER_BGR, DEVICE_BGR = mask_colours.TEACHER[::-1], mask_colours.DEVICE[::-1]
+"""Frames of the insets."""
 
 Picture = NDArray[np.uint8]
 """H x W x 3 uint8, BGR as OpenCV encodes it."""

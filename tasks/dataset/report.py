@@ -12,6 +12,7 @@ from markupsafe import Markup
 from broker.messages import Failure, Verdict
 from broker.recipe import Recipe, Stage
 from broker.views import JobView, LinkView
+from tasks import mask_colours
 from tasks.dataset.contact_sheet import ContactSheet
 from tasks.dataset.credits import model_credits
 from tasks.dataset.failure_groups import failure_groups, kind_of
@@ -81,7 +82,7 @@ def render_report(job: JobView, selection: Selection, sheet: ContactSheet) -> by
         selection: its frames.
         sheet: the thumbnails, complete.
     """
-    style = (_FOLDER / "report.css").read_text(encoding="utf-8")
+    style = mask_colours.STYLE + (_FOLDER / "report.css").read_text(encoding="utf-8")
     funnel = total_funnel(job)
     page = (
         page_environment(_FOLDER)

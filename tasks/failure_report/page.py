@@ -10,6 +10,7 @@ from markupsafe import Markup
 import tasks.dataset
 from broker.frame_views import PoseClass
 from broker.messages import Verdict
+from tasks import mask_colours
 from tasks.dataset.credits import model_credits
 from tasks.dataset.histogram import Histogram
 from tasks.dataset.report import KIND, Row, csp_hash, page_environment, safe_href
@@ -82,7 +83,8 @@ def render(
         portraits: the worst frames of each class, the worst first.
     """
     whole = overall(tally)
-    style = "".join((f / "report.css").read_text(encoding="utf-8") for f in (_DATASET, _HERE))
+    sheets = ((folder / "report.css").read_text(encoding="utf-8") for folder in (_DATASET, _HERE))
+    style = "".join([mask_colours.STYLE, *sheets])
     environment = page_environment(_HERE, _DATASET)
     environment.filters |= {"percent": percent, "interval": interval, "seconds": seconds_text}
     ious = [iou for values in tally.ious.values() for iou in values]

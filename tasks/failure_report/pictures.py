@@ -55,8 +55,8 @@ def outlined(bgr: Picture, teacher: Mask, device: Mask, keeper: Keeper) -> Pictu
 
     Args:
         bgr: H x W x 3 uint8, BGR.
-        teacher: H x W bool; its outline is green.
-        device: H x W bool; its outline is orange and lies above the other.
+        teacher: H x W bool; its outline is orange.
+        device: H x W bool; its outline is blue and lies above the other.
         keeper: whose box belongs to the picture, whatever the masks are.
     """
     x0, y0, x1, y1 = around(teacher, device, keeper)

@@ -14,6 +14,7 @@ from PIL import Image
 from api.http import drawing
 from api.http.kept_pictures import KeptPictures
 from api.http.ranges import RangeBeyond, matches, part_of
+from tasks import mask_colours
 
 BIG = 10_000_000
 
@@ -25,9 +26,9 @@ def test_the_overlay_says_who_has_what() -> None:
     assert picture.shape == (HEIGHT, WIDTH, 3)
     missed, added, both, outside = (picture[200, x] for x in (220, 380, 300, 500))
     for seen, colour, share in (
-        (missed, drawing.TEACHER_ONLY, drawing.PAINT),
-        (added, drawing.DEVICE_ONLY, drawing.PAINT),
-        (both, drawing.BOTH, drawing.PAINT_BOTH),
+        (missed, mask_colours.TEACHER, drawing.PAINT),
+        (added, mask_colours.DEVICE, drawing.PAINT),
+        (both, mask_colours.BOTH, drawing.PAINT_BOTH),
         (outside, (0, 0, 0), 0.0),
     ):
         wanted = np.full(3, 90) * (1 - share) + np.array(colour) * share
@@ -42,7 +43,7 @@ def test_paint_touches_nothing_outside_both_masks(w: int, h: int, one: float, tw
     painted = drawing.paint(rgb, teacher, device)
     assert np.array_equal(painted[~teacher & ~device], rgb[~teacher & ~device])
     lone = teacher & ~device
-    assert np.all(painted[lone][:, 0] >= np.minimum(rgb[lone][:, 0], drawing.TEACHER_ONLY[0]))
+    assert np.all(painted[lone][:, 0] >= np.minimum(rgb[lone][:, 0], mask_colours.TEACHER[0]))
 
 
 @given(width=st.integers(64, 1920))
