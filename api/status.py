@@ -29,7 +29,7 @@ LINK = 1
 """The column that gives way where a terminal is narrow."""
 LEAST_LINK = 24
 GAP = 2
-PLAIN: dict[str, Any] = {"box": None, "padding": (0, GAP, 0, 0), "header_style": "bold"}
+PLAIN: dict[str, Any] = {"box": None, "padding": (0, GAP, 0, 0), "pad_edge": False, "header_style": "bold"}
 
 
 def _counts(job: JobView) -> str:

@@ -8,7 +8,7 @@ from api.flower import check_flower, flower_arguments, flower_login
 from api.local import LocalSystem, local_system
 from api.reconcile import Reconciler
 from api.stopping import StopFlag, stop_on_signals
-from api.up_api import check_api, start_api
+from api.up_api import ApiNews, check_api, start_api
 from broker.app import EXPORT_QUEUE, create_app
 from broker.recipe import CHAIN, Stage
 from broker.settings import Settings
@@ -34,8 +34,7 @@ def keep_up(settings: Settings, flower_port: int, api_port: int | None = None) -
         system.start_workers([Stage.DOWNLOAD, *queues, EXPORT_QUEUE])
         if flower_port:
             _start_flower(system, flower_port)
-        if api_port:
-            start_api(system, api_port)
+        news = start_api(system, api_port) if api_port else None
         typer.echo(f"hardpose is up on {settings.home.absolute()}; logs in {system.supervisor.logs}")
         typer.echo(
             "  hardpose enqueue LINK...   in another terminal, then hardpose watch JOB; Ctrl-C here ends it"
@@ -43,7 +42,7 @@ def keep_up(settings: Settings, flower_port: int, api_port: int | None = None) -
         with create_app(system.settings) as app:
             reconciler = Reconciler(app, system.runtime)
             _send_open_work(system, reconciler)
-            _stay(system, reconciler, stop)
+            _stay(system, reconciler, stop, news)
 
 
 def _send_open_work(system: LocalSystem, reconciler: Reconciler) -> None:
@@ -54,9 +53,11 @@ def _send_open_work(system: LocalSystem, reconciler: Reconciler) -> None:
         typer.echo(f"{exports} exports are made anew")
 
 
-def _stay(system: LocalSystem, reconciler: Reconciler, stop: StopFlag) -> None:
+def _stay(system: LocalSystem, reconciler: Reconciler, stop: StopFlag, news: ApiNews | None) -> None:
     while not stop.asked:
         system.check()
+        if news is not None:
+            news.tell()
         if reconciler.lost():
             _send_open_work(system, reconciler)
         for name in system.supervisor.mend():
@@ -73,4 +74,4 @@ def _start_flower(system: LocalSystem, port: int) -> None:
     arguments = flower_arguments(login, folder, LOOPBACK, port)
     system.supervisor.start_program(arguments, "flower", essential=False)
     where = f"password in {folder / 'password'}" if system.settings.flower_auth is None else "your password"
-    typer.echo(f"Flower: http://{LOOPBACK}:{port}  user {login.partition(':')[0]}, {where}")
+    typer.echo(f"Flower: http://{LOOPBACK}:{port}  user {login.partition(':')[0]}, {where} (in a moment)")

@@ -59,10 +59,33 @@ def _free(host: str, port: int) -> int:
         return int(probe.getsockname()[1])
 
 
-def start_api(system: LocalSystem, port: int) -> None:
+class ApiNews:
+    """Says where the API is as soon as it listens, some seconds after its process has started."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._host, self._port = host, port
+        self._told = False
+
+    def tell(self) -> None:
+        """Says it once; cheap to call often."""
+        if self._told or not self._listens():
+            return
+        self._told = True
+        url = f"http://{f'[{self._host}]' if ':' in self._host else self._host}:{self._port}"
+        typer.echo(f"API: {url}  review: {url}/review/  description: {url}/docs/")
+
+    def _listens(self) -> bool:
+        # Whoever listens on every address is asked on loopback.
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._host, self._host)  # noqa: S104 - not bound
+        try:
+            socket.create_connection((host, self._port), timeout=1.0).close()
+        except OSError:
+            return False
+        return True
+
+
+def start_api(system: LocalSystem, port: int) -> ApiNews:
     """Starts the API; the work goes on without it, should it end again and again."""
     arguments = [*hardpose_command(), "api", "--port", str(port)]
     system.supervisor.start_program(arguments, "api", essential=False, tokens=True)
-    host = system.settings.api_host
-    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    typer.echo(f"API: {url}  review: {url}/review  description: {url}/docs")
+    return ApiNews(system.settings.api_host, port)

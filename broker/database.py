@@ -4,6 +4,7 @@ import fcntl
 import logging
 import os
 import random
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -173,6 +174,8 @@ class Database:
             yield
         except DBAPIError as error:
             raise _typed(error, self._url) from error
+        except sqlite3.Error as error:  # of the driver itself: a file that is no database
+            raise _typed(DBAPIError(None, None, error), self._url) from error
         except UnicodeEncodeError as error:  # half a character, as names of files and arguments may have
             raise SettingsError(
                 f"The catalog holds no such text, it is no UTF-8: {str(error.object)[:300]!r}.",

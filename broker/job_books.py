@@ -12,8 +12,10 @@ from broker.analysis_counts import add_funnels, add_seconds, funnel_of
 from broker.catalog_views import no_job
 from broker.cursors import check_limit, pack, storable, typed
 from broker.database import Database
+from broker.errors import NotFound
 from broker.frame_views import Page
-from broker.tables import AnalysisRow, JobRow, LinkRow, VideoRow
+from broker.recipe import Recipe
+from broker.tables import AnalysisRow, JobRow, LinkRow, RecipeRow, VideoRow
 from broker.views import State
 from broker.work_views import JobSummary, LinkSummary, Priority, SegmentCounts
 
@@ -65,6 +67,18 @@ class JobBooks:
             NotFound: if there is no such job.
         """
         return self._database.read(lambda connection: _summary(connection, job_id))
+
+    def recipe(self, recipe_id: str) -> Recipe:
+        """The recipe of that id; it stays as long as any job has it.
+
+        Raises:
+            NotFound: if no job has it.
+        """
+        asked = select(RecipeRow.json).where(RecipeRow.id == recipe_id)
+        found = self._database.read(lambda connection: connection.scalar(asked))
+        if found is None:
+            raise NotFound(f"No job has the recipe {recipe_id}.", "`hardpose status` lists the jobs.")
+        return Recipe.model_validate(found)
 
     def links(
         self, job_id: str, limit: int = 50, cursor: str | None = None, states: Sequence[State] = ()

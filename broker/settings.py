@@ -167,6 +167,9 @@ class Settings(BaseSettings):
     """Names by which the API may be called beside the one it listens on: ``hardpose.example.org``."""
     api_origins: tuple[str, ...] = ()
     """Origins of foreign pages that may call it (CORS): ``https://lab.example.org``; none by default."""
+    api_proxies: tuple[str, ...] = ("127.0.0.1", "::1")
+    """Addresses or networks of TLS proxies in front of it, whose X-Forwarded-For and -Proto are believed: the
+    address of a caller, and whether a session's cookie is for https alone."""
     api_folders: tuple[Path, ...] = ()
     """Folders of the workers' machines whose files the API may be asked to examine; none by default."""
     api_max_body_bytes: int = Field(1024**2, ge=1024)

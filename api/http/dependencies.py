@@ -6,6 +6,7 @@
 A route that blocks (catalog, broker, artifacts) is a plain ``def``: the framework runs it in a thread.
 """
 
+from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
@@ -53,6 +54,18 @@ def runtime_of(front: FrontHere) -> Runtime:
 
 Here = Annotated[Runtime, Depends(runtime_of)]
 """The runtime of this API."""
+
+
+async def drawing_turn(front: FrontHere) -> AsyncIterator[None]:
+    """Waits for one of the places of those who draw; held while the route runs."""
+    async with front.drawing:
+        yield
+
+
+async def ordering_turn(front: FrontHere) -> AsyncIterator[None]:
+    """Waits for one of the places of those who order jobs; held while the route runs."""
+    async with front.ordering:
+        yield
 
 
 def requires(role: Role) -> Any:

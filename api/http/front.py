@@ -4,6 +4,8 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+from anyio import CapacityLimiter
+
 from api.http.access import Access
 from api.http.hosts import Hosts
 from api.http.limits import RateLimits
@@ -16,6 +18,15 @@ from tasks.runtime import Runtime
 
 LOOK_SECONDS = 5.0
 """Between two looks for the embedded broker of the home folder, which has another address after a restart."""
+
+
+DRAWING = 8
+"""Pictures that are fetched and drawn at once: a slow artifact store must not take all 40 threads that
+routes have, nor pictures of 8K all memory. More wait, without a thread."""
+ORDERING = 8
+"""Orders for jobs that are worked on at once; one may take a process of its own to find out its recipe."""
+SMALL_THREADS = 16
+"""For what every request and every stream needs: never behind routes that wait for a store."""
 
 
 class Front:
@@ -32,9 +43,12 @@ class Front:
         self.limits = RateLimits(settings)
         self.metrics = RequestMetrics()
         self.recipes = Recipes()
-        self.watches = Watches()
         self.sending = ThreadPoolExecutor(2, "send")
         """Puts the links of large orders on the queue; the process ends after it has."""
+        self.drawing = CapacityLimiter(DRAWING)
+        self.ordering = CapacityLimiter(ORDERING)
+        self.small_threads = CapacityLimiter(SMALL_THREADS)
+        self.watches = Watches(self.small_threads)
         self.streams = 0
         """Open streams of events."""
         self.stopping = threading.Event()

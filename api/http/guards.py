@@ -1,5 +1,6 @@
 """What every request passes before a route sees it, and every answer on its way out."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
 OPEN_PATHS = ("/", "/healthz", "/readyz", "/session")
 """For whoever has no token: what says that the API lives, and what signs in."""
+BODY_SECONDS = 60.0
+"""For the body of a request: a megabyte at 140 kbit/s. Whoever is slower holds a connection for nothing."""
 OPEN_FOLDERS = ("/review", "/docs")
 """The pages themselves; what they show they have to ask for like everybody else."""
 HEADERS = {
@@ -63,7 +66,7 @@ class Outermost:
         try:
             await self._app(scope, receive, sending)
         except Exception:  # recorded with its traceback, and answered with a 500
-            log.exception("%s %s failed", scope["method"], scope["path"])
+            log.exception("%s %.300r failed", scope["method"], scope["path"])
             if status:
                 raise
             await internal_problem()(scope, receive, sending)
@@ -111,11 +114,12 @@ class Guard:
             raise NotSignedIn(
                 "This takes a token.", "Send the header Authorization: Bearer TOKEN, or sign in on the page."
             )
-        unsafe = scope["method"] not in SAFE_METHODS
-        if unsafe and (caller is None or caller.by_browser):
-            front.hosts.check_page(
-                headers.get("host", ""), headers.get("origin"), headers.get("sec-fetch-site")
-            )
+        if caller is None or caller.by_browser:
+            origin, site = headers.get("origin"), headers.get("sec-fetch-site")
+            if scope["method"] in SAFE_METHODS:
+                front.hosts.check_reader(origin, site, headers.get("sec-fetch-mode"))
+            else:
+                front.hosts.check_page(headers.get("host", ""), origin, site)
         scope.setdefault("state", {})["caller"] = caller
 
     async def _count(self, scope: Scope, caller: Caller | None) -> None:
@@ -125,7 +129,9 @@ class Guard:
         who = f"address:{address}" if caller is None or caller is LOCAL else f"name:{caller.name}"
         count: Callable[[str, str, str], None] = self._front.limits.count
         if self._front.limits.shared:
-            await to_thread.run_sync(count, who, scope["method"], scope["path"])
+            await to_thread.run_sync(
+                count, who, scope["method"], scope["path"], limiter=self._front.small_threads
+            )
         else:
             count(who, scope["method"], scope["path"])
 
@@ -166,12 +172,20 @@ def _too_large(most: int) -> TooLarge:
 
 
 def _bounded(receive: Receive, most: int) -> Callable[[], Awaitable[Any]]:
-    """``receive`` that refuses what is streamed beyond ``most`` bytes, whatever its length was said to be."""
-    seen = 0
+    """``receive`` that refuses what is streamed beyond ``most`` bytes, whatever its length was said to be,
+    and whoever takes longer than ``BODY_SECONDS`` to send it.
+    """
+    seen, whole, deadline = 0, False, time.monotonic() + BODY_SECONDS
 
     async def receiving() -> Message:
-        nonlocal seen
-        message = await receive()
+        nonlocal seen, whole
+        try:
+            # Behind the body comes nothing but the end of the connection, at any time.
+            async with asyncio.timeout(None if whole else deadline - time.monotonic()):
+                message = await receive()
+        except TimeoutError as error:
+            raise HTTPException(408, f"The request did not come in {BODY_SECONDS:g} s.") from error
+        whole = not message.get("more_body", False)
         seen += len(message.get("body", b""))
         if seen > most:
             # The only kind that the framework lets through while it reads a body.

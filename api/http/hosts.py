@@ -61,10 +61,33 @@ class Hosts:
             return
         same = origin is None or _authority(origin) == host.lower()
         if not same or fetch_site not in (None, "same-origin", "none"):
-            raise ForeignPage(
-                f"The page {(origin or 'of another site')[:100]} may not change anything here.",
-                "Use the API's own pages, or name the page's origin in HARDPOSE_API_ORIGINS.",
-            )
+            raise _foreign(origin)
+
+    def check_reader(self, origin: str | None, fetch_site: str | None, fetch_mode: str | None) -> None:
+        """Lets a request that only reads pass, unless a foreign page loads it as a part of its own.
+
+        The page could not read the answer, but have us make it again and again. A link that is followed is
+        no such part (Fetch Metadata, "resource isolation policy").
+
+        Args:
+            origin: the header ``Origin``.
+            fetch_site: the header ``Sec-Fetch-Site``.
+            fetch_mode: the header ``Sec-Fetch-Mode``.
+
+        Raises:
+            ForeignPage: it does.
+        """
+        if fetch_site in (None, "same-origin", "none") or fetch_mode == "navigate":
+            return
+        if origin is None or origin.lower() not in self._origins:
+            raise _foreign(origin)
+
+
+def _foreign(origin: str | None) -> ForeignPage:
+    return ForeignPage(
+        f"The page {(origin or 'of another site')[:100]} may not call this API.",
+        "Use the API's own pages, or name the page's origin in HARDPOSE_API_ORIGINS.",
+    )
 
 
 def _name(host: str) -> str:

@@ -4,11 +4,11 @@ import hashlib
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from pydantic import Field
 
 from api.http.access import Role
-from api.http.dependencies import Here, requires
+from api.http.dependencies import Here, drawing_turn, requires
 from api.http.drawing import VERSION, View, frame_picture, mask_picture, overlay_picture
 from api.http.kept_pictures import KeptPictures
 from api.http.paging import Asked, FrameIdText
@@ -54,6 +54,7 @@ class ImageAsked(Asked):
     summary="Show a frame's picture",
     response_class=Response,
     responses=PICTURE,
+    dependencies=[Depends(drawing_turn, scope="function")],
 )
 def show_image(
     frame_id: FrameIdText,

@@ -31,12 +31,20 @@ ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]
 Options = Annotated[dict[str, Plain], Field(max_length=50)]
 
 
+class SamplingOrder(Sampling):
+    """``Sampling`` within the bounds of what videos have: beyond them nothing is gained but work."""
+
+    segment_seconds: float = Field(20.0, ge=0.1, le=3600)
+    candidates_per_second: float = Field(8.0, ge=0.001, le=1000)
+    keeps_per_second: float = Field(2.0, ge=0.001, le=1000)
+
+
 class RecipeOrder(Frozen):
     """What of the recipe differs from the API's settings; a field that is left out stays as they say."""
 
     iou_threshold: float | None = Field(None, ge=0, le=1)
     """IoU below which a frame is hard."""
-    sampling: Sampling | None = None
+    sampling: SamplingOrder | None = None
     rule: FullBodyRule | None = None
     duplicates: DuplicateRule | None = None
     teacher: TeacherGates | None = None
@@ -129,7 +137,7 @@ def _check(link: str, folders: Sequence[Path]) -> None:
         refuse_password(link)
         address = with_scheme(link)
         good = bool(urlsplit(address).hostname) if is_remote(address) else _inside(link, folders)
-    except ValueError:  # of the URL's parser
+    except (ValueError, OSError, RuntimeError):  # of the URL's parser; of a loop of symbolic links
         good = False
     if not good:
         raise LinkRefused(

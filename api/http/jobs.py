@@ -3,23 +3,23 @@
 import logging
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Path, Query, Response
+from fastapi import APIRouter, Body, Depends, Path, Query, Response
 from pydantic import Field
 
 from api.http.access import Role
-from api.http.dependencies import FrontHere, Here, requires
+from api.http.dependencies import FrontHere, Here, ordering_turn, requires
 from api.http.errors import BadOrder
 from api.http.job_orders import EXAMPLE, JobOrder, accepted
 from api.http.paging import PageAsked
 from api.http.problems import problems
-from api.http.public import public_failure
+from api.http.public import public_failure, public_recipe
 from api.http.shown import Shown
 from api.options import UnknownReason
 from api.orders import book, send, send_in_parts
 from api.retry import retry
 from broker.errors import BrokerUnavailable, HardposeError
 from broker.frame_views import Page
-from broker.recipe import Frozen
+from broker.recipe import Frozen, Recipe
 from broker.views import State
 from broker.work_views import Cancelled, Erased, JobSummary, LinkSummary
 from tasks.dataset.text import public_source
@@ -54,6 +54,13 @@ class JobPlaced(Shown):
     events: str
 
 
+class JobDetail(JobSummary):
+    """A job by itself."""
+
+    recipe: Recipe
+    """What its results depend on: models with their hashes, and every number that decides."""
+
+
 class RetryOrder(Frozen):
     """What is tried again."""
 
@@ -77,7 +84,11 @@ def send_later(runtime: Runtime, job_id: str) -> None:
 
 
 @router.post(
-    "", status_code=202, summary="Order a job", dependencies=[requires(Role.ENQUEUE)], responses=problems(409)
+    "",
+    status_code=202,
+    summary="Order a job",
+    dependencies=[requires(Role.ENQUEUE), Depends(ordering_turn, scope="function")],
+    responses=problems(409),
 )
 def place(
     order: Annotated[JobOrder, Body(examples=[EXAMPLE])],
@@ -105,9 +116,11 @@ def jobs(asked: OfWork, here: Here) -> Page[JobSummary]:
 
 
 @router.get("/{job_id}", summary="Show a job", dependencies=[requires(Role.READ)])
-def job(job_id: JobId, here: Here) -> JobSummary:
-    """Counts by state, verdict and stage; `/jobs/{job_id}/events` follows them."""
-    return here.catalog.work.summary(job_id)
+def job(job_id: JobId, here: Here) -> JobDetail:
+    """Its recipe, and counts by state, verdict and stage; `/jobs/{job_id}/events` follows them."""
+    summary = here.catalog.work.summary(job_id)
+    recipe = public_recipe(here.catalog.work.recipe(summary.recipe_id))
+    return JobDetail(**dict(summary), recipe=recipe)
 
 
 @router.get("/{job_id}/links", summary="List a job's links", dependencies=[requires(Role.READ)])

@@ -81,7 +81,7 @@ def _problems(path: str, operation: dict[str, Any], is_open: bool) -> set[int]:
     if "{" in path:
         found |= {404, 409}
     if "requestBody" in operation:
-        found |= {404, 409, 422}
+        found |= {404, 408, 409, 422}
     if operation.get("parameters"):
         found |= {404, 422}
     return found

@@ -42,7 +42,8 @@ STATUSES: Mapping[str, int] = {
 A frame's id that can be none is a frame that is not there (404); a cursor is no name of anything (400).
 """
 CODES = {400: "bad_request", 401: "not_signed_in", 403: "forbidden", 404: "not_found"} | {
-    405: "method_not_allowed", 413: "too_large", 415: "unsupported_media_type", 429: "rate_limited"
+    405: "method_not_allowed", 408: "request_timeout", 413: "too_large",
+    415: "unsupported_media_type", 429: "rate_limited"
 }  # fmt: skip
 """Code by status, for what the framework refuses by itself."""
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 
 from api.http.shown import Shown
 from api.snapshot import KEPT, Eta, Snapshot
@@ -164,8 +164,8 @@ def _age(moment: str) -> float:
 class Watch:
     """What is new of one job, for any number of watchers. Belongs to one event loop."""
 
-    def __init__(self, look: Callable[[], Progress]) -> None:
-        self._look = look
+    def __init__(self, look: Callable[[], Progress], threads: CapacityLimiter) -> None:
+        self._look, self._threads = look, threads
         self.news: Progress | HardposeError | None = None
         """The last look, or why there was none."""
         self.number = 0
@@ -201,7 +201,7 @@ class Watch:
 
     async def _next(self) -> Progress | HardposeError:
         try:
-            return await to_thread.run_sync(self._look)
+            return await to_thread.run_sync(self._look, limiter=self._threads)
         except HardposeError as error:  # told to the watchers
             log.info("a watched job cannot be looked at: %s", error)
             return error
@@ -222,9 +222,14 @@ def _standing(news: Progress | HardposeError | None) -> object:
 
 
 class Watches:
-    """The watches of an application, one for each job that is watched."""
+    """The watches of an application, one for each job that is watched.
 
-    def __init__(self) -> None:
+    Args:
+        threads: those that look.
+    """
+
+    def __init__(self, threads: CapacityLimiter) -> None:
+        self._threads = threads
         self._watches: dict[str, Watch] = {}
 
     @asynccontextmanager
@@ -232,7 +237,7 @@ class Watches:
         """The watch of a job, shared with all who are inside the ``with``."""
         watch = self._watches.get(job_id)
         if watch is None:
-            watch = self._watches[job_id] = Watch(look)
+            watch = self._watches[job_id] = Watch(look, self._threads)
         watch.watchers += 1
         try:
             yield watch

@@ -56,6 +56,7 @@ def server_of(settings: Settings) -> Server:
         access_log=False,  # its lines would hold whole addresses, queries included
         server_header=False,
         limit_concurrency=CONNECTIONS,
+        forwarded_allow_ips=list(settings.api_proxies),
         timeout_graceful_shutdown=GRACE_SECONDS,
         lifespan="off",
     )

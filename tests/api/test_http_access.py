@@ -172,6 +172,24 @@ def test_an_open_api_takes_nothing_from_foreign_pages(open_api: str) -> None:
         assert http.post(jobs, headers=page).json()["code"] == "foreign_page", page
 
 
+def test_a_foreign_page_has_nothing_of_an_open_api_loaded(open_api: str) -> None:
+    for page in ({"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}):  # an <img>, a fetch
+        refused = http.get(f"{open_api}/metrics", headers={**page, "Sec-Fetch-Mode": "no-cors"})
+        assert (refused.status_code, refused.json()["code"]) == (403, "foreign_page"), page
+        followed = {**page, "Sec-Fetch-Mode": "navigate"}  # a link to the review page
+        assert http.get(f"{open_api}/review/", headers=followed).status_code == 200
+    for ours in ({"Sec-Fetch-Site": "same-origin"}, {"Sec-Fetch-Site": "none"}, {}):
+        assert http.get(f"{open_api}/jobs", headers=ours).status_code == 200, ours
+
+
+def test_only_a_proxy_that_is_named_says_who_asks(books: Settings) -> None:
+    said = {"X-Forwarded-Proto": "https"}
+    for proxies, secure in ((("127.0.0.1",), True), (("10.0.0.0/8",), False)):
+        with served(with_tokens(books, api_proxies=proxies)) as url:
+            answer = http.post(f"{url}/session", json={"token": REX}, headers=said)
+            assert ("Secure" in answer.headers["set-cookie"].split("; ")) is secure, proxies
+
+
 def test_a_name_that_was_pointed_at_us_is_not_ours(books: Settings, open_api: str, guarded: str) -> None:
     for url in (open_api, guarded):
         refused = http.get(f"{url}/healthz", headers={"Host": "evil.example"})
@@ -204,6 +222,8 @@ def test_foreign_pages_read_only_where_they_are_named(books: Settings) -> None:
             good.status_code == 200 and good.headers["access-control-allow-origin"] == "https://lab.example"
         )
         assert "access-control-allow-credentials" not in good.headers
+        lab = {"Origin": "https://lab.example", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors"}
+        assert http.get(f"{url}/jobs", headers=lab | bearer(ANA)).status_code == 200
         bad = http.options(f"{url}/jobs", headers={"Origin": "https://evil.example", **ask})
         assert "access-control-allow-origin" not in bad.headers
 

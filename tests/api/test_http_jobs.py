@@ -66,6 +66,8 @@ def test_an_order_is_the_job_that_the_command_line_makes(api: httpx.Client, book
     assert other["job_id"] == job_id_of([VIDEO], recipe, rules)
     shown = api.get(said["url"]).json()
     assert (shown["state"], shown["links"], shown["recipe_id"]) == ("queued", {"queued": 1}, recipe.id)
+    assert shown["recipe"]["comparison"] == {"iou_threshold": recipe.comparison.iou_threshold}
+    assert shown["recipe"]["device_model"]["name"] == recipe.device_model.name
     assert [item["link"] for item in api.get(f"{said['url']}/links").json()["items"]] == [VIDEO]
     assert Control.of(books).messages(["download"]) == 3  # of the three the first is void
 
@@ -96,6 +98,16 @@ def test_stated_fields_alone_change_the_settings() -> None:
 
 
 @pytest.mark.parametrize(
+    "sampling",
+    [{"candidates_per_second": 1e9}, {"keeps_per_second": 1e-9}, {"segment_seconds": 1e6}],
+)
+def test_numbers_that_no_video_has_are_refused(api: httpx.Client, sampling: dict[str, float]) -> None:
+    answer = api.post("/jobs", json={"links": [VIDEO], "recipe": {"sampling": sampling}})
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
+    assert answer.json()["fields"][0]["field"] == f"body.recipe.sampling.{next(iter(sampling))}"
+
+
+@pytest.mark.parametrize(
     "link",
     [
         "/etc/passwd",
@@ -105,6 +117,7 @@ def test_stated_fields_alone_change_the_settings() -> None:
         "../../etc/passwd",
         "{folder}/../passwd",
         "{folder}/way-out/passwd",  # a symbolic link
+        "{folder}/round/x.mp4",  # one that leads to itself
         "ftp://example.org/x.mp4",
         "http://",
         "https://[",
@@ -117,6 +130,8 @@ def test_stated_fields_alone_change_the_settings() -> None:
 def test_links_that_are_refused(api: httpx.Client, folder: Path, link: str) -> None:
     (folder / "way-out").unlink(missing_ok=True)
     (folder / "way-out").symlink_to("/etc")
+    (folder / "round").unlink(missing_ok=True)
+    (folder / "round").symlink_to(folder / "round")
     before = api.get("/jobs").json()["total"]
     answer = api.post("/jobs", json={"links": [VIDEO, link.format(folder=folder)]})
     assert answer.status_code == 422, answer.text

@@ -1,8 +1,10 @@
 """How much and how often: bodies, requests a minute, several processes, and what broken clients send."""
 
 import socket
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -11,6 +13,7 @@ import pytest
 from api_server import served
 
 from broker.embedded import EmbeddedBroker
+from broker.errors import NotFound
 from broker.settings import Settings, load_settings
 
 JSON = {"Content-Type": "application/json"}
@@ -52,6 +55,20 @@ def test_a_length_that_lies_is_refused_before_the_body_is_read(api: httpx.Client
             f"Content-Length: {10**15}\r\n\r\n".encode()
         )
         assert raw.recv(4096).startswith(b"HTTP/1.1 413")
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(
+    api: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.http.guards.BODY_SECONDS", 0.3)
+    host, port = urlsplit(str(api.base_url)).hostname, urlsplit(str(api.base_url)).port
+    with socket.create_connection((host, port), timeout=10) as raw:
+        raw.sendall(
+            f"POST /jobs HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/json\r\n"
+            "Content-Length: 100\r\n\r\n{".encode()
+        )
+        answer = raw.recv(4096)
+        assert answer.startswith(b"HTTP/1.1 408") and b"application/problem+json" in answer
 
 
 @pytest.mark.parametrize(
@@ -123,6 +140,39 @@ def test_reading_goes_on_while_the_broker_is_away(tmp_path: Path) -> None:
         assert (order.status_code, order.json()["code"]) == (503, "broker_unavailable")
         assert client.get("/jobs").json()["total"] == 0  # nothing was half done
         assert client.get("/jobs").status_code == 429  # counted here meanwhile
+
+
+def test_a_file_that_is_no_catalog_is_told(tmp_path: Path) -> None:
+    (tmp_path / "catalog.sqlite").write_bytes(b"no database" * 1000)
+    with served(load_settings(home=tmp_path)) as url, httpx.Client(base_url=url, verify=False) as client:
+        for path in ("/jobs", "/frames", "/devices", "/exports/export-1/file"):
+            answer = client.get(path)
+            assert (answer.status_code, answer.json()["code"]) == (503, "catalog_broken"), path
+            assert "retry-after" in answer.headers
+        assert client.get("/readyz").json()["parts"]["catalog"]["code"] == "catalog_broken"
+        assert "hardpose_catalog_up 0.0" in client.get("/metrics").text
+
+
+def test_a_slow_store_stops_nothing_else(api: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(*_: object) -> None:
+        asked.append(0)
+        assert go_on.wait(30)
+        raise NotFound("Nothing.", "")
+
+    asked: list[int] = []
+    go_on = threading.Event()
+    monkeypatch.setattr("broker.frame_books.FrameBooks.get", slow)
+    with ThreadPoolExecutor(60) as many:
+        try:
+            pictures = [many.submit(api.get, f"/frames/f{n}/images/frame", timeout=30) for n in range(50)]
+            limit = time.monotonic() + 10
+            while len(asked) < 8:
+                assert time.monotonic() < limit
+                time.sleep(0.01)
+            assert api.get("/jobs", timeout=5).status_code == 200
+        finally:
+            go_on.set()
+        assert {picture.result().status_code for picture in pictures} == {404}
 
 
 def test_a_defect_is_answered_without_its_innards(
