@@ -281,8 +281,8 @@ def _typed(error: BaseException, key: str, store: str) -> HardposeError:
     if isinstance(error, FileNotFoundError):
         return ArtifactMissing(
             f"There is no artifact {key!r} in {store}.",
-            "Check that all workers use the same store and bucket. If it was deleted, remove the job's home "
-            "folder (OUT/state) and run it again.",
+            "Check that all workers use the same store and bucket. If it was deleted, remove the job with "
+            "`hardpose delete JOB` and run it again.",
         )
     if isinstance(error, PermissionError | obe.PermissionDeniedError | obe.UnauthenticatedError):
         return ArtifactsForbidden(

@@ -65,6 +65,6 @@ class Frames:
         if pixels is None:
             raise ArtifactMissing(
                 f"The stored picture {key} cannot be decoded.",
-                "Remove the job's home folder (OUT/state) and run it again.",
+                "Remove the job with `hardpose delete JOB` and run it again.",
             )
         return pixels

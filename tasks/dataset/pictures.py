@@ -102,5 +102,5 @@ def _place(shot: Shot) -> str:
     return f"frame at {shot.keeper.time_ms} ms of {shot.video.id}"
 
 
-_AGAIN = "Remove the job's home folder (OUT/state) and run it again."
+_AGAIN = "Remove the job with `hardpose delete JOB` and run it again."
 """A finished job is not worked on again, so nothing less brings a picture back."""

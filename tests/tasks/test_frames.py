@@ -12,4 +12,4 @@ def test_a_damaged_picture_says_what_brings_it_back(tmp_path: Path) -> None:
     store.put("frames/1.jpg", b"no picture")
     with pytest.raises(ArtifactMissing, match=r"frames/1\.jpg cannot be decoded") as caught:
         Frames(store).image("frames/1.jpg")
-    assert caught.value.remedy == "Remove the job's home folder (OUT/state) and run it again."
+    assert caught.value.remedy == "Remove the job with `hardpose delete JOB` and run it again."

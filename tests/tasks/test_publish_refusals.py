@@ -64,7 +64,7 @@ def test_a_missing_picture_names_its_frame_and_leaves_the_old_data_set(
     store.delete(key_of(job, name))
     with pytest.raises(ArtifactMissing, match="500 ms of youtube:aaa") as caught:
         publish(job, store, tmp_path)
-    assert caught.value.remedy == "Remove the job's home folder (OUT/state) and run it again."
+    assert caught.value.remedy == "Remove the job with `hardpose delete JOB` and run it again."
     assert contents(tmp_path / "dataset") == before
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
 
