@@ -4,11 +4,13 @@ import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
+from api.http.whereabouts import running
 from broker.catalog import Catalog
 from broker.views import JobView
 
@@ -80,3 +82,12 @@ def family(pid: int) -> list[psutil.Process]:
     """The process and all its descendants."""
     parent = psutil.Process(pid)
     return [parent, *parent.children(recursive=True)]
+
+
+def api_of(home: Path, within: float = 60.0) -> str:
+    """Where the API of a system that is starting listens; its process needs some seconds for that."""
+    deadline = time.monotonic() + within
+    while (address := running(home)) is None:
+        assert time.monotonic() < deadline, "the API did not come up"
+        time.sleep(0.2)
+    return address

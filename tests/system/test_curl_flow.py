@@ -6,16 +6,13 @@ import re
 import signal
 import subprocess
 import threading
-import time
 import zipfile
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from hardpose_process import start
-
-from api.http.whereabouts import running
+from hardpose_process import api_of, start
 
 pytestmark = pytest.mark.system
 
@@ -43,11 +40,7 @@ def api(tmp_path: Path) -> Iterator[str]:
     for line in process.stdout:
         if "is up" in line:
             break
-    deadline = time.monotonic() + 60
-    while (address := running(home)) is None:
-        assert time.monotonic() < deadline, "the API did not come up"
-        time.sleep(0.2)
-    yield address
+    yield api_of(home)
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)
 

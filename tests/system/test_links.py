@@ -249,7 +249,8 @@ def test_rate_is_held_over_all_workers_together(outcome: Outcome) -> None:
     assert len(calm) > 100
     rate = (len(calm) - 1) / (calm[-1] - calm[0]) * 3600
     sys.stderr.write(f"{len(calm)} videos asked for, {rate:.0f} an hour of {VIDEOS_PER_HOUR:.0f}\n")
-    assert rate == pytest.approx(VIDEOS_PER_HOUR, rel=0.05)
+    # The law is the ceiling. What is missing below it is what a busy machine was late, beyond a burst.
+    assert 0.9 * VIDEOS_PER_HOUR <= rate <= 1.05 * VIDEOS_PER_HOUR
 
 
 def test_nothing_is_fetched_twice(outcome: Outcome) -> None:

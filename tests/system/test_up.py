@@ -11,10 +11,9 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from hardpose_process import family, hardpose, start
+from hardpose_process import api_of, family, hardpose, start
 
 from api.exit_codes import ExitCode
-from api.http.whereabouts import running
 
 pytestmark = pytest.mark.system
 
@@ -57,8 +56,7 @@ def test_a_job_from_another_terminal(
     assert exported.code == ExitCode.OK, exported.stderr
     assert (tmp_path / "export" / "dataset" / "report.html").exists()
 
-    api = running(home)
-    assert api is not None
+    api = api_of(home)
     shown = httpx.get(f"{api}/jobs/{job_id}").json()
     assert (shown["links"], shown["funnel"]["examined"]) == ({"done": 1, "failed": 1}, 14)
     assert httpx.get(f"{api}/readyz").json()["ready"] is True
