@@ -1,6 +1,7 @@
 """Pictures of a frame for a page: decoded within bounds, smaller, and with masks. Only Pillow and numpy."""
 
 import io
+import math
 from enum import StrEnum
 
 import numpy as np
@@ -16,8 +17,14 @@ PAINT = 0.55
 PAINT_BOTH = 0.15
 """The same where they agree: enough to see, not enough to hide the person."""
 JPEG_QUALITY = 85
+MARGIN = 0.15
+"""Room about the person in a crop, as a part of the longer side of the box."""
 VERSION = "2"
 """Of the drawing: part of each picture's ETag, so that a change of it is seen."""
+
+
+Box = tuple[float, float, float, float]
+"""x0, y0, x1, y1 in pixels of the frame as stored."""
 
 
 class View(StrEnum):
@@ -29,48 +36,88 @@ class View(StrEnum):
     OVERLAY = "overlay"
 
 
+class Crop(StrEnum):
+    """Which part of a frame may be shown instead of the whole."""
+
+    PERSON = "person"
+
+
 class PictureDamaged(ArtifactMissing):
     """A stored picture cannot be decoded, or has not the size that it should."""
 
     code = "picture_unusable"
 
 
-def frame_picture(jpeg: bytes, width: int | None, max_pixels: int) -> bytes:
+def frame_picture(jpeg: bytes, width: int | None, max_pixels: int, person: Box | None = None) -> bytes:
     """The frame as JPEG, at most ``width`` pixels wide; the stored bytes themselves if they are no wider.
+
+    Args:
+        jpeg: the frame as stored.
+        width: in pixels, of the crop where there is one; never enlarged.
+        max_pixels: of the frame as stored.
+        person: shows only the ``surroundings`` of this box.
 
     Raises:
         PictureDamaged: the bytes are no JPEG or PNG of at most ``max_pixels``.
     """
     picture = _open(jpeg, max_pixels)
-    if picture.format == "JPEG" and (width is None or picture.width <= width):
+    if picture.format == "JPEG" and _as_stored(picture, width, person):
         return jpeg
-    return _jpeg(_colour(picture, width))
+    return _jpeg(_colour(picture, width, person))
 
 
-def mask_picture(png: bytes, width: int | None, max_pixels: int) -> bytes:
+def mask_picture(png: bytes, width: int | None, max_pixels: int, person: Box | None = None) -> bytes:
     """A mask as PNG (0 background, 255 person; greys between them where it was made smaller).
+
+    Args: as ``frame_picture``.
 
     Raises:
         PictureDamaged: as ``frame_picture``.
     """
     picture = _open(png, max_pixels)
-    if picture.format == "PNG" and (width is None or picture.width <= width):
+    if picture.format == "PNG" and _as_stored(picture, width, person):
         return png
-    return _png(_resized(_loaded(picture, "L"), width))
+    part = surroundings(picture.size, person)
+    return _png(_loaded(picture, "L").resize(_size(part, width), Image.Resampling.BOX, box=part))
 
 
-def overlay_picture(frame: bytes, teacher: bytes, device: bytes, width: int | None, max_pixels: int) -> bytes:
+def overlay_picture(
+    frame: bytes,
+    teacher: bytes,
+    device: bytes,
+    width: int | None,
+    max_pixels: int,
+    person: Box | None = None,
+) -> bytes:
     """The frame as JPEG with both masks: painted where they disagree, outlined all round.
 
     Orange is the teacher's alone (the device misses it), blue the device's alone (it adds it), a breath of
     white what both have. The outlines have the same colours, white where they run together.
 
+    Args: as ``frame_picture``.
+
     Raises:
         PictureDamaged: as ``frame_picture``.
     """
-    base = _colour(_open(frame, max_pixels), width)
-    masks = [_mask(_open(png, max_pixels), base.size) for png in (teacher, device)]
+    picture = _open(frame, max_pixels)
+    part, whole = surroundings(picture.size, person), picture.size
+    base = _colour(picture, width, person)
+    masks = [_mask(_open(png, max_pixels), base.size, part, whole) for png in (teacher, device)]
     return _jpeg(Image.fromarray(paint(np.asarray(base), masks[0], masks[1])))
+
+
+def surroundings(size: tuple[int, int], person: Box | None) -> tuple[int, int, int, int]:
+    """The box with ``MARGIN`` about it, in whole pixels within a picture of ``size``.
+
+    The whole picture where there is no box, or where the box lies outside.
+    """
+    if person is None:
+        return 0, 0, *size
+    x0, y0, x1, y1 = person
+    room = MARGIN * max(x1 - x0, y1 - y0)
+    left, top = max(0, math.floor(x0 - room)), max(0, math.floor(y0 - room))
+    right, bottom = min(size[0], math.ceil(x1 + room)), min(size[1], math.ceil(y1 + room))
+    return (left, top, right, bottom) if left < right and top < bottom else (0, 0, *size)
 
 
 def paint(rgb: NDArray[np.uint8], teacher: Mask, device: Mask) -> NDArray[np.uint8]:
@@ -127,27 +174,41 @@ def _loaded(picture: Image.Image, mode: str) -> Image.Image:
         raise _damaged(f"cannot be decoded ({type(error).__name__})") from error
 
 
-def _colour(picture: Image.Image, width: int | None) -> Image.Image:
-    size = _size(picture, width)
-    picture.draft("RGB", size)  # a JPEG is decoded at a half, a quarter or an eighth where that is enough
-    return _loaded(picture, "RGB").resize(size, Image.Resampling.BOX)
+def _as_stored(picture: Image.Image, width: int | None, person: Box | None) -> bool:
+    return person is None and (width is None or picture.width <= width)
 
 
-def _resized(picture: Image.Image, width: int | None) -> Image.Image:
-    return picture.resize(_size(picture, width), Image.Resampling.BOX)
+def _colour(picture: Image.Image, width: int | None, person: Box | None) -> Image.Image:
+    part, whole = surroundings(picture.size, person), picture.size
+    size = _size(part, width)
+    share = size[0] / (part[2] - part[0])
+    # A JPEG is decoded at a half, a quarter or an eighth where that is enough.
+    picture.draft("RGB", (max(1, round(whole[0] * share)), max(1, round(whole[1] * share))))
+    loaded = _loaded(picture, "RGB")
+    return loaded.resize(size, Image.Resampling.BOX, box=_scaled(part, whole, loaded.size))
 
 
-def _mask(picture: Image.Image, size: tuple[int, int]) -> Mask:
+def _mask(
+    picture: Image.Image, size: tuple[int, int], part: tuple[int, int, int, int], whole: tuple[int, int]
+) -> Mask:
+    """The same ``part`` of a mask as of the frame, which is ``whole``, made ``size``."""
     grey = _loaded(picture, "L")
-    if grey.size != size:
-        grey = grey.resize(size, Image.Resampling.BOX)
-    return np.asarray(grey) > 127
+    return np.asarray(grey.resize(size, Image.Resampling.BOX, box=_scaled(part, whole, grey.size))) > 127
 
 
-def _size(picture: Image.Image, width: int | None) -> tuple[int, int]:
-    if width is None or picture.width <= width:
-        return picture.size
-    return width, max(1, round(picture.height * width / picture.width))
+def _scaled(part: tuple[int, int, int, int], whole: tuple[int, int], size: tuple[int, int]) -> Box:
+    """A part of a picture of ``whole`` pixels, in pixels of the same picture at ``size``."""
+    if whole == size:
+        return part
+    x, y = size[0] / whole[0], size[1] / whole[1]
+    return part[0] * x, part[1] * y, min(part[2] * x, size[0]), min(part[3] * y, size[1])
+
+
+def _size(part: tuple[int, int, int, int], width: int | None) -> tuple[int, int]:
+    wide, high = part[2] - part[0], part[3] - part[1]
+    if width is None or wide <= width:
+        return wide, high
+    return width, max(1, round(high * width / wide))
 
 
 def _jpeg(picture: Image.Image) -> bytes:

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from api.http.access import Role
 from api.http.dependencies import Here, drawing_turn, requires
-from api.http.drawing import VERSION, View, frame_picture, mask_picture, overlay_picture
+from api.http.drawing import VERSION, Box, Crop, View, frame_picture, mask_picture, overlay_picture
 from api.http.kept_pictures import KeptPictures
 from api.http.paging import Asked, FrameIdText
 from api.http.ranges import matches
@@ -47,6 +47,11 @@ class ImageAsked(Asked):
     width: int | None = Field(
         None, ge=64, le=1920, description="Most pixels in width; never enlarged. None: as stored."
     )
+    crop: Crop | None = Field(
+        None,
+        description="`person`: only the person and a little around, the box of the pose with a margin of 15 %"
+        " of its longer side; all four views show the same part. None: the whole frame.",
+    )
 
 
 @router.get(
@@ -72,12 +77,14 @@ def show_image(
     """
     keeper = here.catalog.frames.get(frame_id).keeper
     keys = _keys(keeper, view)
-    name = hashlib.sha256("\n".join([VERSION, view, str(asked.width), *keys]).encode()).hexdigest()[:32]
+    person = keeper.box if asked.crop == Crop.PERSON else None
+    drawn = [VERSION, view, str(asked.width), str(person), *keys]
+    name = hashlib.sha256("\n".join(drawn).encode()).hexdigest()[:32]
     headers = {"ETag": f'"{name}"', "Cache-Control": CACHE}
     if matches(if_none_match, headers["ETag"]):
         return Response(status_code=304, headers=headers)
     small = asked.width is not None and asked.width <= SMALL
-    draw = _drawer(here, view, keys, asked.width)
+    draw = _drawer(here, view, keys, asked.width, person)
     data = kept_pictures(request).get(name, draw) if small else draw()
     return Response(data, media_type=_media_type(data), headers=headers)
 
@@ -111,14 +118,16 @@ def _keys(keeper: Keeper, view: View) -> list[str]:
     return keys
 
 
-def _drawer(here: Runtime, view: View, keys: list[str], width: int | None) -> Callable[[], bytes]:
+def _drawer(
+    here: Runtime, view: View, keys: list[str], width: int | None, person: Box | None
+) -> Callable[[], bytes]:
     most = here.settings.max_frame_pixels
 
     def draw() -> bytes:
         stored = [here.artifacts.get(key) for key in keys]
         if view == View.OVERLAY:
-            return overlay_picture(stored[0], stored[1], stored[2], width, most)
-        return (frame_picture if view == View.FRAME else mask_picture)(stored[0], width, most)
+            return overlay_picture(stored[0], stored[1], stored[2], width, most, person)
+        return (frame_picture if view == View.FRAME else mask_picture)(stored[0], width, most, person)
 
     return draw
 

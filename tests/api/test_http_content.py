@@ -119,7 +119,11 @@ def test_pictures_are_small_on_request_and_asked_for_once(api: TestClient, view:
     assert "immutable" in small.headers["cache-control"] and small.headers["etag"] != full.headers["etag"]
     again = api.get(address, params={"width": 100}, headers={"If-None-Match": small.headers["etag"]})
     assert again.status_code == 304 and again.content == b""
+    person = api.get(address, params={"width": 100, "crop": "person"})  # TEACHER_BOX, and 42 pixels about it
+    assert pixels(person.content).shape[:2] == (round(342 * 100 / 244), 100)
+    assert person.headers["etag"] not in (small.headers["etag"], full.headers["etag"])
     problem(api.get(address, params={"width": 63}), 422, "invalid_request")
+    problem(api.get(address, params={"crop": "dog"}), 422, "invalid_request")
 
 
 def test_a_mask_that_is_not_there_is_a_problem(api: TestClient, books: Settings, catalog: Catalog) -> None:

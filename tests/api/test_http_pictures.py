@@ -61,6 +61,51 @@ def test_a_frame_that_is_small_enough_stays_as_stored() -> None:
     assert drawing.mask_picture(png(TEACHER_BOX), 1920, BIG) == png(TEACHER_BOX)
 
 
+@given(
+    st.tuples(*[st.floats(-500, 1500)] * 4), st.integers(1, 900), st.integers(1, 900)
+)  # a pose may lie partly outside, and a broken box anywhere
+def test_the_surroundings_of_a_person_lie_within_the_frame(box: drawing.Box, w: int, h: int) -> None:
+    left, top, right, bottom = drawing.surroundings((w, h), box)
+    assert 0 <= left < right <= w
+    assert 0 <= top < bottom <= h
+    inside = 0 <= box[0] < box[2] <= w and 0 <= box[1] < box[3] <= h
+    assert not inside or (left <= box[0] and top <= box[1] and right >= box[2] and bottom >= box[3])
+
+
+@pytest.mark.parametrize("width", [None, 100])
+def test_all_views_of_a_person_show_the_same_part(width: int | None) -> None:
+    box = (220.0, 100.0, 340.0, 300.0)  # a margin of 30 all round
+    wanted = (180, 260) if width is None else (100, 144)
+    mask = png((190, 70, 280, 330))  # the left half of the crop
+    shown = pixels(drawing.mask_picture(mask, width, BIG, box))
+    assert shown.shape == wanted[::-1]
+    half = wanted[0] // 2
+    assert shown[:, : half - 1].min() == 255
+    assert shown[:, half + 1 :].max() == 0
+    frame = pixels(drawing.frame_picture(jpeg(), width, BIG, box))
+    assert frame.shape == (*wanted[::-1], 3)
+    other = png((95, 35, 140, 165), (WIDTH // 2, HEIGHT // 2))  # the same mask, stored at half the size
+    overlay = pixels(drawing.overlay_picture(jpeg(), mask, other, width, BIG, box)).astype(int)
+    assert overlay.shape == frame.shape
+    both = 90 * (1 - drawing.PAINT_BOTH) + 255 * drawing.PAINT_BOTH
+    assert np.abs(overlay[60, half // 2] - both).max() <= 12
+    assert np.abs(overlay[60, half + half // 2] - 90).max() <= 12
+
+
+def test_a_large_frame_is_cut_at_the_same_place_however_it_is_decoded() -> None:
+    """A JPEG that is decoded at a quarter of its size shows the same person."""
+    frame = np.full((1080, 1921, 3), 90, np.uint8)
+    frame[300:900, 1200:1500] = 250
+    out = io.BytesIO()
+    Image.fromarray(frame).save(out, "JPEG", quality=95)
+    box = (1200.0, 300.0, 1500.0, 900.0)
+    shown = pixels(drawing.frame_picture(out.getvalue(), 96, BIG, box)).astype(int)
+    assert shown.shape == (round(780 * 96 / 480), 96, 3)
+    inside = np.abs(shown - 250).max(axis=2) < 60
+    assert np.flatnonzero(inside[78])[[0, -1]] == pytest.approx([18, 77], abs=1)
+    assert np.flatnonzero(inside[:, 48])[[0, -1]] == pytest.approx([18, 137], abs=1)
+
+
 def a_bomb(width: int, height: int) -> bytes:
     """A PNG of a few bytes that says it has many pixels."""
 
