@@ -69,5 +69,5 @@ function fail(problem) {
   throw problem;
 }
 
-/** Where a frame's picture is: `kind` is frame, teacher, device or overlay; `width` in pixels. */
-export const picture = (id, kind, width) => address(`frames/${encodeURIComponent(id)}/images/${kind}`, { width }).href;
+/** Where a frame's picture is: `kind` is frame, teacher, device or overlay; `width` in pixels; `crop` "person" or null. */
+export const picture = (id, kind, width, crop = null) => address(`frames/${encodeURIComponent(id)}/images/${kind}`, { width, crop }).href;

@@ -21,8 +21,8 @@ const spoken = (frame, review) => [
   `${frame.title} at ${clock(frame.time_ms)}`,
 ].filter(Boolean).join(", ");
 
-/** A card of `frame`; `ledger` knows its review, `width()` the picture's in CSS pixels. */
-export function makeCard(frame, { ledger, session, width }) {
+/** A card of `frame`; `ledger` knows its review, `width()` the picture's in CSS pixels, `crop()` what is shown of it. */
+export function makeCard(frame, { ledger, session, width, crop }) {
   const image = el("img", { alt: "", decoding: "async", draggable: "false" });
   const badge = el("span", { class: "badge" });
   const by = el("span", { class: "by" });
@@ -37,7 +37,7 @@ export function makeCard(frame, { ledger, session, width }) {
         by,
         el("span", { class: "doubt", title: "Doubt in the teacher's mask: 0 none, 1 most", text: frame.doubt === null ? "" : `doubt ${ratio(frame.doubt)}` }))));
   card.update = () => update(card, { frame, badge, by, ledger, session });
-  card.load = () => load(image, frame, widthFor(width()));
+  card.load = () => load(image, frame, widthFor(width()), crop());
   card.drop = () => image.removeAttribute("src");
   card.update();
   return card;
@@ -52,12 +52,12 @@ function update(card, { frame, badge, by, ledger, session }) {
   card.setAttribute("aria-label", spoken(frame, review) + (others.length ? `, decided by ${others.join(", ")}` : ""));
 }
 
-function load(image, frame, width) {
+function load(image, frame, width, crop) {
   if (image.hasAttribute("src")) return;
   const kinds = frame.iou === null ? ["frame"] : ["overlay", "frame"];
   const next = () => {
     const kind = kinds.shift();
-    if (kind) image.src = picture(frame.id, kind, width);
+    if (kind) image.src = picture(frame.id, kind, width, crop);
     else image.closest(".picture")?.classList.add("missing");
   };
   image.onload = () => image.classList.add("here");

@@ -51,6 +51,14 @@ export class Grid extends EventTarget {
     this.#measure();
   }
 
+  /** Makes every card anew: something else is to be seen of the same frames. */
+  renew() {
+    const focused = this.root.contains(document.activeElement);
+    for (const row of [...this.#rows.keys()]) this.#drop(row);
+    this.draw();
+    this.move(this.active, { focus: focused });
+  }
+
   /** Forgets every card: the list has begun anew. */
   clear() {
     for (const row of [...this.#rows.keys()]) this.#drop(row);

@@ -9,7 +9,7 @@ const ARROWS = "input, select";
 const ELSEWHERE = ".filters, .sort";
 
 /** Listens to the whole document. Nothing happens while another dialog is open or someone writes. */
-export function listen({ detail, decide, undo, step, help }) {
+export function listen({ detail, decide, undo, step, frame, help }) {
   const always = {
     k: () => decide("keep"),
     r: () => decide("reject"),
@@ -18,6 +18,7 @@ export function listen({ detail, decide, undo, step, help }) {
     J: () => step(-1),
     "?": help,
   };
+  const inGallery = { f: frame };
   const inDetail = { ArrowRight: () => step(1), ArrowDown: () => step(1), ArrowLeft: () => step(-1), ArrowUp: () => step(-1) };
 
   document.addEventListener("keydown", (event) => {
@@ -37,6 +38,8 @@ export function listen({ detail, decide, undo, step, help }) {
       return;
     } else if (always[key]) {
       always[key]();
+    } else if (!detail.open && inGallery[key]) {
+      inGallery[key]();
     } else if (detail.open && inDetail[key] && !event.target.matches?.(ARROWS)) {
       inDetail[key]();
     } else if (!(detail.open && detail.key(key))) {

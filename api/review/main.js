@@ -7,6 +7,7 @@ import { Detail } from "./detail.js";
 import { byId, el, later, toast } from "./dom.js";
 import { Filters } from "./filters.js";
 import { FrameList } from "./frame_list.js";
+import { Framing } from "./framing.js";
 import { Grid } from "./grid.js";
 import { listen } from "./keys.js";
 import { Ledger } from "./ledger.js";
@@ -19,13 +20,20 @@ import { parse, sameList, write } from "./view.js";
 import { frames } from "./words.js";
 
 const RECOUNT_MS = 1500;
+/** With more, what they save by is not asked. */
+const MOST_RECIPES = 12;
+/** Height over width of most crops of a person, with room for those who lie. */
+const PERSON_SHAPE = 1.25;
 
 const session = new Session();
 const ledger = new Ledger();
 const outbox = new Outbox(() => ({ reviewer: session.name, named: session.named }));
 const decisions = new Decisions({ outbox, ledger, session });
+const framing = new Framing();
 const list = new FrameList();
-const grid = new Grid(byId("grid"), list, (frame) => makeCard(frame, { ledger, session, width: () => grid.pictureWidth }));
+const grid = new Grid(byId("grid"), list, (frame) => makeCard(frame, {
+  ledger, session, width: () => grid.pictureWidth, crop: () => framing.crop,
+}));
 const detail = new Detail({ ledger, session });
 const filters = new Filters();
 const threshold = new Threshold();
@@ -53,18 +61,26 @@ async function show() {
   if (scrollY > 0) scrollTo({ top: 0, behavior: "instant" });
   // What fails here is told by the banner that the API is away.
   const told = Promise.allSettled([filters.show(view), threshold.show(view)]);
-  const there = await list.open(view);
-  if (there) learnThreshold(list.items[0]);
+  const asked = view;
+  await list.open(view);
   await told;
+  if (!sameList(asked, view)) return;
+  learnThresholds(view);
   if (list.total === 0) showEmpty();
 }
 
-async function learnThreshold(frame) {
-  if (!thresholds.has(frame.recipe_id)) {
-    const known = await ask(`frames/${encodeURIComponent(frame.id)}`).catch(() => null);
-    if (known) thresholds.set(frame.recipe_id, known.recipe.comparison.iou_threshold);
-  }
-  if (thresholds.has(frame.recipe_id)) threshold.today = thresholds.get(frame.recipe_id);
+/** The thresholds of the chosen job, or of all: each recipe is asked for once. */
+async function learnThresholds(shown) {
+  const jobs = (filters.jobs ?? []).filter((job) => !shown.job.length || shown.job.includes(job.id));
+  const recipes = new Map(jobs.map((job) => [job.recipe_id, job.id]));
+  if (recipes.size > MOST_RECIPES) recipes.clear();
+  await Promise.allSettled([...recipes].filter(([recipe]) => !thresholds.has(recipe)).map(async ([recipe, job]) => {
+    const { recipe: { comparison } } = await ask(`jobs/${encodeURIComponent(job)}`);
+    thresholds.set(recipe, comparison.iou_threshold);
+  }));
+  const known = [...recipes.keys()].map((recipe) => thresholds.get(recipe));
+  // One that the API did not tell may be another: then nothing is said of today's.
+  if (sameList(shown, view)) threshold.jobs = known.includes(undefined) ? [] : [...new Set(known)];
 }
 
 function showEmpty() {
@@ -83,13 +99,20 @@ function reset() {
 
 list.addEventListener("change", () => {
   // Cards take the shape of most pictures; it is settled by the first page.
-  if (list.items.length && !shaped) {
-    const shapes = list.items.map(({ width, height }) => height / width).sort((one, other) => one - other);
-    grid.shape = shapes[shapes.length >> 1];
-  }
+  if (list.items.length && !shaped) reshape();
   shaped = list.items.length > 0;
   byId("count").textContent = list.total === null ? "Loading …" : frames(list.total);
   if (list.total !== 0) byId("empty").hidden = true;
+});
+function reshape() {
+  const shapes = list.items.map(({ width, height }) => height / width).sort((one, other) => one - other);
+  if (framing.crop) grid.shape = PERSON_SHAPE;
+  else if (shapes.length) grid.shape = shapes[shapes.length >> 1];
+}
+
+framing.addEventListener("change", () => {
+  reshape();
+  grid.renew();
 });
 list.addEventListener("fault", ({ detail: fault }) => {
   if (list.total !== null || fault.status === 401) return;
@@ -202,7 +225,7 @@ const undo = () => alone(async () => {
 
 // --- what listens ------------------------------------------------------------------------------------
 
-listen({ detail, decide, undo, step, help: () => byId("help").showModal() });
+listen({ detail, decide, undo, step, frame: () => framing.toggle(), help: () => byId("help").showModal() });
 byId("undo").addEventListener("click", undo);
 byId("help-open").addEventListener("click", () => byId("help").showModal());
 byId("order").addEventListener("change", (event) => go({ order: event.target.value }));

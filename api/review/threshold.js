@@ -12,6 +12,7 @@ const COMPARED = ["hard", "easy"];
 export class Threshold extends EventTarget {
   #bins = null;
   #today = null;
+  #several = false;
   #asked = 0;
 
   constructor() {
@@ -41,12 +42,15 @@ export class Threshold extends EventTarget {
     this.#say();
   }
 
-  /** The threshold of the recipe that has made the frames. */
-  set today(threshold) {
-    if (threshold === this.#today) return;
+  /** The thresholds that the jobs of the view save by: one is today's; of several none is. */
+  set jobs(thresholds) {
+    const threshold = thresholds.length === 1 ? thresholds[0] : null;
+    const several = thresholds.length > 1;
+    if (threshold === this.#today && several === this.#several) return;
+    this.#several = several;
     const fresh = this.#today === null && !location.search.includes("below_iou");
     this.#today = threshold;
-    if (fresh) this.slider.value = threshold;
+    if (fresh && threshold !== null) this.slider.value = threshold;
     this.#draw();
     this.#say();
   }
@@ -78,9 +82,15 @@ export class Threshold extends EventTarget {
     this.#colour();
     if (!this.#bins) return;
     const [value, number] = [this.value, this.saved(this.value)];
-    const today = this.#today === null ? "" : ` (${count(this.saved(this.#today))} at today’s ${this.#today.toFixed(2)})`;
     this.slider.setAttribute("aria-valuetext", `${value.toFixed(2)}: ${frames(number)}`);
-    this.speak(`${frames(number)} would be saved at a threshold of ${value.toFixed(2)}${today}.`);
+    this.speak(this.#sentence(value, number));
     byId("threshold-apply").textContent = `Show ${number === 1 ? "this frame" : "these frames"}`;
+  }
+
+  #sentence(value, number) {
+    if (value === this.#today) return `${frames(number)} would be saved at today’s threshold of ${value.toFixed(2)}.`;
+    const says = `${frames(number)} would be saved at a threshold of ${value.toFixed(2)}`;
+    if (this.#several) return `${says}. Thresholds differ between jobs.`;
+    return this.#today === null ? `${says}.` : `${says} (${count(this.saved(this.#today))} at today’s ${this.#today.toFixed(2)}).`;
   }
 }

@@ -6,12 +6,17 @@ from typing import Any
 import pytest
 from api_server import served
 from chromium import Watch
+from many_frames import RECIPES, fill
 from review_page import FRAMES, Opener, events, first_ids, heading, of_video, ready, saved
+from sqlalchemy import update
 
+from broker.artifacts import Artifacts
 from broker.catalog import Catalog
+from broker.database import Database
 from broker.frame_views import FrameFilter, Order, Review
 from broker.messages import Verdict
 from broker.settings import load_settings
+from broker.tables import RecipeRow
 
 pytestmark = pytest.mark.system
 
@@ -95,10 +100,12 @@ def test_the_slider_says_what_the_catalog_counts(opened: Opener, review_catalog:
         )  # fmt: skip
 
     assert count(0.9) > count(0.5) > 0
-    for threshold in (0.0, 0.07, 0.29, 0.58, 0.62, 0.9, 1.0):
+    for threshold in (0.0, 0.07, 0.29, 0.5, 0.58, 0.62, 0.9, 1.0):
         page.locator("#threshold").fill(f"{threshold}")
         some = f"{count(threshold):,} frame{'' if count(threshold) == 1 else 's'}"
-        says = f"{some} would be saved at a threshold of {threshold:.2f} ({count(0.5):,} at today’s 0.50)."
+        today = "today’s" if threshold == 0.5 else "a"
+        more = "" if threshold == 0.5 else f" ({count(0.5):,} at today’s 0.50)"
+        says = f"{some} would be saved at {today} threshold of {threshold:.2f}{more}."
         page.wait_for_function(
             "text => document.querySelector('#threshold-says').textContent === text", arg=says
         )
@@ -106,6 +113,44 @@ def test_the_slider_says_what_the_catalog_counts(opened: Opener, review_catalog:
     page.click("#threshold-apply")
     heading(page, count(0.62))
     assert "below_iou=0.62" in page.url
+
+
+def test_thresholds_that_differ_are_told(opened: Opener, tmp_path: Path) -> None:
+    """Two jobs, two thresholds: none of them is today's, until one job is chosen."""
+    settings = load_settings(home=tmp_path)
+    fill(settings.catalog, frames=40, videos=4, jobs=2, artifacts=Artifacts(settings.artifacts))
+    database = Database(settings.catalog)
+    stricter = RECIPES[1].comparison.model_copy(update={"iou_threshold": 0.7})
+    other = RECIPES[1].model_copy(update={"comparison": stricter}).model_dump(mode="json")
+    change = update(RecipeRow).where(RecipeRow.id == RECIPES[1].id).values(json=other)
+    database.write(lambda books: books.execute(change))
+    database.dispose()
+    with served(settings) as url:
+        page = opened(url=f"{url}/review/")
+        # The slider goes to the first threshold that is known, and stays there.
+        said = {"": "differ between jobs", "job-01": "today’s threshold of 0.70", "job-00": "today’s 0.50"}
+        for job, words in said.items():
+            page.select_option("#job", job)
+            page.wait_for_function(
+                "words => document.querySelector('#threshold-says').textContent.includes(words)", arg=words
+            )
+
+
+def test_the_cards_show_the_person_or_the_whole_frame(opened: Opener) -> None:
+    page = opened(of_video(9)[0])
+    shown = "whole => { const all = [...document.querySelectorAll('.card img.here')];"
+    shown += " return all.length > 2 && all.every((image) => image.src.includes('crop=person') !== whole"
+    shown += " && (image.naturalWidth === 320) === whole); }"
+    page.wait_for_function(shown, arg=False)
+    page.locator(".card").nth(1).focus()
+    page.keyboard.press("f")
+    page.wait_for_function(shown, arg=True)
+    assert page.evaluate("document.activeElement.dataset.index") == "1"
+    assert page.get_attribute("#cards-whole", "aria-pressed") == "true"
+    page.reload()
+    page.wait_for_function(shown, arg=True)
+    page.click("#cards-person")
+    page.wait_for_function(shown, arg=False)
 
 
 def test_a_frame_opened(opened: Opener, review_catalog: Catalog) -> None:
