@@ -38,7 +38,8 @@ export class Detail extends EventTarget {
     this.frame = frame;
     this.known = null;
     this.place.textContent = at < 0 ? "" : `${count(at + 1)} of ${count(of)}`;
-    this.title.textContent = `${frame.title || frame.video_id} · ${clock(frame.time_ms)}`;
+    // The time has a place of its own: a long title gives way to it, and one in Arabic does not turn it round.
+    this.title.replaceChildren(el("bdi", { text: frame.title || frame.video_id }), el("span", { text: ` · ${clock(frame.time_ms)}` }));
     this.note.value = "";
     if (!this.dialog.open) this.dialog.showModal();
     this.#words();

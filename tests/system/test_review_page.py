@@ -214,6 +214,11 @@ def test_a_phone(opened: Opener, review_catalog: Catalog, watch: Watch) -> None:
     page.locator(".card").first.tap()
     page.wait_for_selector("#detail[open] .story h3")
     assert page.evaluate("document.querySelector('#detail').scrollWidth") <= 390
+    # A title as long as some are, and written from right to left, leaves the frame's time in sight.
+    page.evaluate("document.querySelector('#detail-title bdi').textContent = 'رقصة <b>طويلة</b> '.repeat(20)")
+    time, place = (page.locator(at).bounding_box() for at in ("#detail-title span", "#detail .place"))
+    assert time["width"] >= 40
+    assert time["x"] + time["width"] <= place["x"]
     for button in ("keep", "reject"):
         box = page.locator(f"#detail .{button}").bounding_box()
         assert box["height"] >= 44
