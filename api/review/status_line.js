@@ -21,9 +21,10 @@ export function statusLine({ session, outbox, decisions, detail, retry }) {
 
 function showName(session) {
   const name = session.name;
-  byId("who").textContent = name ?? "Your name";
+  const looks = !session.named && name !== null && !session.may("review");
+  byId("who").textContent = looks ? `${name} · may only look` : name ?? "Your name";
   byId("who").title = session.named ? "Change the name that you review under" : "Sign out";
-  byId("who").setAttribute("aria-label", session.named ? `Reviewing as ${name ?? "nobody yet"}: change the name` : `Signed in as ${name}: sign out`);
+  byId("who").setAttribute("aria-label", session.named ? `Reviewing as ${name ?? "nobody yet"}: change the name` : `Signed in as ${byId("who").textContent}: sign out`);
 }
 
 function saved(waiting, others, outbox) {

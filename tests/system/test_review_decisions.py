@@ -162,6 +162,15 @@ def test_signing_in(opened: Opener, review_api: Served, review_catalog: Catalog,
         assert TOKEN not in kept
         page.click("#who")
         page.wait_for_selector("#signin[open]")
+        page.fill("#token-field", f"another-{TOKEN}")  # who may read, and not review
+        page.keyboard.press("Enter")
+        ready(page)
+        assert page.locator("#who").text_content() == "jon · may only look"
+        page.locator(".card").first.focus()
+        for key in "kr":
+            page.keyboard.press(key)
+        page.wait_for_selector(".toast:has-text('You may look, not decide')")
+        assert "hardpose.waiting" not in page.evaluate("JSON.stringify(localStorage)")
     assert [event.frame_id for event in events(review_catalog, "iris")] == first_ids(
         review_catalog, where.model_copy(update={"reviews": ()}), 1
     )
