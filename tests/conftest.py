@@ -1,11 +1,12 @@
 """What several rooms' tests share: real weights and clips, the shared trial data, and a home folder."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
+from alone import Turns
 
 from broker.settings import Settings, load_settings
 from workers.downloads.samples import demo_clips
@@ -16,6 +17,24 @@ hypothesis.settings.register_profile(
     "hardpose", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("hardpose")
+
+turns = Turns()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # outermost: to wait is no part of a test's time limit
+def pytest_runtest_protocol(
+    item: pytest.Item, nextitem: pytest.Item | None
+) -> Generator[None, object, object]:
+    """Lets tests marked ``alone`` have the machine to themselves."""
+    alone, next_alone = (bool(each and each.get_closest_marker("alone")) for each in (item, nextitem))
+    with turns.turn(alone, alone and next_alone):
+        return (yield)
+
+
+def pytest_unconfigure() -> None:
+    """Leaves no file behind."""
+    turns.end()
+
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -22,6 +22,8 @@ from broker.exports import ExportSpec
 from broker.frame_views import Order
 from broker.settings import Settings, load_settings
 
+pytestmark = pytest.mark.alone
+
 FRAMES = 50_000
 MEDIAN_SECONDS = 0.1
 TIMES = 7

@@ -16,6 +16,8 @@ from broker.frame_views import FrameFilter, Order, PoseClass, Review
 from broker.messages import Verdict
 from broker.views import State
 
+pytestmark = pytest.mark.alone
+
 FRAMES = 50_000
 BOUND = 0.1
 """Seconds at the median. Most take 5 to 15 ms on two cores that are free, counts of all frames 30 to 60."""

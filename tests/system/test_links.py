@@ -27,7 +27,7 @@ from broker.recipe import canonical_hash
 from broker.views import JobView, LinkView, State
 from workers.downloads.parts import FOLDER
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.system, pytest.mark.alone, pytest.mark.timeout(900)]
 
 VIDEOS_PER_HOUR = 5400.0
 BURST = 5

@@ -26,7 +26,7 @@ from broker.parking import Parking
 from broker.views import JobView, State
 from workers.downloads.parts import FOLDER
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.system, pytest.mark.alone, pytest.mark.timeout(300)]
 
 STAGES = "pose+mask+me+compare"
 PAUSE = 4
