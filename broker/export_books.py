@@ -17,10 +17,10 @@ from broker.tables import AnalysisRow, ExportRow, ForgottenRow, JobRow, LinkRow,
 from broker.views import State
 
 
-class VideoForgotten(HardposeError):
+class FramesRemoved(HardposeError):
     """Frames of an export were removed, with their video or their job, while the export was made."""
 
-    code = "video_forgotten"
+    code = "frames_removed"
 
 
 class ExportBooks:
@@ -139,7 +139,7 @@ class ExportBooks:
             False when the order was deleted, or has ended, meanwhile; then nothing is written.
 
         Raises:
-            VideoForgotten: one of the videos was removed meanwhile, or the job that had brought its frames;
+            FramesRemoved: one of the videos was removed meanwhile, or the job that had brought its frames;
                 nothing is written.
         """
         done = {
@@ -253,7 +253,7 @@ def _check_analyses(connection: Connection, analyses: Collection[tuple[str, str]
         raise _removed(f"{min(gone)[0]} of a job that was deleted while it was made")
 
 
-def _removed(what: str) -> VideoForgotten:
-    return VideoForgotten(
+def _removed(what: str) -> FramesRemoved:
+    return FramesRemoved(
         f"The export would hold frames of {what}.", "Order it again: a new one is made without them."
     )

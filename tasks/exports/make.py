@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from broker.errors import NotFound
-from broker.export_books import VideoForgotten
+from broker.export_books import FramesRemoved
 from broker.exports import ExportFormat, ExportSpec
 from broker.views import State
 from tasks.dataset.folder import STALE_SECONDS, explained
@@ -58,7 +58,7 @@ def make_export(runtime: Runtime, export_id: str) -> dict[str, int] | None:
         Its counts; None when there was nothing to do: the order has ended, or was deleted.
 
     Raises:
-        VideoForgotten: a video of it, or a job, was removed meanwhile; its file is not left in the store.
+        FramesRemoved: a video of it, or a job, was removed meanwhile; its file is not left in the store.
         HardposeError: see ``write_spec`` and ``broker.artifacts``.
     """
     books = runtime.catalog.exports
@@ -77,7 +77,7 @@ def make_export(runtime: Runtime, export_id: str) -> dict[str, int] | None:
         runtime.artifacts.put_file(key, target)
     try:
         done = books.finish(export_id, key, size, sha256, written.counts, written.videos, written.analyses)
-    except VideoForgotten:
+    except FramesRemoved:
         discard_file(runtime, export_id)
         raise
     if not done:

@@ -9,7 +9,7 @@ from sqlalchemy import delete, insert, text
 from broker.catalog import Catalog
 from broker.cursors import pack
 from broker.errors import NotFound
-from broker.export_books import VideoForgotten
+from broker.export_books import FramesRemoved
 from broker.exports import ExportFormat, ExportSpec
 from broker.frame_views import BadCursor
 from broker.messages import Failure
@@ -70,7 +70,7 @@ def test_an_export_of_a_video_that_was_removed_meanwhile_is_not_done(catalog: Ca
     row = {"video_id": "sha256:ab", "at": "now", "by": "ann", "reason": "asked", "together": "one"}
     if how == "forgotten":
         catalog._database.write(lambda connection: connection.execute(insert(ForgottenRow).values(row)))
-    with pytest.raises(VideoForgotten) as error:
+    with pytest.raises(FramesRemoved) as error:
         catalog.exports.finish(order.id, **DONE, videos=[gone])
     assert gone in error.value.cause
     assert catalog.exports.get(order.id).state == State.RUNNING
@@ -93,7 +93,7 @@ def test_the_removal_of_a_video_and_the_end_of_its_export_wait_for_each_other(
         removed.wait(10)
         try:
             found.append(catalog.exports.finish(order.id, **DONE, videos=["sha256:cd"]))
-        except VideoForgotten as error:
+        except FramesRemoved as error:
             found.append(error)
         ended.set()
 
@@ -107,7 +107,7 @@ def test_the_removal_of_a_video_and_the_end_of_its_export_wait_for_each_other(
 
     catalog._database.write(remove)
     thread.join(20)
-    assert isinstance(found[0], VideoForgotten)
+    assert isinstance(found[0], FramesRemoved)
 
 
 def test_jobs_of_videos(catalog: Catalog) -> None:

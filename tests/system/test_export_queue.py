@@ -149,5 +149,5 @@ def test_an_export_of_a_video_that_is_forgotten_meanwhile_leaves_no_file(queue: 
     assert send_open_exports(queue.app, queue.runtime) == 1
     failed = queue.ended(order)
     assert failed.failure is not None
-    assert (failed.state, failed.failure.code) == (State.FAILED, "video_forgotten")
+    assert (failed.state, failed.failure.code) == (State.FAILED, "frames_removed")
     assert not [key for key in queue.runtime.artifacts.keys("exports") if order in key]

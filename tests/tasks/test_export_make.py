@@ -9,7 +9,7 @@ from export_books import book, book_samples, open_books
 
 from broker.artifacts import Artifacts
 from broker.errors import ArtifactMissing
-from broker.export_books import VideoForgotten
+from broker.export_books import FramesRemoved
 from broker.exports import ExportFormat, ExportSpec
 from broker.frame_views import FrameFilter
 from broker.messages import Verdict
@@ -69,7 +69,7 @@ def test_the_order_is_deleted(runtime: Runtime) -> None:
 
 def test_a_video_is_forgotten(runtime: Runtime) -> None:
     made = order(runtime, lambda _: forget_video(runtime, "youtube:v1", "ann", "asked"))
-    with pytest.raises(VideoForgotten):
+    with pytest.raises(FramesRemoved):
         make_export(runtime, made)
     assert not runtime.artifacts.exists(export_key(made))
     again = order(runtime, lambda _: None)
@@ -90,7 +90,7 @@ def test_a_job_is_deleted_whose_video_another_job_has_too(runtime: Runtime) -> N
     spec = ExportSpec(format=ExportFormat.FOLDERS, frames=only)
     made = runtime.catalog.exports.create(spec, "ann").id
     runtime.artifacts.meanwhile = lambda: delete_job(runtime, "job-1")  # type: ignore[attr-defined]
-    with pytest.raises(VideoForgotten, match=r"youtube:v1 of a job that was deleted"):
+    with pytest.raises(FramesRemoved, match=r"youtube:v1 of a job that was deleted"):
         make_export(runtime, made)
     assert runtime.catalog.known_video("youtube:v1") is not None
     assert not runtime.artifacts.exists(export_key(made))
