@@ -10,12 +10,11 @@ from broker.lease import LeaseKeeper
 from broker.parking_pump import ParkingPump
 from broker.presence_beat import PresenceBeat
 from broker.priority import most_urgent
+from broker.queues import EXPORT_QUEUE as EXPORT_QUEUE
 from broker.settings import Settings, load_settings
 
 TASKS_MODULE = "tasks.celery_tasks"
 """Named, not imported: the broker does not know the work, a worker loads it when it starts."""
-EXPORT_QUEUE = "export"
-"""Of orders for exports; it is no stage and has no place in a chain."""
 
 
 def create_app(settings: Settings, queues: tuple[str, ...] = ()) -> Celery:

@@ -1,6 +1,7 @@
 """What travels: frozen pydantic models, JSON on the wire, versioned by a field.
 
-Pixels never travel here; a message holds the keys under which the artifact store holds them.
+Pixels do not travel here: a message holds the keys under which the artifact store holds them. The one
+exception is a device that cannot reach the store (``InlinePicture``).
 """
 
 from collections.abc import Iterable
@@ -158,10 +159,12 @@ class Keeper(Frozen):
     """None while the frame is still on its way."""
     value: float | None = None
     """The number that decided the verdict."""
+    fault: str = ""
+    """Of a frame with the verdict ``failed``: the code of the error (``HardposeError.code``)."""
 
-    def decide(self, verdict: Verdict, value: float) -> "Keeper":
+    def decide(self, verdict: Verdict, value: float, fault: str = "") -> "Keeper":
         """A copy with its final verdict."""
-        return self.model_copy(update={"verdict": verdict, "value": value})
+        return self.model_copy(update={"verdict": verdict, "value": value, "fault": fault})
 
 
 class Drop(Frozen):
@@ -210,6 +213,15 @@ class Funnel(Frozen):
         return self
 
 
+class InlinePicture(Frozen):
+    """A picture inside a message, to or from a device that does not reach the artifact store."""
+
+    time_ms: int = Field(ge=0)
+    """Of the keeper that it belongs to."""
+    data: str
+    """Base64 of a PNG or JPEG: to the device the frame (RGB), back from it the person map (8-bit grey)."""
+
+
 class SegmentResult(Frozen):
     """What is known of a segment after a stage: this is what the chain hands on."""
 
@@ -222,6 +234,8 @@ class SegmentResult(Frozen):
     drops: tuple[Drop, ...] = ()
     seconds: dict[Stage, float] = Field(default_factory=dict)
     """Wall-clock seconds that each stage took."""
+    pictures: tuple[InlinePicture, ...] = ()
+    """Of the open keepers, on the way to and from a device whose route is ``inline``; never stored."""
 
     @property
     def open(self) -> tuple[Keeper, ...]:

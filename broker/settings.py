@@ -103,6 +103,9 @@ class Settings(BaseSettings):
     """Folder for partial downloads and copies of remote artifacts."""
     broker_url: SecretStr | None = None
     """``redis://``, ``rediss://`` or ``amqp://``. Without it an embedded Valkey server is started."""
+    broker_ca: Path | None = None
+    """Certificate authority (PEM) that has signed the broker's certificate, for ``rediss://`` and ``amqps://``;
+    none: the system's."""
     control_url: SecretStr | None = None
     """Redis for the small shared state when the broker is not Redis; by default the broker itself."""
     namespace: str = Field("", pattern=r"^[a-z0-9-]*$")
@@ -123,7 +126,8 @@ class Settings(BaseSettings):
     mask_options: dict[str, Plain] = {}
     """Options of the teacher in place of its defaults; part of the recipe."""
     device_model: str = "litert"
-    """The device: an entry point's name, or the path of a ``.tflite`` file."""
+    """The device: an entry point's name, the path of a ``.tflite`` file or of a device's description
+    (``me.toml``), or the name of a device whose worker has announced itself."""
     device_threshold: float = Field(0.5, gt=0, lt=1)
     """Probability from which a pixel of the device's output counts as person."""
     sampling: Sampling = Sampling()
@@ -136,6 +140,14 @@ class Settings(BaseSettings):
     gpu: str | None = Field(None, pattern=r"^([0-9]+|(GPU|MIG)-[0-9A-Za-z/-]+|none)$")
     """The only GPU that this worker sees: its number as `nvidia-smi` counts, its UUID, or ``none``."""
     compute: ComputeSettings = ComputeSettings()
+
+    # --- remote devices ---
+    device: Path | None = None
+    """Of a device's own worker: the page that describes the device (``me.toml``)."""
+    device_backlog: int = Field(200, ge=1)
+    """Segments that may wait for one device queue before the stages in front of it stop running ahead."""
+    inline_max_bytes: int = Field(8 * 1024**2, ge=1024)
+    """Most bytes of pictures in one message to a device that does not reach the artifact store."""
 
     # --- limits on what is taken in ---
     max_video_bytes: int = Field(4 * 1024**3, gt=0)

@@ -2,10 +2,11 @@
 
 from broker.messages import Keeper, SegmentResult
 from broker.recipe import Stage
-from tasks.faults import decide_open, require_frame_size
+from tasks.faults import decide_open
 from tasks.frames import Frames
 from tasks.timing import Stopwatch
 from workers.contracts import Device
+from workers.devices.answers import DEFAULT_THRESHOLD, mask_of
 
 
 class DeviceMasks:
@@ -36,7 +37,9 @@ class DeviceMasks:
 
     def _draw(self, keeper: Keeper, result: SegmentResult, frames: Frames) -> Keeper:
         image = frames.image(keeper.frame_key)
-        mask = require_frame_size(self._device.masks([image])[0], image, "The device")
+        height, width = image.shape[:2]
+        threshold = float(result.segment.recipe.device_model.options.get("threshold", DEFAULT_THRESHOLD))
+        mask = mask_of(self._device.maps([image])[0], width, height, threshold)
         key = result.segment.artifact_key(Stage.ME, keeper.time_ms, "png")
         frames.put_mask(key, mask)
         return keeper.model_copy(update={"device_key": key})

@@ -118,10 +118,10 @@ def segment_chain(app: Celery, segment: Segment, placement: Placement, priority:
     shown = captioned(segment_caption(segment))
     tasks = []
     for position, group in enumerate(placement.groups):
-        queue = queue_name(group)
         args = (start,) if position == 0 else ()
+        queue = placement.queue_of(group, segment.recipe)
         made = {"args": args, "queue": queue, "app": app, "priority": priority}
-        tasks.append(signature(f"hardpose.{queue}", **made, **shown))
+        tasks.append(signature(f"hardpose.{queue_name(group)}", **made, **shown))
     failed = signature(
         "hardpose.segment_failed",
         kwargs={"segment": segment.model_dump(mode="json"), "books_queue": placement.books_queue},

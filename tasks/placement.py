@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from broker.errors import SettingsError
-from broker.recipe import CHAIN, Stage
+from broker.queues import DEVICE_QUEUE
+from broker.recipe import CHAIN, Recipe, Stage
 
 Group = tuple[Stage, ...]
 """Neighbouring stages of the chain that run one after the other in one task."""
@@ -48,6 +49,32 @@ class Placement:
     def queues(self) -> tuple[str, ...]:
         """The queues of the groups, in the order of the chain."""
         return tuple(queue_name(group) for group in self.groups)
+
+    def queue_of(self, group: Group, recipe: Recipe) -> str:
+        """The queue of ``group`` for work under ``recipe``: a device may have one of its own.
+
+        Raises:
+            SettingsError: it has, and its stage shares a process with another one here.
+        """
+        route = recipe.device_model.route
+        if route is None or Stage.ME not in group or route.queue == DEVICE_QUEUE:
+            return queue_name(group)
+        if group != (Stage.ME,):
+            raise SettingsError(
+                f"The device {route.device} has the queue {route.queue} of its own, and the placement joins "
+                f"{queue_name(group)} in one process.",
+                'Part me from the others, for example HARDPOSE_PLACEMENT="pose | mask | me | compare".',
+            )
+        return route.queue
+
+    def check(self, recipe: Recipe) -> None:
+        """Lets a recipe pass that this placement can serve.
+
+        Raises:
+            SettingsError: see ``queue_of``.
+        """
+        for group in self.groups:
+            self.queue_of(group, recipe)
 
     @property
     def books_queue(self) -> str:

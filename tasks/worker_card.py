@@ -11,6 +11,7 @@ from tasks.counting import models_loaded
 from tasks.dataset.text import public_source
 from tasks.preloading import preload
 from tasks.runtime import Runtime
+from workers.process import served_stages
 
 log = logging.getLogger(__name__)
 
@@ -27,8 +28,7 @@ def load_and_describe(
         started: when, Unix time.
         queues: that it serves.
     """
-    served = {name for queue in queues for name in queue.split("+")}
-    stages = tuple(stage for stage in Stage if stage in served)  # the queue of exports is none
+    stages = served_stages(queues)
     models: dict[Stage, ModelSpec] = {}
     try:
         preload(runtime, stages)

@@ -11,6 +11,10 @@ Image = NDArray[np.uint8]
 """H x W x 3, uint8, RGB."""
 Mask = NDArray[np.bool_]
 """H x W, True where the person is."""
+PersonMap = NDArray[np.uint8]
+"""h x w, uint8: 0 where the background is for certain, 255 where the person is, of any size.
+
+Eight bits are what travels, so a map is the same whether it went through a message or not."""
 
 
 @dataclass(frozen=True)
@@ -95,11 +99,27 @@ class Teacher(Protocol):
 
 
 class Device(Protocol):
-    """Draws the device's masks. Built from a ModelSpec by its entry point in ``hardpose.devices``."""
+    """Draws the device's masks. Built from a ModelSpec by its entry point in ``hardpose.devices``.
+
+    A driver that needs more than the spec says (an address, a command) has a class method
+    ``of_description(description, weights, compute)`` beside; see ``workers.devices.description``.
+    """
+
+    @property
+    def batch_size(self) -> int:
+        """Images that one call of ``maps`` is best given, at least 1."""
+        ...
 
     def load(self) -> None:
         """Loads weights into memory; called once in each process that uses the model."""
 
-    def masks(self, images: Sequence[Image]) -> list[Mask]:
-        """The device's mask of each image, at the image's size."""
+    def maps(self, images: Sequence[Image]) -> list[PersonMap]:
+        """The person map of each image, over the whole image, in the size that the device answers in.
+
+        ``workers.devices.answers.mask_of`` makes the mask of it, at the frame's size.
+
+        Raises:
+            ImageFailed: one of the images got no usable answer; the stage then asks for each alone.
+            DeviceAway: the device does not answer at all.
+        """
         ...

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 
 import billiard.pool
 
-from broker.app import EXPORT_QUEUE, TASKS_MODULE, create_app
+from broker.app import TASKS_MODULE, create_app
 from broker.errors import SettingsError
+from broker.queues import stages_of_queue
 from broker.recipe import CHAIN, Stage
 from broker.settings import TOKENS_VARIABLE, Settings
 from workers.machine import prepare_machine
@@ -30,16 +31,20 @@ def parse_queues(names: Sequence[str]) -> tuple[str, ...]:
     Raises:
         SettingsError: for a queue that no placement can have.
     """
-    stages = [stage.value for stage in CHAIN]
-    known = ["+".join(stages[i:j]) for i in range(4) for j in range(i + 1, 5)]
     for name in names:
-        if name not in (Stage.DOWNLOAD, EXPORT_QUEUE, *known):
+        if stages_of_queue(name) is None:
             raise SettingsError(
                 f"There is no queue {name!r}.",
-                f"Queues are download, {', '.join(stages)}, neighbours joined by + such as pose+mask, "
-                "and export.",
+                f"Queues are download, {', '.join(CHAIN)}, neighbours joined by + such as pose+mask, "
+                "me.NAME of the device NAME alone, and export.",
             )
     return tuple(dict.fromkeys(names))
+
+
+def served_stages(queues: Sequence[str]) -> tuple[Stage, ...]:
+    """The stages that a worker of ``queues`` runs, in their order; the queue of exports is none."""
+    served = {stage for queue in queues for stage in stages_of_queue(queue) or ()}
+    return tuple(stage for stage in Stage if stage in served)
 
 
 def pool_arguments(queues: Sequence[str]) -> list[str]:
@@ -59,9 +64,7 @@ def serve(settings: Settings, queues: Sequence[str], name: str | None = None) ->
     billiard.pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = STOP_RETRIES
     names = parse_queues(queues)
     # Before anything can start CUDA; the processes of the pool inherit it.
-    os.environ.update(
-        prepare_machine(settings, [stage for stage in Stage if any(stage in q.split("+") for q in names)])
-    )
+    os.environ.update(prepare_machine(settings, served_stages(names)))
     with _metrics(settings) as settings:
         _serve(settings, names, name or f"{names[0]}-{os.getpid()}")
 

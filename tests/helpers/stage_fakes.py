@@ -109,8 +109,8 @@ class Scripted:
         self.seen.extend(second_look for _ in images)
         return [self._next() for _ in images]
 
-    def masks(self, images):
-        return [self._next() for _ in images]
+    def maps(self, images):
+        return [np.asarray(self._next()).astype(np.uint8) * 255 for _ in images]
 
 
 def reader(candidates):

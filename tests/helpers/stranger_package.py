@@ -155,14 +155,16 @@ class TinyDevice:
     def load(self):
         self.weights.path(self.spec.weights[0])
 
-    def masks(self, images):
-        masks = []
+    batch_size = 1
+
+    def maps(self, images):
+        maps = []
         for image in images:
             height, width = image.shape[:2]
-            mask = np.zeros((height, width), bool)
-            mask[height // 4 : height // 2, width // 4 : width // 2] = True
-            masks.append(mask)
-        return masks
+            person = np.zeros((height, width), np.uint8)
+            person[height // 4 : height // 2, width // 4 : width // 2] = 255
+            maps.append(person)
+        return maps
 '''
 
 ENTRY_POINTS = """[hardpose.pose]

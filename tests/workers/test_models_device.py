@@ -12,6 +12,7 @@ from broker.recipe import ModelSpec
 from broker.settings import load_settings
 from workers import models
 from workers.compute import Compute
+from workers.devices.answers import mask_of
 from workers.devices.litert import DeviceOptions, LiteRTDevice, person_probability
 from workers.errors import ModelMismatch
 from workers.masks.blazepose import BlazePoseTeacher, TeacherOptions
@@ -30,6 +31,12 @@ def open_file(path, store, at_least=0.5, **options):
         path.with_suffix(".json").write_text(json.dumps(options))
     chosen = load_settings(device_model=str(path), device_threshold=at_least)
     return models.open_device(models.device_spec(chosen), store)
+
+
+def drawn(device, images, threshold=0.5):
+    """The masks that the stage makes of the device's maps."""
+    maps = device.maps(images)
+    return [mask_of(m, i.shape[1], i.shape[0], threshold) for m, i in zip(maps, images, strict=True)]
 
 
 def halves(left, right, height=24, width=40):
@@ -70,7 +77,7 @@ SIGNED = {"dtype": "int8", "scale": 2 / 255, "zero_point": 0}
 def test_a_network_is_read_as_it_is_described(tmp_path, store, network, options, person, other):
     device = open_file(Tiny(**network).write(tmp_path / "me.tflite"), store, **options)
     image = halves(person, other)
-    first, second = device.masks([image, image[:, ::-1]])
+    first, second = drawn(device, [image, image[:, ::-1]])
     assert first.shape == (24, 40)
     assert first.dtype == np.bool_
     # Two input columns of eight blur where the colours meet; the outer parts are certain.
@@ -82,8 +89,8 @@ def test_a_network_is_read_as_it_is_described(tmp_path, store, network, options,
 def test_the_threshold_decides_from_which_probability_a_pixel_is_person(tmp_path, store):
     path = Tiny().write(tmp_path / "me.tflite")
     image = np.full((10, 10, 3), 128, np.uint8)
-    assert open_file(path, store, 0.45).masks([image])[0].all()
-    assert not open_file(path, store, 0.55).masks([image])[0].any()
+    assert drawn(open_file(path, store), [image], 0.45)[0].all()
+    assert not drawn(open_file(path, store), [image], 0.55)[0].any()
 
 
 @pytest.mark.parametrize(

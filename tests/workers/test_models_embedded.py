@@ -7,6 +7,7 @@ import pytest
 
 from broker.settings import load_settings
 from workers import models
+from workers.devices.answers import mask_of
 from workers.errors import ModelMismatch
 from workers.litert import LiteRT
 from workers.pose.blazepose import BlazePose
@@ -67,7 +68,7 @@ def test_the_teacher_draws_the_athlete_and_is_sure(trio, athlete):
 
 
 def test_the_device_sees_the_same_athlete_less_well(trio, athlete):
-    (drawn,) = trio[2].masks([athlete])
+    drawn = mask_of(trio[2].maps([athlete])[0], athlete.shape[1], athlete.shape[0], 0.5)
     assert drawn.shape == athlete.shape[:2]
     assert 0.1 < mask_iou(drawn, trio[1].segment([athlete], False)[0][0].mask) < 0.99
 
@@ -132,13 +133,13 @@ def _whole(pose, image):
 def test_a_picture_without_people_has_none(trio, image):
     assert trio[0].find_people([image]) == [[]]
     assert trio[1].segment([image], second_look=True)[0] == []
-    (mask,) = trio[2].masks([image])
+    mask = mask_of(trio[2].maps([image])[0], image.shape[1], image.shape[0], 0.5)
     assert mask.shape == image.shape[:2]
 
 
 def test_no_images_give_no_answers(trio):
     assert trio[0].find_people([]) == []
-    assert trio[2].masks([]) == []
+    assert trio[2].maps([]) == []
 
 
 def test_the_options_of_a_description_act(weights, athlete):

@@ -9,7 +9,7 @@ import numpy as np
 from broker.errors import SettingsError
 from broker.recipe import ModelSpec
 from workers.compute import Compute
-from workers.contracts import Image, Mask
+from workers.contracts import Image, PersonMap
 from workers.embedded_weights import SELFIE, VERSION
 from workers.errors import ModelMismatch
 from workers.litert import LiteRT, Tensor
@@ -99,9 +99,14 @@ class LiteRTDevice:
         self._mask_output = mask_output(network, self._options)
         self._network = network
 
-    def masks(self, images: Sequence[Image]) -> list[Mask]:
-        """The mask of each image (H x W x 3 uint8 RGB), H x W bool."""
-        return [self._mask(image) for image in images]
+    @property
+    def batch_size(self) -> int:
+        """1: one image after the other."""
+        return 1
+
+    def maps(self, images: Sequence[Image]) -> list[PersonMap]:
+        """The person map of each image (H x W x 3 uint8 RGB), h x w uint8 in the output's own size."""
+        return [np.rint(255 * np.clip(self.probability(image), 0, 1)).astype(np.uint8) for image in images]
 
     def probability(self, image: Image) -> Floats:
         """Float32 h x w in the output's own size: probability of person."""
@@ -109,11 +114,6 @@ class LiteRTDevice:
         assert self._network is not None
         (raw,) = self._network.run(self._input(image), self._mask_output)
         return person_probability(raw[0], self._options)
-
-    def _mask(self, image: Image) -> Mask:
-        height, width = image.shape[:2]
-        small = self.probability(image)
-        return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR) >= self._options.threshold
 
     def _input(self, image: Image) -> Floats:
         way = cv2.INTER_AREA if self._options.resize == "area" else cv2.INTER_LINEAR

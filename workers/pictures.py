@@ -1,0 +1,103 @@
+"""Pictures without OpenCV, which is four times the size of all that a device's worker needs: on Pillow.
+
+Everything between a stored frame and the device's mask goes through here, on every machine, so that a device
+gives the same mask wherever its pictures are decoded and resized.
+"""
+
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+from PIL import UnidentifiedImageError
+
+from workers.contracts import Image, PersonMap
+from workers.errors import ImageFailed
+
+MAX_PIXELS = 64 * 1024**2
+"""Of a picture that is decoded: a small file can claim a huge picture."""
+FORMATS = ("PNG", "JPEG")
+_WAYS = {"area": Pillow.Resampling.BOX, "linear": Pillow.Resampling.BILINEAR}
+
+
+class PictureDamaged(ImageFailed):
+    """Bytes that should be a PNG or JPEG are not, are cut off, or are too large."""
+
+    code = "picture_damaged"
+
+
+def decode_rgb(data: bytes) -> Image:
+    """A PNG or JPEG as H x W x 3 uint8 RGB.
+
+    Raises:
+        PictureDamaged: it cannot be decoded whole.
+    """
+    return np.array(_opened(data, "RGB"))
+
+
+def decode_grey(data: bytes) -> PersonMap:
+    """A PNG or JPEG as H x W uint8; one of several channels is brought to its luma.
+
+    Raises:
+        PictureDamaged: it cannot be decoded whole.
+    """
+    return np.array(_opened(data, "L"))
+
+
+def encode_png(pixels: NDArray[np.uint8]) -> bytes:
+    """H x W (grey) or H x W x 3 (RGB) uint8 as a PNG."""
+    return _written(pixels, "PNG", compress_level=3)
+
+
+def encode_jpeg(pixels: NDArray[np.uint8], quality: int = 95) -> bytes:
+    """H x W or H x W x 3 (RGB) uint8 as a JPEG whose colours are not subsampled."""
+    return _written(pixels, "JPEG", quality=quality, subsampling=0)
+
+
+def resized(image: Image, width: int, height: int, way: str = "area") -> Image:
+    """``image`` (H x W x 3 uint8 RGB) at another size, uint8.
+
+    Args:
+        image: to be resized.
+        width: of the answer, pixels.
+        height: the same.
+        way: ``area`` averages over the pixels that become one; ``linear`` samples between the nearest four,
+            without averaging, as small devices do.
+    """
+    if image.shape[:2] == (height, width):
+        return image
+    picture = Pillow.fromarray(image)
+    if way == "linear":
+        whole = (0.0, 0.0, float(image.shape[1]), float(image.shape[0]))
+        return np.array(
+            picture.transform((width, height), Pillow.Transform.EXTENT, whole, Pillow.Resampling.BILINEAR)
+        )
+    # BOX would repeat pixels where it enlarges.
+    enlarges = width > image.shape[1] or height > image.shape[0]
+    return np.array(picture.resize((width, height), _WAYS["linear" if enlarges else "area"]))
+
+
+def stretched(values: NDArray[np.uint8], width: int, height: int) -> NDArray[np.float32]:
+    """``values`` (h x w) at another size, bilinear, not rounded: height x width float32."""
+    picture = Pillow.fromarray(values.astype(np.float32))
+    return np.array(picture.resize((width, height), Pillow.Resampling.BILINEAR))
+
+
+def _opened(data: bytes, mode: str) -> Pillow.Image:
+    try:
+        with Pillow.open(io.BytesIO(data), formats=FORMATS) as picture:
+            if picture.width * picture.height > MAX_PIXELS:
+                raise PictureDamaged(
+                    f"A picture claims {picture.width} x {picture.height} pixels.", "Send a smaller one."
+                )
+            return picture.convert(mode)
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Pillow.DecompressionBombError) as error:
+        raise PictureDamaged(
+            f"{len(data)} bytes are no whole PNG or JPEG: {error}.", "Look at what wrote them."
+        ) from error
+
+
+def _written(pixels: NDArray[np.uint8], kind: str, **options: int) -> bytes:
+    file = io.BytesIO()
+    Pillow.fromarray(pixels).save(file, kind, **options)
+    return file.getvalue()
