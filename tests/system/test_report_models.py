@@ -29,14 +29,10 @@ MODELS = {"pose": "openpose-body25", "mask": "matterport"}
 PLACEMENTS = [
     "pose | mask | me | compare",  # the default: OpenPose and Mask R-CNN on machines of their own
     "pose+mask | me | compare",  # both networks on one GPU
-    "pose | mask+me | compare",
-    "pose | mask | me+compare",
-    "pose+mask | me+compare",
-    "pose+mask+me | compare",
-    "pose | mask+me+compare",
+    "pose | mask+me+compare",  # the teacher in one process with what follows it
     "pose+mask+me+compare",  # everything in one process
 ]
-"""All there are."""
+"""Every neighbourhood of the two networks; the placements of the embedded ones are in ``test_run``."""
 EXPECTED = [
     Verdict.NO_PERSON,  # nobody in the picture
     Verdict.HARD,  # the figure
@@ -140,6 +136,7 @@ def test_random_networks_keep_the_books_too(weights: WeightsStore, clip: Path, t
     added = hardpose("models", "add", MODELS["pose"], "--from", by_hand, "--accept-licence", env=env)
     assert added.code == ExitCode.OK, added.stderr
     env["HARDPOSE_MASK_OPTIONS"] = json.dumps({"image_size": 512, "min_score": 0.05})
+    env["HARDPOSE_PLACEMENT"] = "pose+mask+me+compare"  # one process that starts and loads, not four
     funnel = random_run(clip, tmp_path / "teacher", env)
     assert funnel.of(Verdict.NEAR_DUPLICATE, Verdict.SEVERAL_PEOPLE, Verdict.NO_PERSON) == 3
     judged = (Verdict.TEACHER_SEVERAL, Verdict.TEACHER_DOUBT, Verdict.HARD, Verdict.EASY)
