@@ -38,8 +38,8 @@ PRIORITY_STEPS = (0, 3, 6, 9)
 """Priorities of messages; kombu keeps a list for each."""
 PRIORITY_SEPARATOR = "\x06\x16"
 """Between a queue's name and its priority in kombu's keys (kombu.transport.redis.Channel.sep)."""
-KEPT_KEYS = ("egress:", "alerts")
-"""Of ours, that outlive the messages: a restart must not forget an open breaker or used tokens."""
+KEPT_KEYS = ("egress:", "alerts", "devices")
+"""Of ours, that outlive the messages: a restart must not forget an open breaker, used tokens, or a device."""
 VOID_PARTS = (":queue", ":due", ":late")
 """Of an egress: places in its queue, whose holders are messages."""
 
@@ -60,7 +60,7 @@ class Control(Transfers, Alerts):
                 "The shared state of hardpose needs Redis or Valkey, and the broker is of another kind.",
                 "Set HARDPOSE_CONTROL_URL=redis://host:6379/0 beside the broker of another kind.",
             )
-        return cls(url, key_prefix(settings))
+        return cls(url, key_prefix(settings), settings.broker_ca)
 
     # --- tickets: which message of a segment is the valid one ---
 

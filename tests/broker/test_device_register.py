@@ -1,0 +1,172 @@
+"""Devices announce themselves, are heard of, change their firmware, fall silent, and are still known."""
+
+import time
+
+import pytest
+
+from broker.control import Control
+from broker.device_register import DeviceAlive, DeviceRegister, DeviceUnit, UnitState, UnknownDevice, unit_of
+from broker.embedded import EmbeddedBroker
+from broker.recipe import ModelSpec, Route
+
+
+def a_spec(device: str = "me-2", firmware: str = "1.0", queue: str = "me", driver: str = "http") -> ModelSpec:
+    route = Route(device=device, firmware=firmware, queue=queue, pixels="inline", width=160, height=96)
+    return ModelSpec(name=driver, version=f"{device}-{firmware}", options={"threshold": 0.5}, route=route)
+
+
+def a_unit(spec: ModelSpec, pid: int = 1, host: str = "shelf-7") -> DeviceUnit:
+    return unit_of(
+        spec,
+        host=host,
+        worker=f"me-{pid}@{host}",
+        worker_key=f"{host}:{pid}",
+        version="0.1",
+        self_test_iou=0.9,
+    )
+
+
+@pytest.fixture
+def control(server: EmbeddedBroker, request: pytest.FixtureRequest) -> Control:
+    return Control(server.url, f"{request.node.name}:")
+
+
+@pytest.fixture
+def register(control: Control) -> DeviceRegister:
+    return DeviceRegister(control)
+
+
+def silence(control: Control, key: str, seconds: float) -> None:
+    """Lets the unit be last heard of ``seconds`` ago."""
+    with control.server() as server:
+        server.hset(control.key("devices"), f"seen:{key}", f"{time.time() - seconds:.6f}")
+
+
+def test_a_unit_says_what_it_is_and_the_register_when_it_was_heard_of(register: DeviceRegister) -> None:
+    said = a_unit(a_spec())
+    assert register.announce(said) == "me-2@shelf-7:1"
+    (unit,) = register.units()
+    assert (unit.device, unit.firmware, unit.driver, unit.pixels) == ("me-2", "1.0", "http", "inline")
+    assert unit.spec == a_spec()
+    assert unit.alive
+    assert unit.state == UnitState.READY
+    assert 0 <= unit.silent < 5
+    assert abs(unit.last_seen - time.time()) < 30
+    assert unit.first_seen == unit.since == unit.spec_since
+    assert register.queues() == ["me"]
+
+
+def test_a_restarted_unit_is_the_same_and_a_second_one_beside_it_is_another(
+    register: DeviceRegister, control: Control
+) -> None:
+    first = register.announce(a_unit(a_spec(), pid=1))
+    assert register.announce(a_unit(a_spec(), pid=1)) == first  # its models were loaded again
+    second = register.announce(a_unit(a_spec(), pid=2))
+    assert (first, second) == ("me-2@shelf-7:1", "me-2@shelf-7:2")
+    register.leave("shelf-7:1")
+    assert register.announce(a_unit(a_spec(), pid=3)) == first  # after a stop
+    silence(control, second, 120)
+    assert register.announce(a_unit(a_spec(), pid=4)) == second  # after a power cut
+    assert not register.beat("shelf-7:2")  # whose worker it was
+    assert register.announce(a_unit(a_spec(), pid=5, host="shelf-8")) == "me-2@shelf-8:1"
+    assert len(register.units("me-2")) == 3
+
+
+def test_a_silent_unit_stays_known_and_a_beat_brings_it_back(
+    register: DeviceRegister, control: Control
+) -> None:
+    key = register.announce(a_unit(a_spec()))
+    silence(control, key, 3 * 3600)
+    (unit,) = register.units()
+    assert not unit.alive
+    assert 3 * 3600 <= unit.silent < 3 * 3600 + 30
+    assert register.spec("me-2") == a_spec()
+    assert register.beat("shelf-7:1")
+    assert register.units()[0].alive
+
+
+def test_a_unit_says_that_its_device_is_away_and_since_when(register: DeviceRegister) -> None:
+    register.announce(a_unit(a_spec()))
+    ready = register.units()[0].since
+    register.state("shelf-7:1", UnitState.WAITING_FOR_DEVICE)
+    away = register.units()[0]
+    assert (away.state, away.alive) == (UnitState.WAITING_FOR_DEVICE, True)
+    assert away.since > ready
+    register.state("shelf-7:1", UnitState.WAITING_FOR_DEVICE)
+    assert register.units()[0].since == away.since
+    register.leave("shelf-7:1")
+    assert (register.units()[0].state, register.units()[0].alive) == (UnitState.GONE, False)
+
+
+def test_the_register_outlives_the_messages(register: DeviceRegister, control: Control) -> None:
+    register.announce(a_unit(a_spec()))
+    control.begin("some work")
+    control.clear_queue_state()
+    assert register.names() == ["me-2"]
+    assert control.begin("some work") == 1
+
+
+def test_the_newest_firmware_is_the_one_that_came_last_unless_it_is_taken_back(
+    register: DeviceRegister, control: Control
+) -> None:
+    old, new = a_spec(firmware="1.0"), a_spec(firmware="2.0")
+    register.announce(a_unit(old, pid=1))
+    register.announce(a_unit(new, pid=2))
+    register.announce(a_unit(old, pid=1))  # starts again, and is not newer for it
+    assert [unit.firmware for unit in register.units()] == ["1.0", "2.0"]
+    assert register.spec("me-2") == new
+    silence(control, "me-2@shelf-7:1", 120)
+    silence(control, "me-2@shelf-7:2", 60)
+    assert register.spec("me-2") == new  # all away: what is known
+    register.announce(a_unit(old, pid=3, host="shelf-8"))
+    assert register.spec("me-2") == old
+
+
+def test_an_unknown_name_is_told_the_known_ones(register: DeviceRegister) -> None:
+    with pytest.raises(UnknownDevice, match="None has announced itself yet"):
+        register.spec("me-9")
+    register.announce(a_unit(a_spec("me-1")))
+    register.announce(a_unit(a_spec("me-2"), pid=2))
+    with pytest.raises(UnknownDevice, match="me-1, me-2"):
+        register.spec("me-9")
+
+
+def test_forgetting_leaves_what_is_alive_and_the_queue(register: DeviceRegister, control: Control) -> None:
+    register.announce(a_unit(a_spec(queue="me.me-2"), pid=1))
+    register.announce(a_unit(a_spec(queue="me.me-2"), pid=2))
+    register.announce(a_unit(a_spec("me-20"), pid=3))
+    with pytest.raises(DeviceAlive, match="All 2 units of me-2"):
+        register.forget("me-2")
+    silence(control, "me-2@shelf-7:1", 120)
+    assert register.forget("me-2") == 1
+    assert [unit.key for unit in register.units()] == ["me-2@shelf-7:2", "me-20@shelf-7:1"]
+    register.leave("shelf-7:2")
+    assert register.forget("me-2") == 1
+    assert register.names() == ["me-20"]
+    assert register.queues() == ["me", "me.me-2"]  # work may wait there
+    with pytest.raises(UnknownDevice):
+        register.forget("me-2")
+
+
+def test_a_worker_that_drives_another_device_now_leaves_the_first(register: DeviceRegister) -> None:
+    register.announce(a_unit(a_spec("me-1")))
+    register.announce(a_unit(a_spec("me-2")))
+    assert [(u.device, u.state) for u in register.units()] == [
+        ("me-1", UnitState.GONE),
+        ("me-2", UnitState.READY),
+    ]
+
+
+def test_work_for_a_device_that_was_never_heard_of_has_a_known_queue(register: DeviceRegister) -> None:
+    register.note_queues(["me.me-3"])
+    assert register.queues() == ["me.me-3"]
+    assert register.units() == []
+
+
+def test_a_unit_of_another_release_is_not_shown_and_harms_nobody(
+    register: DeviceRegister, control: Control
+) -> None:
+    register.announce(a_unit(a_spec()))
+    with control.server() as server:
+        server.hset(control.key("devices"), "body:me-9@shelf:1", '{"device": "me-9", "colour": "red"}')
+    assert register.names() == ["me-2"]
