@@ -12,6 +12,7 @@ from broker.presence_beat import PresenceBeat
 from broker.priority import most_urgent
 from broker.queues import EXPORT_QUEUE as EXPORT_QUEUE
 from broker.settings import Settings, load_settings
+from broker.tls import celery_tls
 
 TASKS_MODULE = "tasks.celery_tasks"
 """Named, not imported: the broker does not know the work, a worker loads it when it starts."""
@@ -27,10 +28,12 @@ def create_app(settings: Settings, queues: tuple[str, ...] = ()) -> Celery:
     app = Celery("hardpose")
     app.conf.update(
         broker_url=settings.broker,
+        broker_use_ssl=celery_tls(settings.broker, settings.broker_ca),
         broker_transport_options=_transport_options(settings),
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,  # a device or a GPU host outlives a restart of the broker
         include=[TASKS_MODULE],
+        worker_enable_remote_control=settings.device is None,  # nobody orders a device about; it is watched
         task_queues=[Queue(name, max_priority=most_urgent(settings)) for name in queues] or None,
         task_queue_max_priority=most_urgent(settings),  # of queues that a sender declares
         **_messages(),

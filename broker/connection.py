@@ -1,15 +1,22 @@
 """The connection to the shared state in Redis: one URL, one prefix of all keys, one kind of error."""
 
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import redis
 
-from broker.errors import BrokerUnavailable
+from broker.errors import BrokerRefuses, BrokerUnavailable, BrokerUntrusted
 from broker.settings import Settings
+from broker.tls import redis_tls
 
 EXPIRY_SECONDS = 14 * 24 * 3600
 """Long enough for a device that is switched off over a holiday."""
+SILENCE_SECONDS = 10
+"""After which a server that does not answer is away: a link that was cut says nothing."""
+CERTIFICATE = "CERTIFICATE_VERIFY_FAILED"
+"""OpenSSL's word, where a library keeps nothing of the error but its text."""
 
 
 def key_prefix(settings: Settings) -> str:
@@ -23,12 +30,21 @@ class Connection:
     Args:
         url: of a Redis or Valkey database.
         prefix: of every key; see ``key_prefix``.
+        authority: that has signed the server's certificate, for ``rediss://``; None: the system's.
+
+    Raises:
+        SettingsError: the authority's file cannot be used.
     """
 
-    def __init__(self, url: str, prefix: str = "") -> None:
+    def __init__(self, url: str, prefix: str = "", authority: Path | None = None) -> None:
         self._prefix = prefix
         self._redis = redis.Redis.from_url(
-            url, socket_timeout=10, socket_connect_timeout=10, health_check_interval=25, decode_responses=True
+            url,
+            socket_timeout=SILENCE_SECONDS,
+            socket_connect_timeout=SILENCE_SECONDS,
+            health_check_interval=25,
+            decode_responses=True,
+            **redis_tls(url, authority),
         )
 
     def key(self, name: str) -> str:
@@ -59,7 +75,36 @@ class Connection:
         try:
             yield
         except redis.RedisError as error:
-            raise BrokerUnavailable(
-                f"The broker does not answer: {error}.",
-                "Check that it runs and that HARDPOSE_BROKER_URL and its password are right.",
-            ) from error
+            raise broker_error(error) from error
+
+
+def broker_error(error: BaseException) -> BrokerUnavailable:
+    """``error`` of redis-py, of kombu or of a socket as one of ours: all of them pass, some when mended.
+
+    Neither library puts a password into its words.
+    """
+    chain = _chain(error)
+    if any(isinstance(link, redis.AuthenticationError) for link in chain):
+        return BrokerRefuses(
+            f"The broker refuses the user or the password: {error}.",
+            "Set them right in HARDPOSE_BROKER_URL: rediss://USER:PASSWORD@HOST:PORT/0.",
+        )
+    if any(isinstance(link, ssl.SSLCertVerificationError) or CERTIFICATE in str(link) for link in chain):
+        return BrokerUntrusted(
+            f"The broker's certificate is not believed: {error}.",
+            "Name the authority that has signed it with HARDPOSE_BROKER_CA, ask for the host by the name in "
+            "the certificate, and look at this machine's clock and the certificate's dates.",
+        )
+    return BrokerUnavailable(
+        f"The broker does not answer: {error}.",
+        "Check that it runs and that HARDPOSE_BROKER_URL and its password are right.",
+    )
+
+
+def _chain(error: BaseException | None) -> list[BaseException]:
+    """The error and what it came from."""
+    found: list[BaseException] = []
+    while error is not None and error not in found:
+        found.append(error)
+        error = error.__cause__ or error.__context__
+    return found

@@ -77,6 +77,18 @@ class BrokerUnavailable(HardposeError):
     action = Action.TRANSIENT
 
 
+class BrokerRefuses(BrokerUnavailable):
+    """The broker answers, and does not take the user or the password."""
+
+    code = "broker_refuses"
+
+
+class BrokerUntrusted(BrokerUnavailable):
+    """The broker's certificate is out of date, of another host, or signed by a stranger."""
+
+    code = "broker_untrusted"
+
+
 class AlreadyRunning(HardposeError):
     """Another hardpose holds this home folder."""
 

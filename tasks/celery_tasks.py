@@ -26,11 +26,13 @@ from tasks.failures import describe_failure
 from tasks.frame_facts import facts_by_time
 from tasks.pipeline import run_stages
 from tasks.placement import Group, all_groups, queue_name
-from tasks.readable import Handed, ReadableTask, caption_next, captioned
-from tasks.retrying import BOOKS_RETRY_SECONDS, RETRIES, RETRY_SECONDS, again, retry_later
+from tasks.readable import Handed, ReadableTask, captioned
+from tasks.retrying import BOOKS_RETRY_SECONDS, RETRIES, RETRY_SECONDS, again, put_back, retry_later
 from tasks.runtime import Runtime, process_runtime
+from tasks.sending_on import send_on
 from tasks.voids import MessageVoid, check_start, check_wanted, unless_void
 from tasks.worker_card import load_and_describe
+from workers.devices.errors import DeviceAway
 
 log = logging.getLogger(__name__)
 
@@ -54,16 +56,19 @@ def run_group(task: Task, stages: Group, result: SegmentResult) -> SegmentResult
             if Stage.COMPARE in stages:
                 with unless_void(here, segment):
                     here.catalog.settle_segment(result, facts_by_time(result))
+        _advance(here, segment, stages)
+        send_on(task, result)
     except MessageVoid as why:
         log.info("%s", why)
         task.request.chain = None
         return None
+    except DeviceAway as error:
+        raise put_back(task, error) from error
     except HardposeError as error:
-        if error.action == Action.TRANSIENT and task.request.retries < RETRIES:
+        unsent = isinstance(error, BrokerUnavailable)
+        if error.action == Action.TRANSIENT and (unsent or task.request.retries < RETRIES):
             raise again(task, error) from error
         raise
-    _advance(here, segment, stages)
-    caption_next(task, result)
     return result
 
 

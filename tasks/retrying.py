@@ -9,12 +9,15 @@ from celery.exceptions import Reject
 
 from broker.errors import BrokerUnavailable, HardposeError
 from tasks.counting import run_again
+from workers.devices.errors import DeviceAway
 
 log = logging.getLogger(__name__)
 
 RETRIES = 3
 RETRY_SECONDS = 2
 """First pause before a retry; doubled each time."""
+AWAY_SECONDS = 5
+"""Pause of a worker whose device does not answer, before the segment is given back."""
 BOOKS_RETRY_SECONDS = 30
 """Pause while the catalog is away: a failure that is not written down would leave its job open for ever."""
 
@@ -29,6 +32,18 @@ def again(task: Task, error: HardposeError) -> BaseException:
         time.sleep(RETRY_SECONDS)
         return cast(BaseException, Reject(str(error), requeue=True))
     return retry_later(task, error, pause_of(task))
+
+
+def put_back(task: Task, error: DeviceAway) -> BaseException:
+    """What to raise so that the segment waits for its device, at the front of its queue.
+
+    It is neither a failure nor a try of the segment: another unit may take it, or this one when its device
+    answers again, a day later. The pause keeps a worker whose device is away from going round.
+    """
+    run_again(error)
+    log.warning("%s goes back to its queue: %s", task.request.id, error)
+    time.sleep(AWAY_SECONDS)
+    return cast(BaseException, Reject(str(error), requeue=True))
 
 
 def pause_of(task: Task) -> float:

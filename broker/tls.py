@@ -1,0 +1,72 @@
+"""The broker over TLS: its certificate is checked, and that it is made out to the host that was asked."""
+
+import ssl
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from broker.errors import SettingsError
+
+REDIS, AMQP = "rediss", "amqps"
+SCHEMES = (REDIS, AMQP)
+REMEDY = "Name the certificate authority's file with HARDPOSE_BROKER_CA; a check is never switched off."
+
+
+def celery_tls(url: str, authority: Path | None) -> dict[str, Any] | None:
+    """Celery's ``broker_use_ssl`` for ``url``; None where it speaks no TLS.
+
+    kombu checks nothing on ``rediss://`` unless it is told to.
+
+    Args:
+        url: of the broker.
+        authority: whose certificates are believed, PEM; None: those that the system believes.
+
+    Raises:
+        SettingsError: the file is no certificate, or the URL asks for no check.
+    """
+    scheme = _checked(url, authority)
+    if scheme == AMQP:
+        host = urlsplit(url).hostname
+        return {"cert_reqs": ssl.CERT_REQUIRED, "ca_certs": _text(authority), "server_hostname": host}
+    return redis_tls(url, authority) or None
+
+
+def redis_tls(url: str, authority: Path | None) -> dict[str, Any]:
+    """What redis-py is told beside ``url``; nothing where it speaks no TLS.
+
+    Raises:
+        SettingsError: see ``celery_tls``.
+    """
+    if _checked(url, authority) != REDIS:
+        return {}
+    return {
+        "ssl_cert_reqs": ssl.CERT_REQUIRED,
+        "ssl_check_hostname": True,
+        "ssl_ca_certs": _text(authority),
+    }
+
+
+def _checked(url: str, authority: Path | None) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in SCHEMES:
+        return parts.scheme
+    asked = [name for name in parse_qs(parts.query) if name.startswith("ssl")]
+    if asked:
+        raise SettingsError(f"The broker's URL sets {asked[0]}, which is set by its scheme.", REMEDY)
+    if authority is not None:
+        _readable(authority)
+    return parts.scheme
+
+
+def _readable(authority: Path) -> None:
+    try:
+        ssl.create_default_context(cafile=authority)
+    except OSError as error:  # ssl.SSLError is one
+        raise SettingsError(
+            f"HARDPOSE_BROKER_CA={authority} is no certificate that can be read: {error}.",
+            "Give the PEM file of the authority that has signed the broker's certificate.",
+        ) from error
+
+
+def _text(path: Path | None) -> str | None:
+    return str(path.absolute()) if path is not None else None
