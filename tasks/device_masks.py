@@ -3,10 +3,10 @@
 from broker.messages import Keeper, SegmentResult
 from broker.recipe import Stage
 from tasks.faults import decide_open
-from tasks.frames import Frames
+from tasks.frame_store import FrameStore
+from tasks.picture_source import StoredPictures
 from tasks.timing import Stopwatch
 from workers.contracts import Device
-from workers.devices.answers import DEFAULT_THRESHOLD, mask_of
 
 
 class DeviceMasks:
@@ -25,21 +25,17 @@ class DeviceMasks:
         """Loads the device's driver."""
         self._device.load()
 
-    def run(self, result: SegmentResult, frames: Frames) -> SegmentResult:
+    def run(self, result: SegmentResult, frames: FrameStore) -> SegmentResult:
         """Gives each open keeper its ``device_key``.
 
         Raises:
             HardposeError: if the device cannot be used at all.
         """
         watch = Stopwatch()
-        done = decide_open(result, Stage.ME, lambda keeper: self._draw(keeper, result, frames))
+        pictures = StoredPictures(frames, result.segment)
+        done = decide_open(result, Stage.ME, lambda keeper: self._draw(keeper, pictures))
         return watch.stamp(done, Stage.ME)
 
-    def _draw(self, keeper: Keeper, result: SegmentResult, frames: Frames) -> Keeper:
-        image = frames.image(keeper.frame_key)
-        height, width = image.shape[:2]
-        threshold = float(result.segment.recipe.device_model.options.get("threshold", DEFAULT_THRESHOLD))
-        mask = mask_of(self._device.maps([image])[0], width, height, threshold)
-        key = result.segment.artifact_key(Stage.ME, keeper.time_ms, "png")
-        frames.put_mask(key, mask)
-        return keeper.model_copy(update={"device_key": key})
+    def _draw(self, keeper: Keeper, pictures: StoredPictures) -> Keeper:
+        image = pictures.image(keeper)
+        return pictures.put(keeper, self._device.maps([image])[0])

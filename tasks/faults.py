@@ -6,9 +6,9 @@ missing weights, a full disk, a device that does not answer, the soft time limit
 """
 
 import logging
+import sys
 from collections.abc import Callable
 
-import cv2
 import numpy as np
 
 from broker.errors import ArtifactMissing, HardposeError
@@ -19,24 +19,31 @@ from workers.errors import ImageFailed
 
 log = logging.getLogger(__name__)
 
-FRAME_FAULTS = (
-    ArtifactMissing,
-    FrameUndecodable,
-    ImageFailed,
-    cv2.error,
-    ValueError,
-    ArithmeticError,
-    IndexError,
-)
-"""What one picture can cause. Not OSError, RuntimeError or MemoryError: those are the machine's."""
+_FAULTS = (ArtifactMissing, FrameUndecodable, ImageFailed, ValueError, ArithmeticError, IndexError)
 FAILED_VALUE = -1.0
 """The value behind the verdict ``failed``."""
+UNEXPECTED = "unexpected"
+"""The fault of a frame whose error is none of ours, as in ``Failure.of``."""
 
 
 class BadModelOutput(HardposeError):
     """A model answered with something that its contract does not allow."""
 
     code = "bad_model_output"
+
+
+def frame_faults() -> tuple[type[Exception], ...]:
+    """What one picture can cause. Not OSError, RuntimeError or MemoryError: those are the machine's.
+
+    OpenCV's own error is among them where OpenCV is loaded: a device's worker does without it.
+    """
+    opencv = sys.modules.get("cv2")
+    return _FAULTS if opencv is None else (*_FAULTS, opencv.error)
+
+
+def fault_of(error: Exception) -> str:
+    """What ``Keeper.fault`` says of ``error``."""
+    return error.code if isinstance(error, HardposeError) else UNEXPECTED
 
 
 def log_fault(segment_key: str, time_ms: int, stage: str, error: Exception) -> None:
@@ -60,11 +67,11 @@ def decide_open(result: SegmentResult, stage: str, judge: Callable[[Keeper], Kee
     def decide(keeper: Keeper) -> Keeper:
         try:
             return judge(keeper)
-        except FRAME_FAULTS as error:
+        except frame_faults() as error:
             if isinstance(error, ArtifactMissing):
                 missing.append(error)
             log_fault(result.segment.key, keeper.time_ms, stage, error)
-            return keeper.decide(Verdict.FAILED, FAILED_VALUE)
+            return keeper.decide(Verdict.FAILED, FAILED_VALUE, fault_of(error))
 
     keepers = tuple(decide(k) if k.verdict is None else k for k in result.keepers)
     if missing and len(missing) == len(result.open):

@@ -1,37 +1,17 @@
-"""The pictures of one segment: written to the artifact store, kept in memory for the stages that follow."""
-
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+"""The pictures of one segment as pixels: written to the artifact store and read from it, with OpenCV."""
 
 import cv2
 import numpy as np
 
-from broker.artifacts import Artifacts
 from broker.errors import ArtifactMissing
-from broker.messages import Segment
+from tasks.frame_store import FrameStore
 from workers.contracts import Image, Mask
 
 JPEG_QUALITY = 95
 
 
-class Frames:
-    """Frames and masks of one segment, by artifact key.
-
-    Keeps the *encoded* bytes of what was written (a 1080p frame is 0.4 MB as JPEG, 6 MB as pixels), so a
-    group of fused stages reads nothing back from the store, and sees the very pixels that a stage on
-    another machine would see.
-    """
-
-    def __init__(self, artifacts: Artifacts) -> None:
-        self._artifacts = artifacts
-        self._written: dict[str, bytes] = {}
-
-    @contextmanager
-    def source(self, segment: Segment) -> Iterator[Path]:
-        """A local path of the segment's video, valid inside the ``with``."""
-        with self._artifacts.local_path(segment.video.artifact) as path:
-            yield path
+class Frames(FrameStore):
+    """Frames and masks of one segment, by artifact key."""
 
     def put_image(self, key: str, image: Image) -> None:
         """Stores ``image`` (H x W x 3 uint8 RGB) as JPEG."""
@@ -55,13 +35,10 @@ class Frames:
         ok, data = cv2.imencode(suffix, pixels, options)
         if not ok:
             raise ValueError(f"OpenCV could not encode {key}")
-        encoded = data.tobytes()
-        self._artifacts.put(key, encoded)
-        self._written[key] = encoded
+        self.put(key, data.tobytes())
 
     def _decode(self, key: str, flags: int) -> np.ndarray:
-        data = self._written.get(key) or self._artifacts.get(key)
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        pixels = cv2.imdecode(np.frombuffer(self.get(key), np.uint8), flags)
         if pixels is None:
             raise ArtifactMissing(
                 f"The stored picture {key} cannot be decoded.",

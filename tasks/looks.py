@@ -2,12 +2,14 @@
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from broker.messages import Keeper
-from tasks.faults import FRAME_FAULTS, BadModelOutput
-from tasks.frames import Frames
+from tasks.faults import BadModelOutput, frame_faults
 from workers.contracts import Image, Instance, Teacher
+
+if TYPE_CHECKING:
+    from tasks.frames import Frames
 
 Found = TypeVar("Found")
 
@@ -29,7 +31,7 @@ def look(
         return []
     try:
         found = model(images)
-    except FRAME_FAULTS as error:
+    except frame_faults() as error:
         if len(images) == 1:
             return [error]
         return [one for image in images for one in look([image], model)]
@@ -59,7 +61,7 @@ class TeacherLooks:
     """
 
     def __init__(
-        self, teacher: Teacher, frames: Frames, keepers: Sequence[Keeper], second_look: bool
+        self, teacher: Teacher, frames: "Frames", keepers: Sequence[Keeper], second_look: bool
     ) -> None:
         self._teacher, self._frames, self._second_look = teacher, frames, second_look
         self._ahead = deque(keepers)
@@ -69,7 +71,7 @@ class TeacherLooks:
         """The next keeper's frame (H x W x 3 uint8 RGB) and the people that the teacher sees in it.
 
         Raises:
-            Exception: one of ``FRAME_FAULTS`` that this frame causes.
+            Exception: one of ``frame_faults()`` that this frame causes.
         """
         if not self._ready:
             self._look_ahead()
@@ -90,5 +92,5 @@ class TeacherLooks:
     def _picture(self, keeper: Keeper) -> Image | Exception:
         try:
             return self._frames.image(keeper.frame_key)
-        except FRAME_FAULTS as error:
+        except frame_faults() as error:
             return error

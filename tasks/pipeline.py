@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from celery import Celery, chain, signature
 from kombu.exceptions import OperationalError
@@ -18,6 +18,7 @@ from broker.settings import Settings
 from tasks.attempts import attempt_of_link, bot_checks_of_link
 from tasks.captions import link_caption, segment_caption
 from tasks.counting import stage_worked
+from tasks.frame_store import FrameStore
 from tasks.placement import Placement, queue_name
 from tasks.readable import captioned
 from tasks.runtime import Runtime
@@ -59,14 +60,22 @@ def run_stages(
         result: of the stages before them.
         wanted: called between two stages; what it raises ends the work there.
     """
-    from tasks.frames import Frames  # OpenCV, which whoever only sends has no use for
-
-    frames = Frames(runtime.artifacts)
-    for number, stage in enumerate(stages):
+    group = tuple(stages)
+    frames = frames_for(group, runtime)
+    for number, stage in enumerate(group):
         if number:
             wanted()
         result = stored_result(runtime, stage, result.segment) or _run(runtime, stage, result, frames)
     return result
+
+
+def frames_for(stages: Sequence[Stage], runtime: Runtime) -> "Frames":
+    """The pictures of a segment for ``stages``; with OpenCV, which a device's worker does without."""
+    if set(stages) <= {Stage.ME}:
+        return cast("Frames", FrameStore(runtime.artifacts))  # that stage asks for no pixels
+    from tasks.frames import Frames
+
+    return Frames(runtime.artifacts)
 
 
 def _run(runtime: Runtime, stage: Stage, result: SegmentResult, frames: "Frames") -> SegmentResult:

@@ -7,7 +7,7 @@ from broker.messages import Drop, Keeper, Keypoints, Segment, SegmentResult, Ver
 from broker.recipe import Stage
 from tasks.crops import perceptual_hash, person_crop, sharpness
 from tasks.duplicates import find_repeated, nearest
-from tasks.faults import FAILED_VALUE, FRAME_FAULTS, BadModelOutput, log_fault
+from tasks.faults import FAILED_VALUE, BadModelOutput, frame_faults, log_fault
 from tasks.frames import Frames
 from tasks.full_body import BodyReading, Points, clean_points, judge_body, read_body
 from tasks.looks import look, or_raise
@@ -119,7 +119,7 @@ class Scan:
     ) -> Keeper | Drop:
         try:
             verdict = self._judge(time_ms, or_raise(picture), or_raise(people))
-        except FRAME_FAULTS as error:
+        except frame_faults() as error:
             log_fault(self._segment.key, time_ms, Stage.POSE, error)
             verdict = (Verdict.FAILED, FAILED_VALUE)
         if isinstance(verdict, Keeper):
@@ -160,7 +160,7 @@ class Scan:
 def _picture(candidate: Candidate) -> Image | Exception:
     try:
         return candidate.image()
-    except FRAME_FAULTS as error:
+    except frame_faults() as error:
         return error
 
 

@@ -20,5 +20,6 @@ def preload(runtime: Runtime, stages: tuple[Stage, ...]) -> None:
         runtime.catalog  # noqa: B018 - made here and now
     chained = tuple(stage for stage in CHAIN if stage in stages)
     if chained:
-        importlib.import_module("tasks.frames")
+        if chained != (Stage.ME,):  # a device does without OpenCV
+            importlib.import_module("tasks.frames")
         runtime.load(chained)

@@ -15,7 +15,6 @@ from stage_fakes import (
 
 from broker.messages import Verdict
 from broker.recipe import TeacherGates
-from tasks.device_masks import DeviceMasks
 from tasks.faults import BadModelOutput
 from tasks.mask_generation import MaskGeneration, edge_contact, keypoints_outside, mask_side
 
@@ -75,8 +74,6 @@ def test_a_mask_of_another_size_is_refused(frames):
     kept = run_pose(frames, candidates(1), [[person()]])
     with pytest.raises(BadModelOutput, match=r"\(7, 7\)"):
         MaskGeneration(Scripted([[instance(np.ones((7, 7), np.bool_))]])).run(kept, frames)
-    with pytest.raises(BadModelOutput, match=r"\(7, 7\)"):
-        DeviceMasks(Scripted([np.ones((7, 7), np.bool_)])).run(kept, frames)
 
 
 def test_edge_contact_is_the_longest_on_one_edge():

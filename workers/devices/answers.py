@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from broker.recipe import ModelSpec
 from workers.contracts import Mask, PersonMap
 from workers.pictures import stretched
 
@@ -18,3 +19,8 @@ def mask_of(answer: PersonMap, width: int, height: int, threshold: float) -> Mas
         threshold: probability in (0, 1) from which a pixel is person.
     """
     return stretched(answer, width, height) >= np.float32(255 * threshold)
+
+
+def threshold_of(spec: ModelSpec) -> float:
+    """The option ``threshold`` of a device, or the default."""
+    return float(spec.options.get("threshold", DEFAULT_THRESHOLD))

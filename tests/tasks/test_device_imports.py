@@ -1,0 +1,30 @@
+"""A device's worker runs where neither OpenCV nor PyAV nor SQLAlchemy is installed."""
+
+import subprocess
+import sys
+
+LACKING = ("cv2", "av", "sqlalchemy", "alembic", "tensorflow", "onnx")
+PROGRAM = f"""
+import sys
+
+class Lacking:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {LACKING}:
+            raise ImportError(f"{{name}} is not installed on a device")
+
+sys.meta_path.insert(0, Lacking())
+import tasks.celery_tasks, tasks.device_masks, workers.process
+from broker.recipe import Stage
+from broker.settings import load_settings
+from tasks.pipeline import frames_for
+from tasks.runtime import Runtime
+
+frames_for((Stage.ME,), Runtime(load_settings(artifacts="memory:///")))
+print("loaded", sorted(name for name in {LACKING} if name in sys.modules))
+"""
+
+
+def test_the_me_stage_loads_without_what_a_device_lacks() -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "loaded []"
