@@ -56,7 +56,9 @@ def book(
 
     Raises:
         BrokerUnavailable: nothing was written.
+        SettingsError: the recipe's device has a queue of its own, and the placement leaves no room for it.
     """
+    runtime.placement.check(recipe)
     job_id = job_id_of(links, recipe, intake)
     runtime.control.ping()
     runtime.catalog.create_job(job_id, recipe, links, intake, priority)

@@ -1,6 +1,7 @@
 """A recipe in a process of its own: ``python -m api.recipe_of`` reads the settings and prints it as JSON.
 
-For the HTTP API, which imports no model: only a model's class knows its weights and its options.
+For the HTTP API, which imports no model: only a model's class knows its weights and its options. A device
+that has announced itself is handed over as JSON on standard input, because the process is told no broker.
 """
 
 import json
@@ -12,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from broker.errors import HardposeError, MissingDependency, NotFound, SettingsError, WeightsError
-from broker.recipe import Recipe
+from broker.recipe import ModelSpec, Recipe
 from broker.settings import Settings, load_settings
 
 SECONDS = 90.0
@@ -38,8 +39,12 @@ def variables_of(settings: Settings) -> dict[str, str]:
     return {name: value for name, value in settings.environment().items() if name not in without}
 
 
-def recipe_apart(settings: Settings) -> Recipe:
+def recipe_apart(settings: Settings, device: ModelSpec | None = None) -> Recipe:
     """The recipe of ``settings``, found out in a process of its own.
+
+    Args:
+        settings: all but their secrets are handed over.
+        device: in place of the one that they name.
 
     Raises:
         NotFound, MissingDependency, SettingsError, WeightsError: as ``Runtime.recipe``, of that process; or
@@ -52,7 +57,7 @@ def recipe_apart(settings: Settings) -> Recipe:
             env=environment_of(settings),
             capture_output=True,
             timeout=SECONDS,
-            stdin=subprocess.DEVNULL,
+            input=(device.model_dump_json() if device else "").encode(),
         )
         answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     except OSError as error:  # a variable has 128 KiB at most (Linux, execve(2))
@@ -83,7 +88,9 @@ def main() -> None:
     from tasks.runtime import Runtime
 
     try:
-        answer: dict[str, Any] = {"recipe": Runtime(load_settings()).recipe().model_dump(mode="json")}
+        given = sys.stdin.read()
+        device = ModelSpec.model_validate_json(given) if given else None
+        answer: dict[str, Any] = {"recipe": Runtime(load_settings()).recipe(device).model_dump(mode="json")}
     except HardposeError as error:
         answer = {"code": error.code, "cause": error.cause, "remedy": error.remedy}
     except ModuleNotFoundError as error:

@@ -7,6 +7,7 @@ from broker.artifacts import Artifacts
 from broker.control import Control
 from broker.recipe import ModelSpec, Recipe, Stage
 from broker.settings import Settings, load_settings
+from tasks.device_names import configured_device
 from tasks.full_body import require_points
 from tasks.placement import Placement
 from tasks.stage import StageRunner
@@ -15,6 +16,7 @@ from workers.weights import WeightsStore
 
 if TYPE_CHECKING:
     from broker.catalog import Catalog
+    from workers.devices.description import DeviceDescription
 
 
 class Runtime:
@@ -53,8 +55,24 @@ class Runtime:
         """Which stages share a queue."""
         return Placement.parse(self.settings.placement)
 
-    def recipe(self) -> Recipe:
+    @cached_property
+    def described(self) -> "DeviceDescription | None":
+        """The device that this worker drives, and no other; None: it emulates devices.
+
+        Raises:
+            DeviceMisdescribed: its page is wrong.
+        """
+        if self.settings.device is None:
+            return None
+        from workers.devices.description import load_description
+
+        return load_description(self.settings.device)
+
+    def recipe(self, device: ModelSpec | None = None) -> Recipe:
         """The recipe that the settings describe.
+
+        Args:
+            device: in place of the one that the settings name.
 
         Raises:
             NotFound, MissingDependency, SettingsError: a model or one of its options cannot be used.
@@ -72,19 +90,24 @@ class Runtime:
             comparison=chosen.comparison,
             pose_model=self._checked(Stage.POSE),
             mask_model=self._checked(Stage.MASK),
-            device_model=self._checked(Stage.ME),
+            device_model=device or self._checked(Stage.ME),
         )
 
     def _checked(self, stage: Stage) -> ModelSpec:
         """The configured model of ``stage``: what no worker could open is refused here, not by each video."""
         spec = self._configured(stage)
-        self._open(stage, spec)
+        if spec.route is None:  # else its own worker has opened it, and has tested it besides
+            self._open(stage, spec)
         return spec
 
     def _configured(self, stage: Stage) -> ModelSpec:
-        from workers.models import device_spec, mask_spec, pose_spec
+        from workers.models import mask_spec, pose_spec
 
-        return {Stage.POSE: pose_spec, Stage.MASK: mask_spec, Stage.ME: device_spec}[stage](self.settings)
+        if stage == Stage.ME and self.described is not None:
+            return self.described.spec
+        if stage == Stage.ME:
+            return configured_device(self.settings, lambda: self.control)
+        return {Stage.POSE: pose_spec, Stage.MASK: mask_spec}[stage](self.settings)
 
     def models(self, stages: tuple[Stage, ...]) -> dict[Stage, ModelSpec]:
         """The configured models of those of ``stages`` that have one."""
@@ -104,10 +127,14 @@ class Runtime:
         return self._runners[key]
 
     def _open(self, stage: Stage, spec: ModelSpec) -> Any:
-        from workers.models import open_device, open_mask, open_pose
+        from workers.models import open_mask, open_pose
 
-        opener = {Stage.POSE: open_pose, Stage.MASK: open_mask, Stage.ME: open_device}[stage]
-        return opener(spec, self.weights, Compute.of(self.settings, stage))
+        compute = Compute.of(self.settings, stage)
+        if stage == Stage.ME:
+            from tasks.devices_here import open_here
+
+            return open_here(spec, self.described, self.weights, compute)
+        return {Stage.POSE: open_pose, Stage.MASK: open_mask}[stage](spec, self.weights, compute)
 
     def _build(self, stage: Stage, spec: ModelSpec | None) -> StageRunner:
         # Imported here, so that a process loads the libraries of its own stages and no others.

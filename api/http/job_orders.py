@@ -27,7 +27,7 @@ EXAMPLE = {
 
 Link = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=4096)]
 ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$")]
-"""An entry point's name: no path, and no dot, so that no file can be meant."""
+"""The name of an entry point or of a device: no path, and no dot, so that no file can be meant."""
 Options = Annotated[dict[str, Plain], Field(max_length=50)]
 
 
@@ -53,7 +53,8 @@ class RecipeOrder(Frozen):
     mask_model: ModelName | None = None
     mask_options: Options | None = None
     device_model: ModelName | None = None
-    """A driver's name. A network's file is chosen where the workers are, not through the API."""
+    """The name of a device that has announced itself (see ``/devices``), or of a driver. A network's file is
+    chosen where the workers are, not through the API."""
     device_threshold: float | None = Field(None, gt=0, lt=1)
 
     @model_validator(mode="after")

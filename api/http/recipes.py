@@ -11,6 +11,7 @@ from broker.errors import MissingDependency, NotFound
 from broker.presence import Presence, WorkerCard
 from broker.recipe import ModelSpec, Recipe, Stage
 from broker.settings import Settings
+from tasks.device_names import announced, is_announced_name
 from tasks.full_body import require_points
 from tasks.runtime import Runtime
 
@@ -45,39 +46,64 @@ class Recipes:
             BrokerUnavailable: the workers cannot be asked.
         """
         settings = runtime.settings.model_copy(update=changes)
+        device = _announced(runtime, settings.device_model)
         cards = Presence(runtime.control).alive()
-        whole = _of_workers(settings, changes, cards, bare=False)
+        whole = _of_workers(settings, changes, cards, device, bare=False)
         if whole is not None:
             return whole
         try:
-            return self._apart(settings)
+            return self._apart(settings, device)
         except MissingDependency:
             # The weights' sources on a card are without folders; whoever has loaded them needs no source.
-            bare = _of_workers(settings, changes, cards, bare=True)
+            bare = _of_workers(settings, changes, cards, device, bare=True)
             if bare is None:
                 raise
             return bare
         except NotFound as error:
             raise UnknownModel(error.cause, error.remedy) from error
 
-    def _apart(self, settings: Settings) -> Recipe:
-        key = repr(sorted(variables_of(settings).items()))
+    def _apart(self, settings: Settings, device: ModelSpec | None) -> Recipe:
+        key = repr((sorted(variables_of(settings).items()), device and device.model_dump_json()))
         with self._lock:  # one process at a time, and none for what another has just asked
             made, recipe = self._kept.get(key, (-KEPT_SECONDS, None))
             if recipe is None or time.monotonic() - made > KEPT_SECONDS:
-                recipe = recipe_apart(settings)
+                recipe = recipe_apart(settings, device)
                 while len(self._kept) >= KEPT:
                     self._kept.pop(next(iter(self._kept)))
                 self._kept[key] = (time.monotonic(), recipe)
         return recipe
 
 
+def _announced(runtime: Runtime, name: str) -> ModelSpec | None:
+    """The device that has announced itself as ``name``; None for the name of an entry point, and for a path.
+
+    Raises:
+        UnknownModel: it is none of the three.
+    """
+    if not is_announced_name(name):
+        return None
+    try:
+        return announced(runtime.control, name)
+    except NotFound as error:
+        raise UnknownModel(error.cause, error.remedy) from error
+
+
 def _of_workers(
-    settings: Settings, changes: dict[str, Any], cards: Sequence[WorkerCard], bare: bool
+    settings: Settings,
+    changes: dict[str, Any],
+    cards: Sequence[WorkerCard],
+    device: ModelSpec | None,
+    bare: bool,
 ) -> Recipe | None:
-    """The recipe if the workers alone can tell: every stage has a worker, and no change asks for another."""
+    """The recipe if the workers alone can tell: every stage has a worker, and no change asks for another.
+
+    ``device`` is one that was asked for by its name: it may be switched off.
+    """
     specs: dict[Stage, ModelSpec] = {}
     for stage, names in CHOICES.items():
+        if stage == Stage.ME and device is not None:
+            specs[stage] = device
+            continue
         spec = _agreed(stage, cards, bare)
         if spec is None or any(name in changes for name in names):
             return None
@@ -99,10 +125,14 @@ def _of_workers(
 
 
 def _agreed(stage: Stage, cards: Sequence[WorkerCard], bare: bool) -> ModelSpec | None:
-    """The model of ``stage`` if all workers that serve it have loaded the same one."""
-    loaded = [card.models[stage] for card in cards if stage in card.models]
+    """The model of ``stage`` if all workers that serve it have loaded the same one.
+
+    Devices that have workers of their own are asked for by name: they count where nothing else is there.
+    """
+    every = [card.models[stage] for card in cards if stage in card.models]
+    loaded = [spec for spec in every if spec.route is None] or every
     if not loaded or any(spec.identity() != loaded[0].identity() for spec in loaded):
         return None
     sources = [ref.source for ref in loaded[0].weights]
-    whole = all(source.startswith(("pypi:", "added:")) for source in sources)
+    whole = all(source.startswith(("pypi:", "added:", "device:")) for source in sources)
     return loaded[0] if whole or bare else None

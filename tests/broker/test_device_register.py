@@ -3,27 +3,12 @@
 import time
 
 import pytest
+from announced_devices import device_spec as a_spec
+from announced_devices import device_unit as a_unit
 
 from broker.control import Control
-from broker.device_register import DeviceAlive, DeviceRegister, DeviceUnit, UnitState, UnknownDevice, unit_of
+from broker.device_register import DeviceAlive, DeviceRegister, UnitState, UnknownDevice
 from broker.embedded import EmbeddedBroker
-from broker.recipe import ModelSpec, Route
-
-
-def a_spec(device: str = "me-2", firmware: str = "1.0", queue: str = "me", driver: str = "http") -> ModelSpec:
-    route = Route(device=device, firmware=firmware, queue=queue, pixels="inline", width=160, height=96)
-    return ModelSpec(name=driver, version=f"{device}-{firmware}", options={"threshold": 0.5}, route=route)
-
-
-def a_unit(spec: ModelSpec, pid: int = 1, host: str = "shelf-7") -> DeviceUnit:
-    return unit_of(
-        spec,
-        host=host,
-        worker=f"me-{pid}@{host}",
-        worker_key=f"{host}:{pid}",
-        version="0.1",
-        self_test_iou=0.9,
-    )
 
 
 @pytest.fixture
