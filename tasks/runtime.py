@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from broker.artifacts import Artifacts
 from broker.control import Control
-from broker.recipe import ModelSpec, Recipe, Stage
+from broker.recipe import ModelSpec, Recipe, Stage, canonical_hash
 from broker.settings import Settings, load_settings
 from tasks.device_names import configured_device
 from tasks.full_body import require_points
@@ -82,7 +82,7 @@ class Runtime:
 
         chosen = self.settings
         require_points(chosen.pose_model, answers(POSE, chosen.pose_model), chosen.rule)
-        return Recipe(
+        recipe = Recipe(
             sampling=chosen.sampling,
             rule=chosen.rule,
             duplicates=chosen.duplicates,
@@ -92,6 +92,8 @@ class Runtime:
             mask_model=self._checked(Stage.MASK),
             device_model=device or self._checked(Stage.ME),
         )
+        self.placement.check(recipe)
+        return recipe
 
     def _checked(self, stage: Stage) -> ModelSpec:
         """The configured model of ``stage``: what no worker could open is refused here, not by each video."""
@@ -119,7 +121,8 @@ class Runtime:
         return self._loaded(stage, _model_of(stage, recipe))
 
     def _loaded(self, stage: Stage, spec: ModelSpec | None) -> StageRunner:
-        key = (stage, spec.model_dump_json() if spec is not None else "")
+        # The identity: one worker may have the bytes from elsewhere than the recipe says.
+        key = (stage, canonical_hash(spec.identity()) if spec is not None else "")
         if key not in self._runners:
             runner = self._build(stage, spec)
             runner.load()
@@ -153,7 +156,7 @@ class Runtime:
             return MaskGeneration(model)
         from tasks.device_masks import DeviceMasks
 
-        return DeviceMasks(model)
+        return DeviceMasks(model) if self.described is None else DeviceMasks(model, described=self.described)
 
     def load(self, stages: tuple[Stage, ...]) -> None:
         """Loads what the configured recipe needs for ``stages`` of the chain, libraries and models."""
