@@ -33,6 +33,7 @@ from broker.job_books import JobBooks
 from broker.messages import Failure, Segment, SegmentResult, Video
 from broker.priority import Priority
 from broker.recipe import Recipe
+from broker.replay_books import ReplayBooks
 from broker.review_books import ReviewBooks
 from broker.tables import AnalysisRow, JobRow, LinkRow, SegmentRow
 from broker.video_books import VideoBooks
@@ -70,6 +71,8 @@ class Catalog(CatalogReading, Claims):
         self.exports = ExportBooks(self._database)
         """What was ordered to be exported."""
         self.counts = CountBooks(self._database)
+        self.replays = ReplayBooks(self._database)
+        """What another device can be tried on."""
 
     def migrate(self) -> None:
         """Makes or upgrades the tables. Any number of processes may call it at once.

@@ -29,7 +29,7 @@ def create(
     priority: Priority | None,
 ) -> None:
     """See ``Catalog.create_job``."""
-    rows.add(connection, RecipeRow, id=recipe.id, json=recipe.model_dump(mode="json"))
+    _put_recipe(connection, recipe)
     job = {"id": job_id, "recipe_id": recipe.id, "intake": intake.model_dump(mode="json")}
     rows.add(connection, JobRow, **job, created_at=rows.now())
     rows.lock_job(connection, job_id)
@@ -39,6 +39,17 @@ def create(
     taken_up(connection, [job_id])
     rows.requeue_links(connection, job_id)
     rows.append_links(connection, job_id, links)
+
+
+def _put_recipe(connection: Connection, recipe: Recipe) -> None:
+    """Books the recipe, once; where its device is reached is no part of what it is, and may have changed."""
+    rows.add(connection, RecipeRow, id=recipe.id, json=recipe.model_dump(mode="json"))
+    where = RecipeRow.id == recipe.id
+    known = Recipe.model_validate(connection.execute(select(RecipeRow.json).where(where)).scalar_one())
+    if known.device_model.route != (route := recipe.device_model.route):
+        device = known.device_model.model_copy(update={"route": route})
+        moved = known.model_copy(update={"device_model": device}).model_dump(mode="json")
+        connection.execute(update(RecipeRow).where(where).values(json=moved))
 
 
 def _check_same(connection: Connection, job_id: str, recipe: Recipe, intake: Intake) -> None:

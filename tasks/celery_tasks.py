@@ -21,12 +21,14 @@ from tasks.attempts import attempt_of_segment, counted
 from tasks.captions import failure_caption, segment_caption
 from tasks.celery_download import download_link
 from tasks.celery_export import export
+from tasks.celery_replay import replay_segment
 from tasks.counting import segment_ended, segment_raised
 from tasks.failures import describe_failure
 from tasks.frame_facts import facts_by_time
 from tasks.pipeline import run_stages
 from tasks.placement import Group, all_groups, queue_name
 from tasks.readable import Handed, ReadableTask, captioned
+from tasks.replay_chain import REPLAY
 from tasks.retrying import BOOKS_RETRY_SECONDS, RETRIES, RETRY_SECONDS, again, put_back, retry_later
 from tasks.runtime import Runtime, process_runtime
 from tasks.sending_on import send_on
@@ -128,7 +130,9 @@ def segment_failed(
     ``bind`` make Celery call it at once, in process, with the error itself.
     """
     queue = str(request.task).removeprefix("hardpose.")
-    failure = describe_failure(error, Stage(queue.split("+")[0]), queue)
+    # A replay begins with what the teacher has left.
+    stage = Stage.MASK if queue == REPLAY else Stage(queue.split("+")[0])
+    failure = describe_failure(error, stage, queue)
     log.error("segment %s failed in %s: %s", segment["index"], request.task, failure.cause)
     current_app.send_task(
         "hardpose.record_segment_failure",
@@ -189,4 +193,12 @@ def withdraw(**_: Any) -> None:
     PresenceBeat.end(load_settings())
 
 
-__all__ = ["GROUP_TASKS", "download_link", "export", "preload", "record_segment_failure", "segment_failed"]
+__all__ = [
+    "GROUP_TASKS",
+    "download_link",
+    "export",
+    "preload",
+    "record_segment_failure",
+    "replay_segment",
+    "segment_failed",
+]
