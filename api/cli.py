@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 import typer
 
 from api import serve_cli
+from api.devices_cli import devices_cli
 from api.ending_commands import register as register_ending
 from api.exit_codes import ExitCode, exit_code
 from api.export_command import register as register_export
@@ -49,6 +50,7 @@ cli = typer.Typer(
     add_completion=False,
 )
 cli.add_typer(models_cli, name="models")
+cli.add_typer(devices_cli, name="devices")
 
 _ANY = Intake()
 OWN_NAMESPACE = "run-"

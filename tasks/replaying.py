@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from celery import Celery
 
+from broker.app import create_app
 from broker.errors import BeingErased, NotFound, VideoForgotten, WorkCancelled
 from broker.messages import Failure, Segment, Video, result_folder
 from broker.priority import Priority
@@ -109,6 +110,20 @@ def plan(runtime: Runtime, device: ModelSpec, named: Sequence[str] = ()) -> list
             "Examine videos first, or name jobs of another device with --from.",
         )
     return plans
+
+
+def replay_all(
+    runtime: Runtime, device: ModelSpec, named: Sequence[str] = (), priority: Priority = Priority.LOW
+) -> list[Replay]:
+    """Starts every replay of ``device``: one for each group of earlier recipes that differ in it alone.
+
+    Raises:
+        NotFound, NothingToReplay, SettingsError: see ``plan``.
+        BrokerUnavailable: some may have been sent; the same again is safe.
+    """
+    plans = plan(runtime, device, named)
+    with create_app(runtime.settings) as app:
+        return [start(app, runtime, each, priority) for each in plans]
 
 
 def start(app: Celery, runtime: Runtime, plan: Plan, priority: Priority = Priority.LOW) -> Replay:
