@@ -1,4 +1,4 @@
-"""Keeps a worker's card fresh while its process lives, whatever its pool is at."""
+"""Keeps a worker's card fresh while its process lives, and its device's unit, whatever its pool is at."""
 
 import logging
 import os
@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from celery import bootsteps
 
 from broker.control import Control
+from broker.device_register import DeviceRegister, DeviceUnit
 from broker.errors import BrokerUnavailable
 from broker.presence import Presence, WorkerCard, worker_key
 from broker.settings import Settings
@@ -52,7 +53,10 @@ class PresenceBeat(bootsteps.StartStopStep):  # type: ignore[misc]
         if cls._thread is not None:
             cls._thread.join(BEAT_SECONDS)
         try:
-            Presence(Control.of(settings)).withdraw(own_key())
+            control = Control.of(settings)
+            Presence(control).withdraw(own_key())
+            if settings.device is not None:
+                DeviceRegister(control).leave(own_key())
         except BrokerUnavailable as error:
             log.warning("the broker does not hear that this worker ends: %s", error)
 
@@ -65,14 +69,18 @@ def own_key() -> str:
 def beat_until(ended: threading.Event, settings: Settings, key: str) -> None:
     """Beats every ``BEAT_SECONDS``; a broker that is away, or has lost its memory, is told again."""
     try:
-        presence = Presence(Control.of(settings))
+        control = Control.of(settings)
     except BrokerUnavailable as error:
         log.error("this worker is not shown: %s", error)
         return
+    presence, register = Presence(control), DeviceRegister(control)
     card: WorkerCard | None = None
+    unit: DeviceUnit | None = None
     while not ended.wait(BEAT_SECONDS):
         try:
             card = _beat(presence, key, card)
+            if settings.device is not None:
+                unit = _beat_unit(register, key, unit)
         except BrokerUnavailable as error:
             log.warning("the broker does not hear that this worker lives: %s", error)
 
@@ -82,3 +90,10 @@ def _beat(presence: Presence, key: str, card: WorkerCard | None) -> WorkerCard |
     if not presence.beat(key) and card is not None:
         presence.announce(card)
     return card or presence.card(key)
+
+
+def _beat_unit(register: DeviceRegister, key: str, unit: DeviceUnit | None) -> DeviceUnit | None:
+    """The same for the device that the worker drives."""
+    if not register.beat(key) and unit is not None:
+        register.announce(unit)
+    return unit or register.unit(key)

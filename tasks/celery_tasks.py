@@ -13,7 +13,6 @@ from celery.signals import celeryd_init, worker_process_init, worker_ready, work
 
 from broker.errors import Action, BrokerUnavailable, HardposeError
 from broker.messages import Failure, Segment, SegmentResult
-from broker.presence import Presence
 from broker.presence_beat import PresenceBeat
 from broker.recipe import Stage
 from broker.settings import load_settings
@@ -33,7 +32,7 @@ from tasks.retrying import BOOKS_RETRY_SECONDS, RETRIES, RETRY_SECONDS, again, p
 from tasks.runtime import Runtime, process_runtime
 from tasks.sending_on import send_on
 from tasks.voids import MessageVoid, check_start, check_wanted, unless_void
-from tasks.worker_card import load_and_describe
+from tasks.worker_card import announce, load_and_describe
 from workers.devices.errors import DeviceAway
 
 log = logging.getLogger(__name__)
@@ -184,7 +183,7 @@ def _preload(pid: int) -> None:
     here, queues = process_runtime(), tuple(current_app.amqp.queues.consume_from)
     name, started = current_app.hardpose_worker
     card = load_and_describe(here, name, pid, started, queues)
-    Presence(here.control).announce(card)
+    announce(here, card)
 
 
 @worker_shutdown.connect

@@ -5,7 +5,8 @@ import logging
 import socket
 from collections.abc import Mapping, Sequence
 
-from broker.presence import WorkerCard
+from broker.device_register import DeviceRegister, UnitState, unit_of
+from broker.presence import Presence, WorkerCard
 from broker.recipe import ModelSpec, Stage, WeightsRef
 from tasks.counting import models_loaded
 from tasks.dataset.text import public_source
@@ -52,6 +53,24 @@ def load_and_describe(
         metrics=f"{settings.metrics_host}:{settings.metrics_port}" if settings.metrics_port else "",
         started=started,
     )
+
+
+def announce(runtime: Runtime, card: WorkerCard) -> None:
+    """Shows the worker, and the device that it drives, if it has one of its own.
+
+    Raises:
+        BrokerUnavailable: nobody is told.
+    """
+    Presence(runtime.control).announce(card)
+    if runtime.described is None:
+        return
+    register = DeviceRegister(runtime.control)
+    spec = public_spec(runtime.described.spec)
+    register.announce(
+        unit_of(spec, host=card.host, worker=card.name, worker_key=card.key, version=card.version)
+    )
+    if Stage.ME not in card.models:  # the log says why; the device may only be switched off
+        register.state(card.key, UnitState.WAITING_FOR_DEVICE)
 
 
 def _points(models: Mapping[Stage, ModelSpec]) -> tuple[int, ...]:

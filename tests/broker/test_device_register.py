@@ -1,14 +1,18 @@
 """Devices announce themselves, are heard of, change their firmware, fall silent, and are still known."""
 
+import threading
 import time
+from collections.abc import Callable
 
 import pytest
 from announced_devices import device_spec as a_spec
 from announced_devices import device_unit as a_unit
 
+from broker import presence_beat
 from broker.control import Control
 from broker.device_register import DeviceAlive, DeviceRegister, UnitState, UnknownDevice
 from broker.embedded import EmbeddedBroker
+from broker.settings import load_settings
 
 
 @pytest.fixture
@@ -155,3 +159,32 @@ def test_a_unit_of_another_release_is_not_shown_and_harms_nobody(
     with control.server() as server:
         server.hset(control.key("devices"), "body:me-9@shelf:1", '{"device": "me-9", "colour": "red"}')
     assert register.names() == ["me-2"]
+
+
+def test_a_worker_beats_for_its_unit_and_announces_it_anew_to_a_broker_without_memory(
+    server: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presence_beat, "BEAT_SECONDS", 0.02)
+    settings = load_settings(broker_url=server.url, namespace="devbeat", device="me.toml")
+    control = Control.of(settings)
+    register = DeviceRegister(control)
+    key = register.announce(a_unit(a_spec()))
+    silence(control, key, 120)
+    ended = threading.Event()
+    beats = threading.Thread(target=presence_beat.beat_until, args=(ended, settings, "shelf-7:1"))
+    beats.start()
+    try:
+        until(lambda: register.units()[0].alive)
+        with control.server() as client:
+            client.delete(control.key("devices"))
+        until(lambda: [unit.key for unit in register.units()] == [key])
+    finally:
+        ended.set()
+        beats.join()
+
+
+def until(true: Callable[[], bool]) -> None:
+    limit = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < limit
+        time.sleep(0.02)
