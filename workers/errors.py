@@ -15,6 +15,12 @@ class WeightsDamaged(ModelMismatch):
     code = "weights_damaged"
 
 
+class DelegateFailed(HardposeError):
+    """The library that is to run a network on an NPU is not here, is no such library, or refuses."""
+
+    code = "delegate_failed"
+
+
 class LicenceNotAccepted(HardposeError):
     """Weights whose licence the user has to accept were given without that."""
 

@@ -1,6 +1,7 @@
 """A thin wrapper over LiteRT (the TensorFlow Lite runtime); the only module that imports it."""
 
-from dataclasses import dataclass
+import ctypes
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -8,51 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from broker.errors import MissingDependency
-from workers.errors import ModelMismatch
-
-Floats = NDArray[np.float32]
+from workers.errors import DelegateFailed, ModelMismatch
+from workers.tensors import Floats, Tensor
 
 
 @dataclass(frozen=True)
-class Tensor:
-    """An input or an output of a model.
+class Delegate:
+    """A shared library that runs (a part of) a network on an NPU, a DSP or a GPU.
 
     Attributes:
-        name: as the file says.
-        index: LiteRT's handle.
-        shape: all dimensions, the batch included; -1 where the file leaves one open.
-        dtype: of the stored numbers.
-        scale, zero_point: real value = (stored - zero_point) * scale, for integer tensors
-            (LiteRT 8-bit quantisation specification).
-        quantised: whether the file gives that scale; an integer tensor without one stores plain numbers.
+        library: its path, or a name that the system's loader finds, such as ``libedgetpu.so.1``.
+        options: for it, as its documentation says.
     """
 
-    name: str
-    index: int
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    scale: float
-    zero_point: int
-    quantised: bool = False
-
-    def __str__(self) -> str:
-        return f"{self.name} {'x'.join(map(str, self.shape))} {self.dtype}"
-
-    def quantise(self, values: Floats) -> NDArray[Any]:
-        """Real ``values`` as the numbers this tensor stores; integers are rounded and clipped."""
-        if self.dtype.kind == "f":
-            floats: NDArray[Any] = values.astype(self.dtype, copy=False)
-            return floats
-        limits = np.iinfo(self.dtype)
-        stored = np.rint(values / self.scale) + self.zero_point
-        clipped: NDArray[Any] = np.clip(stored, limits.min, limits.max).astype(self.dtype)
-        return clipped
-
-    def dequantise(self, stored: NDArray[Any]) -> Floats:
-        """The real values (float32) of ``stored``."""
-        if self.dtype.kind == "f":
-            return stored.astype(np.float32, copy=False)
-        return (stored.astype(np.float32) - self.zero_point) * np.float32(self.scale)
+    library: str
+    options: dict[str, str] = field(default_factory=dict)
 
 
 class LiteRT:
@@ -61,13 +32,15 @@ class LiteRT:
     Args:
         path: of the file.
         threads: of the XNNPACK kernels; results do not depend on it.
+        delegate: for the operations that it takes; XNNPACK has all others.
 
     Raises:
         MissingDependency: the LiteRT package is not installed.
+        DelegateFailed: the delegate is not there, is none, or cannot take the network.
         ModelMismatch: the file is no model, needs an unknown operation, or has several inputs.
     """
 
-    def __init__(self, path: Path, threads: int = 1) -> None:
+    def __init__(self, path: Path, threads: int = 1, delegate: Delegate | None = None) -> None:
         try:
             from ai_edge_litert.interpreter import Interpreter
         except ImportError as error:
@@ -75,15 +48,20 @@ class LiteRT:
                 f"The package ai-edge-litert, which runs {path.name}, is not installed.",
                 'Install it with: pip install "hardpose[litert]".',
             ) from error
+        self.path = path
+        loaded = None if delegate is None else [_load_delegate(delegate)]
         try:
-            self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
-            self._interpreter.allocate_tensors()
+            self._interpreter = Interpreter(
+                model_path=str(path), num_threads=threads, experimental_delegates=loaded
+            )
+            self._allocate()
         except (ValueError, RuntimeError) as error:
+            if delegate is not None:
+                raise _refused(delegate, f"cannot take {path.name}: {error}") from error
             raise ModelMismatch(
                 f"{path} cannot be loaded as a LiteRT model: {error}.",
                 "Give a .tflite file whose operations run on a CPU.",
             ) from error
-        self.path = path
         inputs = [_tensor(details) for details in self._interpreter.get_input_details()]
         self.outputs = tuple(_tensor(details) for details in self._interpreter.get_output_details())
         if len(inputs) != 1:
@@ -92,6 +70,11 @@ class LiteRT:
                 "Give a network whose only input is one image.",
             )
         self.input = inputs[0]
+
+    def _allocate(self) -> None:
+        self._interpreter.allocate_tensors()
+        (*_, details) = self._interpreter.get_input_details()
+        self._shape = tuple(int(side) for side in details["shape"])
 
     def output(self, *shape: int) -> Tensor:
         """The output of that shape; files of the same network differ in the order of their outputs.
@@ -108,11 +91,54 @@ class LiteRT:
             "Use the weights that the model's default description pins.",
         )
 
-    def run(self, values: Floats, *wanted: Tensor) -> list[Floats]:
-        """Runs the network on real ``values`` of the input's shape; the ``wanted`` outputs, float32."""
-        self._interpreter.set_tensor(self.input.index, self.input.quantise(values))
-        self._interpreter.invoke()
+    def run(self, values: Floats, *wanted: Tensor) -> list[NDArray[Any]]:
+        """Runs the network on real ``values`` of the input's shape; the ``wanted`` outputs, as real values.
+
+        Raises:
+            ModelMismatch: the network cannot be run on that shape.
+        """
+        try:
+            self._fit(values.shape)
+            self._interpreter.set_tensor(self.input.index, self.input.quantise(values))
+            self._interpreter.invoke()
+        except (ValueError, RuntimeError) as error:
+            raise ModelMismatch(
+                f"{self.path} cannot be run on {'x'.join(map(str, values.shape))}: {error}.",
+                f"Its input is {self.input}: give it that.",
+            ) from error
         return [tensor.dequantise(self._interpreter.get_tensor(tensor.index)) for tensor in wanted]
+
+    def _fit(self, shape: tuple[int, ...]) -> None:
+        """Gives the sides that the file leaves open their size; memory is allocated anew for a new one."""
+        if shape != self._shape and -1 in self.input.shape:
+            self._interpreter.resize_tensor_input(self.input.index, shape, strict=True)
+            self._allocate()
+
+
+def _load_delegate(delegate: Delegate) -> Any:
+    from ai_edge_litert.interpreter import load_delegate
+
+    try:
+        # LiteRT would leave half an object behind, which complains when it is collected.
+        library = ctypes.CDLL(delegate.library)
+        _ = library.tflite_plugin_create_delegate, library.tflite_plugin_destroy_delegate
+    except OSError as error:
+        raise _refused(delegate, f"cannot be loaded: {error}") from error
+    except AttributeError as error:
+        raise _refused(delegate, "is no LiteRT delegate: it has no tflite_plugin_create_delegate") from error
+    try:
+        return load_delegate(delegate.library, delegate.options)
+    except (ValueError, RuntimeError) as error:
+        raise _refused(delegate, f"did not start: {' '.join(str(error).split())}") from error
+
+
+def _refused(delegate: Delegate, why: str) -> DelegateFailed:
+    options = ", ".join(f"{name}={value}" for name, value in delegate.options.items()) or "none"
+    return DelegateFailed(
+        f"The delegate {delegate.library} {why.rstrip('.')} (its options: {options}).",
+        "Install the delegate that the NPU's vendor gives for this machine and this release of LiteRT, with "
+        "the options that he names; or leave the line `delegate` out of the description: the CPU takes over.",
+    )
 
 
 def _tensor(details: dict[str, Any]) -> Tensor:

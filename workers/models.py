@@ -175,7 +175,7 @@ def device_spec(settings: Settings) -> ModelSpec:
     """The description of the device that the settings name, with their threshold.
 
     ``settings.device_model`` is an entry point's name, or the path of a ``.tflite`` file. What the file
-    cannot say about itself (see ``DeviceOptions``) may stand in a JSON object beside it: for
+    cannot say about itself (see ``NetworkOptions``) may stand in a JSON object beside it: for
     ``me.tflite`` in ``me.json``.
 
     Raises:

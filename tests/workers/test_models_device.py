@@ -13,7 +13,9 @@ from broker.settings import load_settings
 from workers import models
 from workers.compute import Compute
 from workers.devices.answers import mask_of
-from workers.devices.litert import DeviceOptions, LiteRTDevice, person_probability
+from workers.devices.litert import LiteRTDevice
+from workers.devices.network import NetworkOptions
+from workers.devices.network_output import person_probability
 from workers.errors import ModelMismatch
 from workers.masks.blazepose import BlazePoseTeacher, TeacherOptions
 from workers.options import read_options
@@ -181,7 +183,7 @@ def test_the_settings_threshold_reaches_the_embedded_device():
 
 @pytest.mark.parametrize(
     ("kind", "options"),
-    [(BlazePose, PoseOptions), (BlazePoseTeacher, TeacherOptions), (LiteRTDevice, DeviceOptions)],
+    [(BlazePose, PoseOptions), (BlazePoseTeacher, TeacherOptions), (LiteRTDevice, NetworkOptions)],
 )
 def test_a_default_description_states_every_option_and_is_read_back(kind, options):
     spec = ModelSpec.model_validate_json(kind.default_spec().model_dump_json())
@@ -192,7 +194,7 @@ def test_a_default_description_states_every_option_and_is_read_back(kind, option
 
 def test_a_whole_number_is_a_float_after_json():
     spec = ModelSpec(name="m", version="1", options={"threshold": 1, "offset": 0})
-    assert read_options(DeviceOptions, spec).offset == 0
+    assert read_options(NetworkOptions, spec).offset == 0
 
 
 @pytest.mark.parametrize("kind", [BlazePose, BlazePoseTeacher])
@@ -204,7 +206,7 @@ def test_a_description_with_too_few_weights_is_refused(kind, store):
 
 def test_softmax_of_large_logits_stays_finite():
     raw = np.array([[[1000.0, 1000.0 + math.log(3)]]], np.float32)
-    assert person_probability(raw, DeviceOptions(output="softmax"))[0, 0] == pytest.approx(0.75, abs=1e-3)
+    assert person_probability(raw, NetworkOptions(output="softmax"))[0, 0] == pytest.approx(0.75, abs=1e-3)
 
 
 def test_model_errors_are_the_users_to_read():

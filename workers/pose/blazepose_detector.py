@@ -7,7 +7,8 @@ import numpy as np
 
 from workers.contracts import Image
 from workers.litert import LiteRT
-from workers.pose.geometry import Floats, Roi, letterbox, sigmoid
+from workers.pose.geometry import Floats, Roi, letterbox
+from workers.tensors import sigmoid
 
 INPUT = 224
 """Side of the square input in pixels."""

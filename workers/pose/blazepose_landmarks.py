@@ -7,7 +7,8 @@ import numpy as np
 
 from workers.contracts import Image, Mask
 from workers.litert import LiteRT
-from workers.pose.geometry import Floats, Roi, sigmoid
+from workers.pose.geometry import Floats, Roi
+from workers.tensors import sigmoid
 
 INPUT = 256
 """Side of the square input in pixels."""
@@ -112,7 +113,7 @@ class Landmarker:
         crop = roi.crop(image, INPUT).astype(np.float32) / np.float32(255)
         wanted = (self._points, self._score, self._mask, self._heatmaps)
         points, score, mask, heatmaps = self._network.run(crop[None], *wanted)
-        rows = points.reshape(COUNT, 5)
+        rows: Floats = points.reshape(COUNT, 5)
         return Landmarks(
             roi=roi,
             xy=roi.to_frame(refine(rows[:, :2] / np.float32(INPUT), heatmaps[0])),

@@ -85,12 +85,6 @@ class Roi:
         )
 
 
-def sigmoid(logits: Floats) -> Floats:
-    """1 / (1 + exp(-x)), without overflow; float32 of the same shape."""
-    values: Floats = (1.0 / (1.0 + np.exp(-np.clip(logits, -80, 80)))).astype(np.float32)
-    return values
-
-
 def letterbox(image: Image, size: int) -> tuple[Floats, float, float, float]:
     """``image`` in the middle of a black ``size`` x ``size`` square, its shape kept, area-averaged.
 
