@@ -258,17 +258,20 @@ register_export(cli)
 @command
 def worker(
     queues: Annotated[
-        list[str], typer.Argument(help="download, pose, mask, me, compare, pose+mask ..., or export")
-    ],
+        list[str] | None, typer.Argument(help="download, pose, mask, me, compare, pose+mask ..., or export")
+    ] = None,
     home: Home = None,
     name: Annotated[str | None, typer.Option(help="Name shown in Flower.")] = None,
     gpu: Annotated[str | None, typer.Option(help="Number or UUID as nvidia-smi -L says, or none.")] = None,
+    device: Annotated[
+        Path | None, typer.Option(help="Drive the device that this page (me.toml) describes, alone.")
+    ] = None,
 ) -> None:
     """Serve one or more queues until told to stop."""
     from api.local import attach
     from workers.process import serve
 
-    serve(attach(read_settings(home=home, gpu=gpu)), queues, name)
+    serve(attach(read_settings(home=home, gpu=gpu, device=device)), queues or (), name)
 
 
 @command

@@ -40,7 +40,7 @@ def open_here(
             f"Start a worker for it, or order the work anew for {description.name}: a new firmware or model "
             "is another device (`hardpose devices`).",
         )
-    return open_described(description, compute)
+    return open_described(description, compute, weights)
 
 
 def named(spec: ModelSpec) -> str:
@@ -50,7 +50,7 @@ def named(spec: ModelSpec) -> str:
 
 
 def _check_emulated(spec: ModelSpec, weights: WeightsStore) -> None:
-    kept = [ref for ref in spec.weights if urlsplit(ref.source).scheme == "device" and not weights.cached(ref)]
+    kept = [ref for ref in spec.weights if _stays(ref) and not weights.cached(ref)]
     if spec.name not in REACHED and not kept and not spec.options.get("delegate"):
         return
     own = f" on its queue {spec.route.queue}" if spec.route is not None else ""
@@ -59,6 +59,11 @@ def _check_emulated(spec: ModelSpec, weights: WeightsStore) -> None:
         "Start it where the device is: hardpose worker me --device me.toml. Workers that emulate devices "
         "must not serve a queue on which such work is: stop this one, or give the device a queue of its own.",
     )
+
+
+def _stays(ref: WeightsRef) -> bool:
+    """Whether the file never leaves its device."""
+    return urlsplit(ref.source).scheme == "device"
 
 
 def described_with_file(path: Path) -> ModelSpec:

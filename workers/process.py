@@ -3,16 +3,20 @@
 import importlib
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import billiard.pool
 
 from broker.app import TASKS_MODULE, create_app
-from broker.errors import SettingsError
+from broker.control import Control
+from broker.errors import BrokerRefuses, BrokerUnavailable, BrokerUntrusted, SettingsError
 from broker.queues import stages_of_queue
 from broker.recipe import CHAIN, Stage
 from broker.settings import TOKENS_VARIABLE, Settings
+from workers.device_start import device_queues, wait_for_device
+from workers.devices.description import load_description
 from workers.machine import prepare_machine
 from workers.metrics_folder import metrics_folder
 
@@ -31,6 +35,10 @@ def parse_queues(names: Sequence[str]) -> tuple[str, ...]:
     Raises:
         SettingsError: for a queue that no placement can have.
     """
+    if not names:
+        raise SettingsError(
+            "No queue is named.", "Name one, such as pose, or a device with --device me.toml."
+        )
     for name in names:
         if stages_of_queue(name) is None:
             raise SettingsError(
@@ -57,19 +65,44 @@ def pool_arguments(queues: Sequence[str]) -> list[str]:
 def serve(settings: Settings, queues: Sequence[str], name: str | None = None) -> None:
     """Serves ``queues`` until the process is told to stop (SIGTERM: finish the task; twice: at once).
 
+    With ``settings.device`` it drives the described device, on the device's own queue unless others are
+    given, and takes nothing before the device has answered.
+
     Raises:
-        SettingsError: a queue that no placement can have.
+        SettingsError: a queue that no placement can have, or that no device serves.
+        DeviceMisdescribed, DriverCrashed: see ``workers.device_start.wait_for_device``.
+        BrokerRefuses, BrokerUntrusted: waiting for the broker would not help.
         NoProvider, MissingDependency: this machine has not what the models of these queues run on.
     """
     billiard.pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = STOP_RETRIES
-    names = parse_queues(queues)
+    description = load_description(settings.device) if settings.device is not None else None
+    names = parse_queues(queues if description is None else device_queues(description, queues))
+    name = name or f"{names[0]}-{os.getpid()}"
     # Before anything can start CUDA; the processes of the pool inherit it.
     os.environ.update(prepare_machine(settings, served_stages(names)))
+    check_broker(settings)
+    tested = wait_for_device(settings, description, name) if description is not None else {}
     with _metrics(settings) as settings:
-        _serve(settings, names, name or f"{names[0]}-{os.getpid()}")
+        _serve(settings, names, name, tested)
 
 
-def _serve(settings: Settings, names: Sequence[str], name: str) -> None:
+def check_broker(settings: Settings) -> None:
+    """Ends what no waiting can mend; a broker that is merely away is waited for by the worker itself.
+
+    Raises:
+        BrokerRefuses: the password is wrong.
+        BrokerUntrusted: the certificate is not believed.
+        SettingsError: the certificate authority's file cannot be used.
+    """
+    try:
+        Control.of(settings).ping()
+    except (BrokerRefuses, BrokerUntrusted):
+        raise
+    except BrokerUnavailable as error:
+        log.warning("waiting for the broker: %s", error)
+
+
+def _serve(settings: Settings, names: Sequence[str], name: str, tested: Mapping[str, Any]) -> None:
     arguments = [
         "worker",
         f"--queues={','.join(names)}",
@@ -86,7 +119,9 @@ def _serve(settings: Settings, names: Sequence[str], name: str) -> None:
     # Imported before Celery does it: Celery looks into the current folder first, and a `tasks.py` there
     # is not ours.
     importlib.import_module(TASKS_MODULE)
-    create_app(settings, tuple(names)).worker_main(arguments)
+    app = create_app(settings, tuple(names))
+    app.hardpose_self_test = dict(tested)  # of the device; the processes of the pool inherit it
+    app.worker_main(arguments)
 
 
 @contextmanager

@@ -92,6 +92,12 @@ class DeviceElsewhere(HardposeError):
     code = "device_elsewhere"
 
 
+class DriverCrashed(HardposeError):
+    """A driver has ended its process on the known picture, as a crash in native code does."""
+
+    code = "device_driver_crashed"
+
+
 class DeviceMisdescribed(SettingsError):
     """A device's description is wrong; names the file and the line."""
 
