@@ -3,12 +3,15 @@
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from pydantic import SecretStr
 
 from broker.embedded import EmbeddedBroker
 from broker.errors import BrokerUnavailable, NotFound, SettingsError
 from broker.presence import Presence
+from broker.queues import DEVICE_QUEUE
+from broker.recipe import ModelSpec
 from broker.settings import Settings
 from tasks.erasing import finish_left
 from tasks.runtime import Runtime
@@ -34,10 +37,26 @@ class LocalSystem:
                 "Run the same command again: what is done stays done.",
             )
 
-    def start_workers(self, queues: Sequence[str]) -> None:
-        """Starts one worker process for each queue."""
+    def start_workers(self, queues: Sequence[str], device: ModelSpec | None = None) -> str:
+        """Starts one worker process for each queue; returns who does the work of the device, in words.
+
+        A device with a page on this machine is driven from here, whatever its driver. One that has announced
+        itself is driven by its own worker, and none is started here for its queue.
+
+        Args:
+            queues: of the placement.
+            device: that the work is for; None: any that can be emulated.
+        """
         for queue in queues:
-            self.supervisor.start_worker([queue])
+            if queue != DEVICE_QUEUE or device is None or device.route is None:
+                self.supervisor.start_worker([queue])
+        if device is None or device.route is None or DEVICE_QUEUE not in queues:
+            return "this machine"
+        page = Path(self.settings.device_model)
+        if page.suffix != ".toml":
+            return f"the worker of {device.route.device}, on the queue {device.route.queue}"
+        self.supervisor.start_worker([device.route.queue], page)
+        return f"this machine, as {page} describes it"
 
     def workers_ready(self) -> tuple[int, int]:
         """How many of the started workers take work, and how many there are."""

@@ -42,6 +42,8 @@ def fetch_weights(runtime: Runtime, recipe: Recipe, view: View, stop: StopFlag) 
     for spec in (recipe.pose_model, recipe.mask_model, recipe.device_model):
         for ref in spec.weights:
             stop.check()
+            if spec.route is not None:
+                continue  # its own worker has it, and it may never leave the device
             if runtime.weights.cached(ref) is None:
                 view.say(f"fetching weights {ref.file} of {spec.name} ({ref.size:,} bytes, {ref.licence})")
             runtime.weights.path(ref)
@@ -73,7 +75,9 @@ def run_job(
         runtime = system.runtime
         if local_workers:
             fetch_weights(runtime, recipe, view, stop)
-            system.start_workers([Stage.DOWNLOAD, *queues])
+            by = system.start_workers([Stage.DOWNLOAD, *queues], recipe.device_model)
+            if recipe.device_model.route is not None:
+                view.say(f"the device {recipe.device_model.version} is driven by {by}")
         runtime.catalog.create_job(job_id, recipe, links, intake, priority)
         with create_app(system.settings) as app:
             send_links(app, runtime, job_id)

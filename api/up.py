@@ -27,11 +27,14 @@ def keep_up(settings: Settings, flower_port: int, api_port: int | None = None) -
     api_port = check_api(settings, api_port)
     asked = Runtime(settings)
     queues = asked.placement.queues  # a wrong one ends it before anything is started
-    asked.recipe()  # so do a model without its weights and a wrong option: no worker could load it
+    # So do a model without its weights and a wrong option: no worker could load it.
+    device = asked.recipe().device_model
     prepare_machine(settings, CHAIN)  # and a GPU or a runtime that is not here
     with stop_on_signals() as stop, local_system(settings) as system:
         class_old_frames(system.runtime)
-        system.start_workers([Stage.DOWNLOAD, *queues, EXPORT_QUEUE])
+        by = system.start_workers([Stage.DOWNLOAD, *queues, EXPORT_QUEUE], device)
+        if device.route is not None:
+            typer.echo(f"the device {device.version} is driven by {by}")
         if flower_port:
             _start_flower(system, flower_port)
         news = start_api(system, api_port) if api_port else None

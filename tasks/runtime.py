@@ -98,7 +98,8 @@ class Runtime:
     def _checked(self, stage: Stage) -> ModelSpec:
         """The configured model of ``stage``: what no worker could open is refused here, not by each video."""
         spec = self._configured(stage)
-        if spec.route is None:  # else its own worker has opened it, and has tested it besides
+        own = spec.route is not None and (Stage.ME,) in self.placement.groups
+        if not own:  # else its own worker has opened it, and has tested it besides
             self._open(stage, spec)
         return spec
 

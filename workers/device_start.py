@@ -48,9 +48,8 @@ TELL_SECONDS = 30.0
 LOAD_SECONDS = 120.0
 """For the driver's libraries and its network, beside the time limit of the device itself."""
 SECRETS = frozenset({"HARDPOSE_BROKER_URL", "HARDPOSE_CONTROL_URL", "HARDPOSE_CATALOG_URL"})
-ERRORS = {
-    kind.code: kind for kind in (DeviceAway, DeviceMisdescribed, MissingDependency, NotFound, SettingsError)
-}
+_KINDS = (DeviceAway, DeviceMisdescribed, MissingDependency, NotFound, SettingsError, WeightsError)
+ERRORS = {kind.code: kind for kind in _KINDS}
 """What the test may raise."""
 
 

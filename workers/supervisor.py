@@ -18,6 +18,7 @@ from broker.settings import TOKENS_VARIABLE, Settings
 
 log = logging.getLogger(__name__)
 
+DEVICE_VARIABLE = "HARDPOSE_DEVICE"
 RESTARTS = 5
 """Deaths of one worker in a row that are mended; one more and the run is ended with the reason."""
 STEADY_SECONDS = 300
@@ -76,11 +77,17 @@ class Supervisor:
         """The folder of the workers' logs."""
         return self.settings.home / "logs"
 
-    def start_worker(self, queues: Sequence[str]) -> WorkerProcess:
-        """Starts one worker process for ``queues``."""
+    def start_worker(self, queues: Sequence[str], device: Path | None = None) -> WorkerProcess:
+        """Starts one worker process for ``queues``.
+
+        Args:
+            queues: that it serves.
+            device: the page of the device that it drives, if it is to drive one.
+        """
         number = sum(w.name.startswith("+".join(queues)) for w in self.workers)
         name = "+".join(queues) + (f"-{number + 1}" if number else "")
-        return self.start_program([*hardpose_command(), "worker", *queues, "--name", name], name)
+        driven = ["--device", str(device.absolute())] if device is not None else []
+        return self.start_program([*hardpose_command(), "worker", *queues, "--name", name, *driven], name)
 
     def start_program(
         self, arguments: list[str], name: str, essential: bool = True, tokens: bool = False
@@ -103,6 +110,7 @@ class Supervisor:
     def _spawn(self, arguments: list[str], log_file: Path, tokens: bool) -> "subprocess.Popen[bytes]":
         inherited = {name: value for name, value in os.environ.items() if name != TOKENS_VARIABLE}
         environment = {**inherited, **self.settings.environment(tokens)}
+        environment.pop(DEVICE_VARIABLE, None)  # the worker that drives one is told by its command line
         if tokens:
             environment = {name: v for name, v in environment.items() if name not in OTHERS_SECRETS}
         with log_file.open("ab") as output:
