@@ -77,7 +77,7 @@ class InProcessDevice(ABC):
     def _loaded(self) -> _Ready:
         if self._ready is None:
             network = self._open(self._weights.path(self._spec.weights[0]))
-            seen = network_input(network, self._options, "scale" in self._spec.options)
+            seen = network_input(network, self._options)
             self._ready = _Ready(network, seen, mask_output(network, seen, self._options))
         return self._ready
 

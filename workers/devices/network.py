@@ -41,6 +41,8 @@ class NetworkOptions:
         frames: ``png``: the frame's own pixels; ``jpeg``: those after a JPEG, wherever the device is.
             The stage sees to it.
         empty_masks: what an answer without a person is to the stage: ``verify`` or ``refuse``.
+        delegate: the name and the options of LiteRT's delegate: another one computes another mask. Which
+            library is loaded says the device's own description.
     """
 
     colours: str = "rgb"
@@ -57,6 +59,7 @@ class NetworkOptions:
     height: int = 0
     frames: str = "png"
     empty_masks: str = "verify"
+    delegate: str = ""
 
 
 class Network(Protocol):

@@ -11,6 +11,9 @@ from workers.errors import ModelMismatch
 from workers.pictures import resized
 from workers.tensors import Floats
 
+LEAST_STEPS = 16
+"""That pixels from 0 to 255 have to be spread over in an input of plain integers."""
+
 
 @dataclass(frozen=True)
 class NetworkInput:
@@ -54,28 +57,24 @@ class NetworkInput:
         return values[:, :, ::-1] if self.bgr else values
 
 
-def network_input(network: Network, options: NetworkOptions, scale_given: bool) -> NetworkInput:
+def network_input(network: Network, options: NetworkOptions) -> NetworkInput:
     """How ``network`` wants its images.
-
-    Args:
-        network: whose input is looked at.
-        options: its description.
-        scale_given: whether the description says ``scale``, or its default stands.
 
     Raises:
         ModelMismatch: the input is no image of three channels, its size is open and not described or
             described otherwise than it is, or it holds integers and nothing says how to fill them.
     """
-    _check_numbers(network, scale_given)
-    shape, channels_first = network.input.shape, False
+    shape = network.input.shape
     if len(shape) != 4 or 3 not in (shape[1], shape[3]):
-        raise _no_image(network)
+        raise ModelMismatch(
+            f"The input of {network.path} is {network.input}.",
+            "Give a network whose input is batch x height x width x 3, or batch x 3 x height x width.",
+        )
     # A picture of three columns is no picture: where both could be the channels, they are the last.
     channels_first = shape[3] != 3
     height, width = shape[2:] if channels_first else shape[1:3]
-    mean, std = of_colours(options.mean, 0.0), of_colours(options.std, 1.0)
-    assert mean is not None
-    assert std is not None
+    factor, shift = _normalisation(options)
+    _check_numbers(network, factor)
     return NetworkInput(
         width=_side(network, "width", width, options.width),
         height=_side(network, "height", height, options.height),
@@ -83,9 +82,18 @@ def network_input(network: Network, options: NetworkOptions, scale_given: bool) 
         batch=shape[0] if shape[0] > 0 else None,
         way=options.resize,
         bgr=options.colours == "bgr",
-        factor=(options.scale / np.array(std)).astype(np.float32),
-        shift=((options.offset - np.array(mean)) / np.array(std)).astype(np.float32),
+        factor=factor,
+        shift=shift,
     )
+
+
+def _normalisation(options: NetworkOptions) -> tuple[Floats, Floats]:
+    """Factor and shift of red, green and blue."""
+    mean, std = of_colours(options.mean, 0.0), of_colours(options.std, 1.0)
+    assert mean is not None
+    assert std is not None
+    factor = (options.scale / np.array(std)).astype(np.float32)
+    return factor, ((options.offset - np.array(mean)) / np.array(std)).astype(np.float32)
 
 
 def _side(network: Network, name: str, in_file: int, described: int) -> int:
@@ -102,18 +110,12 @@ def _side(network: Network, name: str, in_file: int, described: int) -> int:
     return in_file if in_file > 0 else described
 
 
-def _check_numbers(network: Network, scale_given: bool) -> None:
-    """Pixels over 255 would become 0 and 1 in an integer input that nothing says how to fill."""
-    if network.input.dtype.kind in "iu" and not network.input.quantised and not scale_given:
+def _check_numbers(network: Network, factor: Floats) -> None:
+    """Pixels over 255 would become 0 and 1 in an integer input that its file gives no scale for."""
+    plain = network.input.dtype.kind in "iub" and not network.input.quantised
+    if plain and 255 * float(factor.max()) < LEAST_STEPS:
         raise ModelMismatch(
             f"The input of {network.path} is {network.input}, and the file does not say how it is quantised.",
             "Set scale and offset in the device's description, or in the .json beside the file: the number "
             'stored is pixel (0..255) * scale plus offset, for plain pixels {"scale": 1, "offset": 0}.',
         )
-
-
-def _no_image(network: Network) -> ModelMismatch:
-    return ModelMismatch(
-        f"The input of {network.path} is {network.input}.",
-        "Give a network whose input is batch x height x width x 3, or batch x 3 x height x width.",
-    )

@@ -14,8 +14,8 @@ from workers.onnx_runtime import OnnxModel, Port
 from workers.tensors import Floats, Tensor
 
 DTYPES = {
-    "float": "float32", "float16": "float16", "double": "float64", "bool": "bool",
-    "uint8": "uint8", "int8": "int8", "uint16": "uint16", "int16": "int16", "int32": "int32", "int64": "int64",
+    "float": "float32", "float16": "float16", "double": "float64", "bool": "bool", "uint8": "uint8",
+    "int8": "int8", "uint16": "uint16", "int16": "int16", "int32": "int32", "int64": "int64",
 }  # fmt: skip
 """ONNX Runtime's names of element types, and numpy's."""
 
