@@ -1,7 +1,7 @@
 """Starts that do not come to an end: work that kills its process is stopped after a few of them."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from broker.control import Control
@@ -38,8 +38,15 @@ def attempt_of_segment(segment: Segment, queue: str) -> str:
     return f"{segment.key}:{segment.ticket}:{queue}"
 
 
+def _none(starts: int) -> int:  # noqa: ARG001 - as ``counted`` asks
+    """No start is excused."""
+    return 0
+
+
 @contextmanager
-def counted(control: Control, name: str, most: int, what: str) -> Iterator[int]:
+def counted(
+    control: Control, name: str, most: int, what: str, excused: Callable[[int], int] = _none
+) -> Iterator[int]:
     """Counts this start until the work inside has come to an end, good or bad; gives the count.
 
     Args:
@@ -47,6 +54,8 @@ def counted(control: Control, name: str, most: int, what: str) -> Iterator[int]:
         name: of this piece of work, the same when its message is delivered again.
         most: starts that are allowed.
         what: the work in words, for the error.
+        excused: how many of the starts that it is told have ended for a reason that is known and dealt with;
+            they are allowed besides.
 
     Raises:
         Poison: when earlier starts have ended their process too often.
@@ -55,7 +64,7 @@ def counted(control: Control, name: str, most: int, what: str) -> Iterator[int]:
     """
     starts = control.begin(name)
     try:
-        if starts > most:
+        if starts > most + excused(starts):
             raise Poison(
                 f"{what} has ended its worker process {starts - 1} times.",
                 "Look at the worker's log and its memory limit; the other work is not touched.",

@@ -6,6 +6,8 @@ Results are not stored: state lives in the catalog. A task may run twice; all it
 import logging
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from celery import Task, current_app, shared_task
@@ -31,6 +33,7 @@ from tasks.replay_chain import REPLAY
 from tasks.retrying import BOOKS_RETRY_SECONDS, RETRIES, RETRY_SECONDS, again, put_back, retry_later
 from tasks.runtime import Runtime, process_runtime
 from tasks.sending_on import send_on
+from tasks.suspect_frames import MOST_CONDEMNED, suspects_of
 from tasks.voids import MessageVoid, check_start, check_wanted, unless_void
 from tasks.worker_card import announce, load_and_describe
 from workers.devices.errors import DeviceAway
@@ -46,12 +49,7 @@ def run_group(task: Task, stages: Group, result: SegmentResult) -> SegmentResult
     here, segment = process_runtime(), result.segment
     try:
         check_start(here, segment)
-        with counted(
-            here.control,
-            attempt_of_segment(segment, queue_name(stages)),
-            here.settings.max_attempts,
-            _what(segment, stages),
-        ):
+        with _counted(here, segment, stages):
             with unless_void(here, segment):
                 result = run_stages(here, stages, result, lambda: check_wanted(here, segment))
             if Stage.COMPARE in stages:
@@ -71,6 +69,16 @@ def run_group(task: Task, stages: Group, result: SegmentResult) -> SegmentResult
             raise again(task, error) from error
         raise
     return result
+
+
+@contextmanager
+def _counted(here: Runtime, segment: Segment, stages: Group) -> Iterator[None]:
+    """Counts this start; those that a known frame has ended are excused."""
+    name = attempt_of_segment(segment, queue_name(stages))
+    suspected = here.control if Stage.ME in stages else None
+    most, what = here.settings.max_attempts, _what(segment, stages)
+    with suspects_of(suspected, name) as suspects, counted(here.control, name, most, what, suspects.resume):
+        yield
 
 
 def _what(segment: Segment, stages: Group) -> str:
@@ -94,7 +102,7 @@ def _register_group(group: Group) -> Any:
         name=f"hardpose.{name}",
         base=ReadableTask,
         bind=True,
-        max_retries=RETRIES,
+        max_retries=RETRIES + (MOST_CONDEMNED if Stage.ME in group else 0),
         default_retry_delay=RETRY_SECONDS,  # of a segment whose process was killed
         pydantic=True,
         pydantic_dump_kwargs={"mode": "json"},

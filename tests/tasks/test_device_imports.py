@@ -19,7 +19,7 @@ from broker.settings import load_settings
 from tasks.pipeline import frames_for
 from tasks.runtime import Runtime
 
-frames_for((Stage.ME,), Runtime(load_settings(artifacts="memory:///")))
+frames_for((Stage.ME,), Runtime(load_settings(artifacts_url="memory:///")))
 print("loaded", sorted(name for name in {LACKING} if name in sys.modules))
 """
 
