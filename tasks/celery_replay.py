@@ -8,12 +8,13 @@ from celery import Task, shared_task
 from broker.errors import Action, BrokerUnavailable, HardposeError
 from broker.messages import Segment, SegmentResult
 from broker.recipe import Stage
-from tasks.pipeline import stored_result
+from tasks.inline_way import ready_to_send
 from tasks.readable import Handed, ReadableTask
 from tasks.replay_chain import REPLAY, MasksNotKept
 from tasks.retrying import RETRIES, RETRY_SECONDS, again
 from tasks.runtime import Runtime, process_runtime
 from tasks.sending_on import send_on
+from tasks.stored_results import stored_result
 from tasks.voids import MessageVoid, check_start
 
 log = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ def replay_segment(self: Task, result: SegmentResult) -> Handed | None:
     here, segment = process_runtime(), result.segment
     try:
         check_start(here, segment)
-        handed = _next(self, here, segment)
+        handed = ready_to_send(self, here, _next(self, here, segment))
         send_on(self, handed)
     except MessageVoid as why:
         log.info("%s", why)

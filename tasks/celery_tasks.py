@@ -26,6 +26,7 @@ from tasks.celery_replay import replay_segment
 from tasks.counting import segment_ended, segment_raised
 from tasks.failures import describe_failure
 from tasks.frame_facts import facts_by_time
+from tasks.inline_way import ready_to_send
 from tasks.pipeline import run_stages
 from tasks.placement import Group, all_groups, queue_name
 from tasks.readable import Handed, ReadableTask, captioned
@@ -48,10 +49,11 @@ def run_group(task: Task, stages: Group, result: SegmentResult) -> SegmentResult
     """
     here, segment = process_runtime(), result.segment
     try:
-        check_start(here, segment)
+        check_start(here, segment, stages)
         with _counted(here, segment, stages):
-            with unless_void(here, segment):
+            with unless_void(here, segment, stages):
                 result = run_stages(here, stages, result, lambda: check_wanted(here, segment))
+                result = ready_to_send(task, here, result)
             if Stage.COMPARE in stages:
                 with unless_void(here, segment):
                     here.catalog.settle_segment(result, facts_by_time(result))

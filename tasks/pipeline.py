@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from celery import Celery, chain, signature
 from kombu.exceptions import OperationalError
-from pydantic import ValidationError
 
-from broker.errors import ArtifactMissing, BrokerUnavailable
+from broker.errors import BrokerUnavailable
 from broker.messages import Segment, SegmentResult, Video
 from broker.parking import Parking
 from broker.priority import Priority, message_priority
@@ -19,9 +18,13 @@ from tasks.attempts import attempt_of_link, bot_checks_of_link
 from tasks.captions import link_caption, segment_caption
 from tasks.counting import stage_worked
 from tasks.frame_store import FrameStore
+from tasks.inline_pictures import away_from_store, comes_from_away
+from tasks.inline_way import draw, take_in
 from tasks.placement import Placement, queue_name
 from tasks.readable import captioned
 from tasks.runtime import Runtime
+from tasks.stored_results import store_result
+from tasks.stored_results import stored_result as stored_result
 from workers.sampling import plan_segments
 
 DOWNLOAD_MARGIN_SECONDS = 300
@@ -54,6 +57,9 @@ def run_stages(
     A stage whose result is already stored is not run again. That makes a repeated delivery cheap, lets a
     job resume, and lets a new device reuse the poses and the teacher's masks of an earlier recipe.
 
+    A device that does not reach the artifact store works on the frames inside ``result``, and leaves its
+    masks there for the stage behind it.
+
     Args:
         runtime: of this process.
         stages: in the order of the chain.
@@ -61,7 +67,11 @@ def run_stages(
         wanted: called between two stages; what it raises ends the work there.
     """
     group = tuple(stages)
+    if away_from_store(group, result.segment.recipe):
+        return draw(runtime, result)
     frames = frames_for(group, runtime)
+    if comes_from_away(group, result.segment.recipe):
+        result = take_in(runtime, result, frames)
     for number, stage in enumerate(group):
         if number:
             wanted()
@@ -81,36 +91,9 @@ def frames_for(stages: Sequence[Stage], runtime: Runtime) -> "Frames":
 def _run(runtime: Runtime, stage: Stage, result: SegmentResult, frames: "Frames") -> SegmentResult:
     before = result
     result = runtime.runner(stage, result.segment.recipe).run(before, frames).check_open()
-    # Written last: whoever sees the result also finds the pictures it names.
-    runtime.artifacts.put(result.segment.result_key(stage), result.model_dump_json().encode())
+    store_result(runtime, stage, result)
     stage_worked(stage, before, result)
     return result
-
-
-def stored_result(runtime: Runtime, stage: Stage, segment: Segment) -> SegmentResult | None:
-    """The result of an earlier run of ``stage`` on the same stretch under the same part of the recipe."""
-    key = segment.result_key(stage)
-    try:
-        earlier = SegmentResult.model_validate_json(runtime.artifacts.get(key))
-    except ArtifactMissing:
-        return None
-    except ValidationError as error:
-        log.warning("stored result %s cannot be read and is made anew: %s", key, error)
-        return None
-    if not _pictures_there(runtime, stage, earlier):
-        log.warning("pictures of the stored result %s are gone, it is made anew", key)
-        return None
-    return earlier.model_copy(update={"segment": segment})
-
-
-def _pictures_there(runtime: Runtime, stage: Stage, result: SegmentResult) -> bool:
-    """Whether every picture that ``stage`` wrote for ``result`` is still in the store."""
-    keys: dict[Stage, list[str | None]] = {
-        Stage.POSE: [k.frame_key for k in result.keepers],
-        Stage.MASK: [k.mask_key for k in result.keepers],
-        Stage.ME: [k.device_key for k in result.keepers],
-    }
-    return all(runtime.artifacts.exists(key) for key in keys.get(stage, []) if key)
 
 
 def run_plainly(runtime: Runtime, segments: Iterable[Segment]) -> list[SegmentResult]:

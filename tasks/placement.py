@@ -22,6 +22,11 @@ def all_groups() -> list[Group]:
     return [CHAIN[start:end] for start, end in ends]
 
 
+def group_of_task(name: str) -> Group | None:
+    """The group that the Celery task ``name`` runs; None for a task of another kind."""
+    return next((group for group in all_groups() if name == f"hardpose.{queue_name(group)}"), None)
+
+
 @dataclass(frozen=True)
 class Placement:
     """How the chain is cut into groups; every group is one queue."""
@@ -54,15 +59,18 @@ class Placement:
         """The queue of ``group`` for work under ``recipe``: a device may have one of its own.
 
         Raises:
-            SettingsError: it has, and its stage shares a process with another one here.
+            SettingsError: it has, or it gets its pictures inside the messages, and its stage shares a process
+                with another one here.
         """
         route = recipe.device_model.route
-        if route is None or Stage.ME not in group or route.queue == DEVICE_QUEUE:
+        if route is None or Stage.ME not in group:
             return queue_name(group)
-        if group != (Stage.ME,):
+        alone = route.queue != DEVICE_QUEUE or route.pixels == "inline"
+        if alone and group != (Stage.ME,):
+            own = f"the queue {route.queue} of its own" if route.queue != DEVICE_QUEUE else "inline pictures"
             raise SettingsError(
-                f"The device {route.device} has the queue {route.queue} of its own, and the placement joins "
-                f"{queue_name(group)} in one process.",
+                f"The device {route.device} has {own}, and the placement joins {queue_name(group)} in one "
+                "process.",
                 'Part me from the others, for example HARDPOSE_PLACEMENT="pose | mask | me | compare".',
             )
         return route.queue

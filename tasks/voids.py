@@ -7,7 +7,9 @@ from pathlib import PurePosixPath
 
 from broker.artifacts import Artifacts
 from broker.messages import Segment, stage_folders
-from broker.recipe import Stage
+from broker.recipe import CHAIN, Stage
+from tasks.inline_pictures import away_from_store
+from tasks.placement import Group
 from tasks.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -17,20 +19,25 @@ class MessageVoid(Exception):
     """The segment is not wanted any more, or was sent anew: the chain ends here. Not a failure."""
 
 
-def check_start(runtime: Runtime, segment: Segment) -> None:
-    """Lets a message pass that is still valid.
+def check_start(runtime: Runtime, segment: Segment, stages: Group = CHAIN) -> None:
+    """Lets a message pass that is still valid; ``stages`` are those that it asks for.
 
     Raises:
         MessageVoid: it is not. What an earlier delivery of it has left of an erased video is removed.
         BrokerUnavailable: nobody can say.
     """
-    check_wanted(runtime, segment)
+    check_wanted(runtime, segment, stages)
     if runtime.control.superseded(segment):
         raise MessageVoid(f"segment {segment.key} was sent anew, this message is void")
 
 
-def check_wanted(runtime: Runtime, segment: Segment) -> None:
+def check_wanted(runtime: Runtime, segment: Segment, stages: Group = CHAIN) -> None:
     """Lets a segment pass that nobody has cancelled or erased since its message was sent.
+
+    Args:
+        runtime: of this process.
+        segment: in the hands of this worker.
+        stages: that it runs; those of a device that does not reach the artifact store leave nothing there.
 
     Raises:
         MessageVoid: somebody has; of an erased one nothing is left in the artifact store.
@@ -40,7 +47,8 @@ def check_wanted(runtime: Runtime, segment: Segment) -> None:
     if voided is None:
         return
     if voided.erased:
-        clear_away(runtime.artifacts, segment, voided.erased)
+        if not away_from_store(stages, segment.recipe):
+            clear_away(runtime.artifacts, segment, voided.erased)
         raise MessageVoid(
             f"the video of segment {segment.key} was erased, and so is what was made of it since"
         )
@@ -48,7 +56,7 @@ def check_wanted(runtime: Runtime, segment: Segment) -> None:
 
 
 @contextmanager
-def unless_void(runtime: Runtime, segment: Segment) -> Iterator[None]:
+def unless_void(runtime: Runtime, segment: Segment, stages: Group = CHAIN) -> Iterator[None]:
     """Asks on the way out, also after an error: the source of a video that is erased is missing, for one.
 
     Raises:
@@ -57,9 +65,9 @@ def unless_void(runtime: Runtime, segment: Segment) -> Iterator[None]:
     try:
         yield
     except Exception:
-        check_wanted(runtime, segment)
+        check_wanted(runtime, segment, stages)
         raise
-    check_wanted(runtime, segment)
+    check_wanted(runtime, segment, stages)
 
 
 def clear_away(artifacts: Artifacts, segment: Segment, stages: Sequence[Stage]) -> None:

@@ -5,6 +5,8 @@ gives the same mask wherever its pictures are decoded and resized.
 """
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +34,7 @@ def decode_rgb(data: bytes) -> Image:
     Raises:
         PictureDamaged: it cannot be decoded whole.
     """
-    return np.array(_opened(data, "RGB"))
+    return np.array(_decoded(data, "RGB"))
 
 
 def decode_grey(data: bytes) -> PersonMap:
@@ -41,7 +43,17 @@ def decode_grey(data: bytes) -> PersonMap:
     Raises:
         PictureDamaged: it cannot be decoded whole.
     """
-    return np.array(_opened(data, "L"))
+    return np.array(_decoded(data, "L"))
+
+
+def size_of(data: bytes) -> tuple[int, int]:
+    """Width and height of a PNG or JPEG, which is not decoded.
+
+    Raises:
+        PictureDamaged: it is neither.
+    """
+    with _opened(data) as picture:
+        return picture.size
 
 
 def encode_png(pixels: NDArray[np.uint8]) -> bytes:
@@ -83,18 +95,24 @@ def stretched(values: NDArray[np.uint8], width: int, height: int) -> NDArray[np.
     return np.array(picture.resize((width, height), Pillow.Resampling.BILINEAR))
 
 
-def _opened(data: bytes, mode: str) -> Pillow.Image:
+@contextmanager
+def _opened(data: bytes) -> Iterator[Pillow.Image]:
     try:
         with Pillow.open(io.BytesIO(data), formats=FORMATS) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
-                raise PictureDamaged(
-                    f"A picture claims {picture.width} x {picture.height} pixels.", "Send a smaller one."
-                )
-            return picture.convert(mode)
+            yield picture
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Pillow.DecompressionBombError) as error:
         raise PictureDamaged(
             f"{len(data)} bytes are no whole PNG or JPEG: {error}.", "Look at what wrote them."
         ) from error
+
+
+def _decoded(data: bytes, mode: str) -> Pillow.Image:
+    with _opened(data) as picture:
+        if picture.width * picture.height > MAX_PIXELS:
+            raise PictureDamaged(
+                f"A picture claims {picture.width} x {picture.height} pixels.", "Send a smaller one."
+            )
+        return picture.convert(mode)
 
 
 def _written(pixels: NDArray[np.uint8], kind: str, **options: int) -> bytes:
