@@ -5,6 +5,7 @@ from typing import Any
 from celery import Celery
 from kombu import Queue
 
+from broker.backlog_pump import BacklogPump
 from broker.control import PRIORITY_STEPS, key_prefix
 from broker.lease import LeaseKeeper
 from broker.parking_pump import ParkingPump
@@ -40,7 +41,7 @@ def create_app(settings: Settings, queues: tuple[str, ...] = ()) -> Celery:
         **_delivery(settings),
     )
     app.hardpose_settings = settings  # for the steps; not in app.conf, which Celery prints and sends about
-    app.steps["consumer"].update((LeaseKeeper, ParkingPump, PresenceBeat))
+    app.steps["consumer"].update((LeaseKeeper, ParkingPump, PresenceBeat, BacklogPump))
     return app
 
 

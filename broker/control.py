@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from broker.alerts import Alerts
+from broker.backlog_scripts import DROP
 from broker.connection import EXPIRY_SECONDS
 from broker.connection import key_prefix as key_prefix
 from broker.errors import BrokerUnavailable
@@ -34,6 +35,8 @@ STOP_LINK = _NEXT_TICKET + "redis.call('SET', KEYS[2], ticket, 'EX', ARGV[1])"
 """The same, and whatever has an older ticket is to stop."""
 PARKED = "parked"
 """The key of the messages that wait for their time; see ``broker.parking``."""
+HELD = "held"
+"""Before the keys of the segments that wait for room in front of their device; see ``broker.backlog``."""
 PRIORITY_STEPS = (0, 3, 6, 9)
 """Priorities of messages; kombu keeps a list for each."""
 PRIORITY_SEPARATOR = "\x06\x16"
@@ -80,13 +83,14 @@ class Control(Transfers, Alerts):
     def void_tickets(self, tickets: Mapping[str, str]) -> None:
         """Voids messages, by ``Segment.key``, with tickets that say why (see ``broker.voiding``).
 
-        One round trip for all: a job may have 10,000 of them.
+        What is held of them is dropped. One round trip for all: a job may have 10,000 of them.
         """
         with self._typed():
-            raise_ticket = self._redis.register_script(RAISE_TICKET)
+            raise_ticket, drop = map(self._redis.register_script, (RAISE_TICKET, DROP))
             pipe = self._redis.pipeline(transaction=False)
             for key, ticket in tickets.items():
                 raise_ticket(keys=[self.key(f"ticket:{key}")], args=[ticket, EXPIRY_SECONDS], client=pipe)
+                drop(keys=[self.key(f"{HELD}:")], args=[key, ticket], client=pipe)
             pipe.execute()
 
     def voided(self, segment: Segment) -> Voided | None:
@@ -172,30 +176,42 @@ class Control(Transfers, Alerts):
     # --- messages ---
 
     def messages(self, queues: Iterable[str]) -> int:
-        """Messages that wait in ``queues`` of a Redis broker, are held by a worker of any queue, or parked.
+        """Messages that wait in ``queues`` of a Redis broker, or elsewhere: held by a worker of any queue,
+        parked, or held before their first stage.
 
         While a job is under way this is never 0: a stage sends the next message before it acknowledges
         its own. It is 0 when the server has lost them.
         """
         waiting, held = self.lengths(queues)
         with self._typed():
-            parked: Any = self._redis.zcard(self.key(PARKED))
-        return sum(waiting.values()) + held + int(parked)
+            pipe = self._redis.pipeline(transaction=False)
+            pipe.zcard(self.key(PARKED))
+            pipe.hlen(self.key(f"{HELD}:messages"))
+            aside = sum(map(int, pipe.execute()))
+        return sum(waiting.values()) + held + aside
 
     def lengths(self, queues: Iterable[str]) -> tuple[dict[str, int], int]:
         """Messages that wait in each of ``queues`` of a Redis broker, and those held by a worker of any."""
         names = list(queues)
         with self._typed():
             pipe = self._redis.pipeline(transaction=False)
-            for queue in names:
-                for step in PRIORITY_STEPS:
-                    suffix = f"{PRIORITY_SEPARATOR}{step}" if step else ""
-                    pipe.llen(f"{self._prefix}{queue}{suffix}")
+            self.ask_lengths(pipe, names)
             pipe.hlen(f"{self._prefix}unacked")
             *counts, held = map(int, pipe.execute())
         each = len(PRIORITY_STEPS)
         sums = (sum(counts[n : n + each]) for n in range(0, len(counts), each))
         return dict(zip(names, sums, strict=True)), held
+
+    def ask_lengths(self, pipe: Any, queues: Iterable[str]) -> int:
+        """Puts into ``pipe`` the question how long ``queues`` are; returns how many numbers answer it."""
+        names = [
+            f"{self._prefix}{queue}{f'{PRIORITY_SEPARATOR}{step}' if step else ''}"
+            for queue in queues
+            for step in PRIORITY_STEPS
+        ]
+        for name in names:
+            pipe.llen(name)
+        return len(names)
 
     def clear_queue_state(self) -> None:
         """Drops all but what sites were asked and how they took it.

@@ -27,6 +27,13 @@ def most_urgent(settings: Settings) -> int | None:
     return MOST_URGENT_AMQP if settings.broker.startswith("amqp") else None
 
 
+def rank_of(settings: Settings, number: int | None) -> int:
+    """How many levels are more urgent than a message with this number: 0 for the most urgent."""
+    if settings.broker.startswith("amqp"):
+        return MOST_URGENT_AMQP - (number or 0)
+    return number or 0
+
+
 def message_priority(settings: Settings, priority: Priority) -> int:
     """The number that a message of a job carries on the broker of ``settings``."""
     return (_AMQP if settings.broker.startswith("amqp") else _REDIS)[priority]

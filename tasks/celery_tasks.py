@@ -19,6 +19,7 @@ from broker.presence_beat import PresenceBeat
 from broker.recipe import Stage
 from broker.settings import load_settings
 from tasks.attempts import attempt_of_segment, counted
+from tasks.backlog_gate import check_room
 from tasks.captions import failure_caption, segment_caption
 from tasks.celery_download import download_link
 from tasks.celery_export import export
@@ -45,11 +46,13 @@ log = logging.getLogger(__name__)
 def run_group(task: Task, stages: Group, result: SegmentResult) -> SegmentResult | None:
     """Runs a group of stages on a segment, unless its message is void.
 
-    Returns ``None`` when the segment was sent anew, cancelled or erased since; the chain then ends here.
+    Returns ``None`` when the segment was sent anew, cancelled or erased since, or is held for its device; the
+    chain then ends here.
     """
     here, segment = process_runtime(), result.segment
     try:
         check_start(here, segment, stages)
+        check_room(task, here, stages, segment)
         with _counted(here, segment, stages):
             with unless_void(here, segment, stages):
                 result = run_stages(here, stages, result, lambda: check_wanted(here, segment))

@@ -1,0 +1,262 @@
+"""Held segments: the bound in front of a device, whose turn it is, and that none is lost on the way."""
+
+import time
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from broker import backlog as backlog_module
+from broker.backlog import Backlog, HeldSegment
+from broker.control import Control
+from broker.embedded import EmbeddedBroker
+
+DEVICE = "me.me-2"
+BETWEEN = ("mask", DEVICE)
+
+
+@pytest.fixture
+def control(server: EmbeddedBroker, request: pytest.FixtureRequest) -> Control:
+    return Control(server.url, f"{request.node.name}:")
+
+
+@pytest.fixture
+def backlog(control: Control) -> Backlog:
+    return Backlog(control)
+
+
+def put(control: Control, queue: str, key: str) -> None:
+    """A message about ``key`` in ``queue``, as kombu's lists have it."""
+    with control.server() as server:
+        server.lpush(f"{control.key('').removesuffix('hardpose:')}{queue}", key)
+
+
+def take(control: Control, queue: str) -> str | None:
+    with control.server() as server:
+        found = server.rpop(f"{control.key('').removesuffix('hardpose:')}{queue}")
+    return str(found) if found is not None else None
+
+
+def hold(backlog: Backlog, key: str, rank: int = 3, ticket: str = "1", job: str = "job") -> None:
+    message = {"task": "hardpose.pose", "args": [key]}
+    backlog.hold(DEVICE, BETWEEN, key, message, ticket=ticket, job_id=job, rank=rank)
+
+
+def arrive(backlog: Backlog, control: Control, key: str, bound: int, rank: int = 3) -> bool:
+    """What the gate does; whether the segment went on."""
+    room = backlog.room(DEVICE, BETWEEN, key, rank)
+    if not room.lets_pass(bound):
+        hold(backlog, key, rank)
+        return False
+    if room.awake:
+        backlog.passed(DEVICE, key, "1")
+    put(control, "mask", key)
+    return True
+
+
+def woken(backlog: Backlog, room: int) -> list[str]:
+    held = backlog.wake(DEVICE, room, 50)
+    for each in held:
+        backlog.sent(DEVICE, each)
+    return [each.key for each in held]
+
+
+def test_what_is_held_counts_as_a_message_and_comes_back_as_it_was(
+    backlog: Backlog, control: Control
+) -> None:
+    assert control.messages(["pose"]) == 0
+    hold(backlog, "v/r/0", job="job-1")
+    hold(backlog, "v/r/1", job="job-2")
+    assert control.messages(["pose"]) == 2
+    assert backlog.counts() == {DEVICE: 2}
+    assert (backlog.of_job("job-1"), backlog.of_job("job-3")) == (1, 0)
+    assert backlog.between(DEVICE) == BETWEEN
+    (first,) = backlog.wake(DEVICE, 1, 50)
+    assert first.message == {"task": "hardpose.pose", "args": ["v/r/0"]}
+    assert control.messages(["pose"]) == 2  # not sent yet
+    backlog.sent(DEVICE, first)
+    assert control.messages(["pose"]) == 1
+    assert backlog.of_job("job-1") == 0
+
+
+def test_the_urgent_come_first_and_then_the_longest_held(backlog: Backlog, control: Control) -> None:
+    for key, rank in (("a", 6), ("b", 3), ("c", 0), ("d", 3)):
+        hold(backlog, key, rank)
+    assert woken(backlog, 2) == ["c", "b"]
+    assert woken(backlog, 2) == []  # there was room for two, and they are on their way
+    hold(backlog, "b", 3)  # came too early: its old place
+    assert woken(backlog, 2) == ["b"]
+    assert woken(backlog, 9) == ["d", "a"]
+
+
+def test_who_only_arrives_does_not_overtake(backlog: Backlog, control: Control) -> None:
+    hold(backlog, "first")
+    assert not backlog.room(DEVICE, BETWEEN, "second", 3).lets_pass(10)
+    assert backlog.room(DEVICE, BETWEEN, "urgent", 0).lets_pass(10)
+    assert woken(backlog, 1) == ["first"]
+    assert not backlog.room(DEVICE, BETWEEN, "second", 3).lets_pass(1)  # the place is the first's
+    assert backlog.room(DEVICE, BETWEEN, "first", 3).lets_pass(1)
+    put(control, "mask", "x")
+    assert not backlog.room(DEVICE, BETWEEN, "first", 3).lets_pass(1)  # woken or not: the bound holds
+
+
+def test_one_that_was_taken_and_not_sent_comes_again(
+    backlog: Backlog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold(backlog, "a")
+    assert [each.key for each in backlog.wake(DEVICE, 5, 50)] == ["a"]
+    assert backlog.wake(DEVICE, 5, 50) == []
+    monkeypatch.setattr(backlog_module, "SEND_SECONDS", 0.0)
+    time.sleep(0.01)
+    assert [each.key for each in backlog.wake(DEVICE, 5, 50)] == ["a"]
+
+
+def test_what_was_sent_and_is_held_again_at_once_stays(backlog: Backlog) -> None:
+    hold(backlog, "a")
+    (taken,) = backlog.wake(DEVICE, 5, 50)
+    hold(backlog, "a")  # the message was faster than its sender
+    backlog.sent(DEVICE, taken)
+    assert backlog.counts() == {DEVICE: 1}
+
+
+def test_a_late_woken_one_may_still_pass_and_its_place_is_not_kept_for_ever(
+    backlog: Backlog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold(backlog, "a")
+    hold(backlog, "b")
+    assert woken(backlog, 1) == ["a"]
+    assert woken(backlog, 1) == []
+    monkeypatch.setattr(backlog_module, "RESERVED_SECONDS", 0.0)
+    time.sleep(0.01)
+    assert woken(backlog, 1) == ["b"]
+    assert backlog.room(DEVICE, BETWEEN, "a", 3).awake
+    assert backlog.room(DEVICE, BETWEEN, "a", 3).lets_pass(1)
+
+
+def test_void_messages_are_dropped_and_newer_ones_stay(backlog: Backlog, control: Control) -> None:
+    hold(backlog, "cancelled", ticket="5")
+    hold(backlog, "sent anew", ticket="7")
+    hold(backlog, "woken", ticket="1")
+    control.void_tickets({"cancelled": "6:void", "sent anew": "6", "elsewhere": "6"})
+    assert backlog.counts() == {DEVICE: 2}
+    assert woken(backlog, 5) == ["sent anew", "woken"]
+
+
+def test_nothing_is_left_when_all_have_passed(backlog: Backlog, control: Control) -> None:
+    for key in ("a", "b", "c"):
+        hold(backlog, key)
+    control.void_tickets({"c": "9:void"})
+    for each in woken(backlog, 5):
+        assert arrive(backlog, control, each, 5)
+    with control.server() as server:
+        left = {str(key).rpartition(":held:")[2] for key in server.scan_iter(f"{control.key('held:')}*")}
+    assert left == {"serial", "between"}
+
+
+@dataclass
+class World:
+    """One pose queue, some workers, one device, and everything that may go wrong between them."""
+
+    backlog: Backlog
+    control: Control
+    bound: int
+    workers: int
+    queue: list[str] = field(default_factory=list)
+    in_hand: list[str] = field(default_factory=list)
+    """Segments that have passed the gate and whose first stage is under way."""
+    taken: list[HeldSegment] = field(default_factory=list)
+    done: set[str] = field(default_factory=set)
+
+    def ahead(self) -> int:
+        return sum(self.control.lengths(BETWEEN)[0].values())
+
+    def step(self, what: str) -> None:
+        {
+            "gate": self.gate,
+            "gate_and_die": lambda: self.gate(die=True),
+            "finish": self.finish,
+            "wake": self.wake,
+            "send": self.send,
+            "send_and_die": lambda: self.send(die=True),
+            "forget": self.forget,
+            "mask": self.mask,
+            "device": self.device,
+        }[what]()
+
+    def gate(self, die: bool = False) -> None:
+        """A worker takes a message; one that dies afterwards leaves it in the queue."""
+        if not self.queue or len(self.in_hand) >= self.workers:
+            return
+        key = self.queue[0] if die else self.queue.pop(0)
+        room = self.backlog.room(DEVICE, BETWEEN, key, 3)
+        if not room.lets_pass(self.bound):
+            hold(self.backlog, key)
+        elif not die:
+            if room.awake:
+                self.backlog.passed(DEVICE, key, "1")
+            self.in_hand.append(key)
+
+    def finish(self) -> None:
+        if self.in_hand:
+            put(self.control, "mask", self.in_hand.pop(0))
+
+    def wake(self) -> None:
+        room = self.bound - self.ahead()
+        self.taken += self.backlog.wake(DEVICE, room, 50)
+
+    def send(self, die: bool = False) -> None:
+        """The pump sends one that it has taken, and may die before it can say so."""
+        if self.taken:
+            held = self.taken.pop(0)
+            self.queue.append(held.key)
+            if not die:
+                self.backlog.sent(DEVICE, held)
+
+    def forget(self) -> None:
+        """The pump dies with what it has taken."""
+        self.taken.clear()
+
+    def mask(self) -> None:
+        key = take(self.control, "mask")
+        if key is not None:
+            put(self.control, DEVICE, key)
+
+    def device(self) -> None:
+        key = take(self.control, DEVICE)
+        if key is not None:
+            self.done.add(key)
+
+
+STEPS = st.sampled_from(
+    ("gate", "gate_and_die", "finish", "wake", "send", "send_and_die", "forget", "mask", "device")
+)
+
+
+@settings(max_examples=100)
+@given(
+    steps=st.lists(STEPS, max_size=80),
+    segments=st.integers(1, 12),
+    bound=st.integers(1, 4),
+    workers=st.integers(1, 3),
+)
+def test_whatever_happens_nothing_is_lost_and_the_bound_holds(
+    server: EmbeddedBroker, steps: list[str], segments: int, bound: int, workers: int
+) -> None:
+    control = Control(server.url, "law:")
+    control.clear_queue_state()
+    keys = [f"v/r/{number}" for number in range(segments)]
+    world = World(Backlog(control), control, bound, workers, queue=list(keys))
+    for step in steps:
+        world.step(step)
+        assert world.ahead() + len(world.in_hand) <= bound + workers
+    with pytest.MonkeyPatch.context() as patch:  # a minute later, with everybody alive
+        patch.setattr(backlog_module, "SEND_SECONDS", 0.0)
+        patch.setattr(backlog_module, "RESERVED_SECONDS", 0.0)
+        for _ in range(40 * segments):
+            if world.done == set(keys) and not world.queue:
+                break
+            for step in ("gate", "finish", "mask", "device", "wake", "send"):
+                world.step(step)
+                assert world.ahead() + len(world.in_hand) <= bound + workers
+    assert world.done == set(keys)
