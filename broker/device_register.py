@@ -115,8 +115,8 @@ class DeviceRegister:
 
     # --- what a device's worker says ---
 
-    def announce(self, unit: DeviceUnit) -> str:
-        """Shows ``unit`` as ready, in place of one of the same worker, or of one of its host that is gone.
+    def announce(self, unit: DeviceUnit, state: UnitState = UnitState.READY) -> str:
+        """Shows ``unit``, in place of one of the same worker, or of one of its host that is gone.
 
         Returns:
             The unit's key.
@@ -124,7 +124,8 @@ class DeviceRegister:
         body = unit.model_dump_json(exclude=set(ADDED))
         identity = f"{unit.device} {json.dumps(unit.spec.identity(), sort_keys=True)}"
         prefix = f"{unit.device}@{unit.host}:"
-        return str(self._run(ANNOUNCE, prefix, unit.worker_key, body, identity, ALIVE_SECONDS, unit.queue))
+        said = (prefix, unit.worker_key, body, identity, ALIVE_SECONDS, unit.queue, state.value)
+        return str(self._run(ANNOUNCE, *said))
 
     def beat(self, worker_key: str) -> bool:
         """The unit's worker lives. False when it is not known (any more): it has to be announced (again)."""

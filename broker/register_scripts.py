@@ -41,7 +41,7 @@ set('queue:' .. ARGV[6], '1')
 set('seen:' .. key, text(now))
 redis.call('HSETNX', devices, 'first:' .. key, text(now))
 redis.call('HSETNX', devices, 'spec:' .. identity, text(now))
-state(key, 'ready')
+state(key, ARGV[7])
 return key
 """
 )

@@ -36,6 +36,7 @@ from tasks.retrying import BOOKS_RETRY_SECONDS, RETRIES, RETRY_SECONDS, again, p
 from tasks.runtime import Runtime, process_runtime
 from tasks.sending_on import send_on
 from tasks.suspect_frames import MOST_CONDEMNED, suspects_of
+from tasks.unit_news import process_news
 from tasks.voids import MessageVoid, check_start, check_wanted, unless_void
 from tasks.worker_card import announce, load_and_describe
 from workers.devices.errors import DeviceAway
@@ -60,6 +61,8 @@ def run_group(task: Task, stages: Group, result: SegmentResult) -> SegmentResult
             if Stage.COMPARE in stages:
                 with unless_void(here, segment):
                     here.catalog.settle_segment(result, facts_by_time(result))
+        if Stage.ME in stages:
+            process_news().answers()
         _advance(here, segment, stages)
         send_on(task, result)
     except MessageVoid as why:
@@ -67,6 +70,7 @@ def run_group(task: Task, stages: Group, result: SegmentResult) -> SegmentResult
         task.request.chain = None
         return None
     except DeviceAway as error:
+        process_news().is_away()
         raise put_back(task, error) from error
     except HardposeError as error:
         unsent = isinstance(error, BrokerUnavailable)
@@ -196,7 +200,7 @@ def _preload(pid: int) -> None:
     here, queues = process_runtime(), tuple(current_app.amqp.queues.consume_from)
     name, started = current_app.hardpose_worker
     card = load_and_describe(here, name, pid, started, queues)
-    announce(here, card)
+    announce(here, card, getattr(current_app, "hardpose_self_test", {}))
 
 
 @worker_shutdown.connect

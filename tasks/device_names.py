@@ -6,6 +6,7 @@ from pathlib import Path
 from broker.connection import Connection
 from broker.device_register import DeviceRegister, UnknownDevice
 from broker.errors import BrokerUnavailable, NotFound
+from broker.messages import Segment
 from broker.recipe import ModelSpec
 from broker.settings import Settings
 
@@ -70,3 +71,13 @@ def _unknown(name: str, devices: Sequence[str], more: str = "") -> NotFound:
         f"themselves: {', '.join(devices) or 'none'}; or give the path of a .tflite file or of a device's "
         f"description (me.toml).{more}",
     )
+
+
+def note_device_queues(control: Connection, segments: Sequence[Segment]) -> None:
+    """Lets the queues of the devices that ``segments`` are for be looked at, whether one was heard of or not.
+
+    Raises:
+        BrokerUnavailable: it is not noted.
+    """
+    routes = (segment.recipe.device_model.route for segment in segments)
+    DeviceRegister(control).note_queues(sorted({route.queue for route in routes if route is not None}))

@@ -17,6 +17,7 @@ from broker.settings import Settings
 from tasks.attempts import attempt_of_link, bot_checks_of_link
 from tasks.captions import link_caption, segment_caption
 from tasks.counting import stage_worked
+from tasks.device_names import note_device_queues
 from tasks.frame_store import FrameStore
 from tasks.inline_pictures import away_from_store, comes_from_away
 from tasks.inline_way import draw, take_in
@@ -132,6 +133,7 @@ def send_segments(
     """
     number = message_priority(runtime.settings, priority)
     runtime.control.issue_tickets(segments)
+    note_device_queues(runtime.control, segments)
     with sending():
         for segment in segments:
             segment_chain(app, segment, runtime.placement, number).apply_async()

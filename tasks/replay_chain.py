@@ -10,6 +10,7 @@ from broker.messages import Segment, SegmentResult
 from broker.priority import Priority, message_priority
 from broker.recipe import Stage
 from tasks.captions import segment_caption
+from tasks.device_names import note_device_queues
 from tasks.pipeline import sending
 from tasks.placement import Placement, queue_name
 from tasks.readable import captioned
@@ -58,6 +59,7 @@ def send_replays(
     """
     number = message_priority(runtime.settings, priority)
     runtime.control.issue_tickets(segments)
+    note_device_queues(runtime.control, segments)
     with sending():
         for segment in segments:
             replay_chain(app, segment, runtime.placement, number).apply_async()

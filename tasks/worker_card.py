@@ -4,14 +4,15 @@ import importlib.metadata
 import logging
 import socket
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from broker.device_register import DeviceRegister, UnitState, unit_of
 from broker.presence import Presence, WorkerCard
 from broker.recipe import ModelSpec, Stage, WeightsRef
 from tasks.counting import models_loaded
 from tasks.dataset.text import public_source
 from tasks.preloading import preload
 from tasks.runtime import Runtime
+from tasks.unit_news import process_news
 from workers.process import served_stages
 
 log = logging.getLogger(__name__)
@@ -55,22 +56,22 @@ def load_and_describe(
     )
 
 
-def announce(runtime: Runtime, card: WorkerCard) -> None:
+def announce(runtime: Runtime, card: WorkerCard, tested: Mapping[str, Any]) -> None:
     """Shows the worker, and the device that it drives, if it has one of its own.
+
+    Args:
+        runtime: of the process that will do the work.
+        card: of the worker.
+        tested: the device's self-test: the fields of ``workers.devices.self_test.SelfTest``; empty: none.
 
     Raises:
         BrokerUnavailable: nobody is told.
     """
     Presence(runtime.control).announce(card)
-    if runtime.described is None:
-        return
-    register = DeviceRegister(runtime.control)
-    spec = public_spec(runtime.described.spec)
-    register.announce(
-        unit_of(spec, host=card.host, worker=card.name, worker_key=card.key, version=card.version)
-    )
-    if Stage.ME not in card.models:  # the log says why; the device may only be switched off
-        register.state(card.key, UnitState.WAITING_FOR_DEVICE)
+    if runtime.described is not None:
+        spec = public_spec(runtime.described.spec)
+        # Without it: the log says why; the device may only be switched off.
+        process_news().begin(runtime.control, spec, card, tested, ready=Stage.ME in card.models)
 
 
 def _points(models: Mapping[Stage, ModelSpec]) -> tuple[int, ...]:

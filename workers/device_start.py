@@ -144,8 +144,8 @@ def _tell(settings: Settings, description: DeviceDescription, name: str) -> None
     version = importlib.metadata.version("hardpose")
     try:
         register = DeviceRegister(Control.of(settings))
-        register.announce(unit_of(description.spec, host=host, worker=name, worker_key=key, version=version))
-        register.state(key, UnitState.WAITING_FOR_DEVICE)
+        unit = unit_of(description.spec, host=host, worker=name, worker_key=key, version=version)
+        register.announce(unit, UnitState.WAITING_FOR_DEVICE)
     except BrokerUnavailable as error:
         log.warning("the broker does not hear of it: %s", error)
 
