@@ -15,7 +15,10 @@ SLICE = 65
 
 @dataclass(frozen=True)
 class Tiny:
-    """A network that slices ``channels`` channels off its ``side`` x ``side`` x ``inputs`` image."""
+    """A network that slices ``channels`` channels off its ``side`` x ``side`` x ``inputs`` images.
+
+    ``batch`` -1 leaves their number open.
+    """
 
     channels: int = 1
     side: int = 8
@@ -23,6 +26,7 @@ class Tiny:
     dtype: str = "float32"
     scale: float = 0.0
     zero_point: int = 0
+    batch: int = 1
 
     def write(self, path: Path) -> Path:
         """Writes the file and returns its path."""
@@ -45,12 +49,14 @@ def _table(b, size, *fields):
 
 
 def _tensor(b, name, shape, dtype, buffer, scale=0.0, zero_point=0):
-    text, sizes = b.CreateString(name), b.CreateNumpyVector(np.array(shape, np.int32))
+    text, sizes = b.CreateString(name), b.CreateNumpyVector(np.abs(np.array(shape, np.int32)))
+    signature = b.CreateNumpyVector(np.array(shape, np.int32))
     fields = [
         (0, "UOffsetTRelative", sizes),
         (1, "Int8", TYPES[dtype]),
         (2, "Uint32", buffer),
         (3, "UOffsetTRelative", text),
+        (7, "UOffsetTRelative", signature),
     ]
     if scale:
         scales = b.CreateNumpyVector(np.array([scale], np.float32))
@@ -69,8 +75,8 @@ def _buffer(b, values=()):
 
 def _model(tiny: Tiny) -> bytes:
     b = flatbuffers.Builder(1024)
-    image = (1, tiny.side, tiny.side, tiny.inputs)
-    mask = (1, tiny.side, tiny.side, tiny.channels)
+    image = (tiny.batch, tiny.side, tiny.side, tiny.inputs)
+    mask = (tiny.batch, tiny.side, tiny.side, tiny.channels)
     buffers = _vector(b, [_buffer(b), _buffer(b, (0, 0, 0, 0)), _buffer(b, mask)])
     quantisation = (tiny.scale, tiny.zero_point)
     tensors = _vector(
