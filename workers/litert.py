@@ -57,7 +57,8 @@ class LiteRT:
             self._allocate()
         except (ValueError, RuntimeError) as error:
             if delegate is not None:
-                raise _refused(delegate, f"cannot take {path.name}: {' '.join(str(error).split())}") from error
+                why = " ".join(str(error).split())
+                raise _refused(delegate, f"cannot take {path.name}: {why}") from error
             raise ModelMismatch(
                 f"{path} cannot be loaded as a LiteRT model: {error}.",
                 "Give a .tflite file whose operations run on a CPU.",
