@@ -10,6 +10,7 @@ from tasks.faults import BadModelOutput
 from tasks.looks import look
 from tasks.suspect_frames import Suspects
 from workers.contracts import Device, Image, PersonMap
+from workers.devices import known_picture
 from workers.devices.description import DeviceDescription
 from workers.devices.errors import DeviceAway, DeviceFault, EmptyMask, PoisonFrame, WrongSize
 from workers.errors import ImageFailed
@@ -127,8 +128,6 @@ class Asking:
             ) from error
 
     def _require_sane(self, doubt: Answer | Exception) -> None:
-        from workers.devices import known_picture
-
         assert self._described is not None
         try:
             right = known_picture.check(self._device, self._threshold)

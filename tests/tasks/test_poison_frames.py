@@ -10,12 +10,12 @@ import pytest
 from aborting_device import install
 from celery import chain, signature
 from hardpose_process import command, environment
-from stage_fakes import make_segment
+from kept_frames import with_keepers
 
 from broker.app import create_app
 from broker.control import Control
 from broker.embedded import EmbeddedBroker
-from broker.messages import Keeper, SegmentResult, Verdict
+from broker.messages import SegmentResult, Verdict
 from broker.recipe import ModelSpec, Stage
 from broker.settings import load_settings
 from tasks.attempts import Poison, counted
@@ -24,7 +24,6 @@ from tasks.frames import Frames
 from tasks.runtime import Runtime
 from tasks.suspect_frames import MOST_CONDEMNED, current_suspects, suspects_of
 from workers.devices.errors import DeviceAway
-from workers.pictures import encode_jpeg, encode_png
 
 MOST = 3
 """Starts of a segment, as by default."""
@@ -110,39 +109,12 @@ RED, GREY = (255, 0, 0), (90, 90, 90)
 COLOURS = (GREY, RED, GREY, GREY, RED, GREY)
 
 
-def with_keepers(runtime: Runtime) -> SegmentResult:
-    """A segment as the mask stage leaves it, with a frame of each of ``COLOURS``, in the store."""
-    segment = make_segment()
-    recipe = segment.recipe.model_copy(update={"device_model": ModelSpec(name="aborting", version="1")})
-    segment = segment.model_copy(update={"recipe": recipe, "ticket": "1"})
-    keepers = []
-    for number, colour in enumerate(COLOURS):
-        picture = np.full((64, 48, 3), colour, np.uint8)
-        time_ms = 500 * number
-        keys = [
-            segment.artifact_key(Stage.POSE, time_ms, "jpg"),
-            segment.artifact_key(Stage.MASK, time_ms, "png"),
-        ]
-        runtime.artifacts.put(keys[0], encode_jpeg(picture))
-        runtime.artifacts.put(keys[1], encode_png(np.full((64, 48), 255, np.uint8)))
-        keepers.append(
-            Keeper(
-                time_ms=time_ms,
-                keypoints=((1.0, 1.0, 0.9),) * 25,
-                box=(0, 0, 48, 64),
-                frame_key=keys[0],
-                mask_key=keys[1],
-                phash="0" * 16,
-            )
-        )
-    return SegmentResult(segment=segment, examined=len(keepers), keepers=tuple(keepers))
-
-
 @pytest.mark.system
 def test_two_frames_that_abort_the_driver_cost_two_frames(broker: EmbeddedBroker, tmp_path: Path) -> None:
     settings = load_settings(home=tmp_path / "state", broker_url=broker.url)
     runtime = Runtime(settings)
-    start = with_keepers(runtime)
+    pictures = [np.full((64, 48, 3), colour, np.uint8) for colour in COLOURS]
+    start = with_keepers(runtime.artifacts, pictures, ModelSpec(name="aborting", version="1"))
     env = environment(
         {
             **install(tmp_path / "package"),
