@@ -14,7 +14,10 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from api.device_metrics import device_metrics
 from broker.app import EXPORT_QUEUE
+from broker.backlog import Backlog
+from broker.device_register import DeviceRegister
 from broker.egress import EgressView, egress_views
 from broker.errors import HardposeError
 from broker.frame_views import Review
@@ -66,7 +69,8 @@ def _broker(runtime: Runtime) -> list[Metric]:
     control = runtime.control
     cards = Presence(control).alive()
     queues = [Stage.DOWNLOAD.value, *runtime.placement.queues, EXPORT_QUEUE]
-    queues += sorted({queue for card in cards for queue in card.queues} - set(queues))
+    register = DeviceRegister(control)
+    queues += sorted({*(queue for card in cards for queue in card.queues), *register.queues()} - set(queues))
     workers = {queue: sum(queue in card.queues for card in cards) for queue in queues}
     alerts = GaugeMetricFamily(
         "hardpose_tool_alerts",
@@ -75,13 +79,15 @@ def _broker(runtime: Runtime) -> list[Metric]:
     )
     for alert in control.alerts():
         alerts.add_metric([alert.tool, alert.version], alert.count)
-    parked = Parking(control).waiting().by_reason
+    parked, held = Parking(control).waiting().by_reason, Backlog(control).counts()
     return [
         _by("workers", "Workers that were heard of in the last 30 seconds, by queue.", "queue", workers),
         _by("parked_messages", "Messages that wait outside the queues, by reason.", "reason", parked),
         alerts,
         *_queues(runtime, queues),
         *_egresses(egress_views(control)),
+        *device_metrics(register.units()),
+        _by("held_segments", "Segments before their first stage, by device queue.", "queue", held),
     ]
 
 

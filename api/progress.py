@@ -148,6 +148,7 @@ class Bars:
         over, notes = snapshot.videos_done + snapshot.videos_failed, [failed, note]
         self._bar("videos", over, snapshot.videos, "  ".join(filter(None, notes)))
         self._transfers(snapshot)
+        self._device(snapshot)
         for stage, done in snapshot.segments_by_stage.items():
             last = stage == Stage.COMPARE
             funnel = f"examined {snapshot.examined}, kept {snapshot.kept}, hard {snapshot.hard}"
@@ -168,6 +169,14 @@ class Bars:
             if name in self._bars:
                 self._progress.update(self._bars[name], visible=bool(shown))
 
+    def _device(self, snapshot: Snapshot) -> None:
+        """A line while segments wait for their device."""
+        waiting = snapshot.device
+        if waiting is not None:
+            self._bar("device", 0, waiting.segments, waiting.brief)
+        if "device" in self._bars:
+            self._progress.update(self._bars["device"], visible=waiting is not None)
+
     def _bar(self, name: str, done: int, total: int, note: str) -> None:
         if name not in self._bars:
             self._bars[name] = self._progress.add_task(name, total=None, note="")
@@ -177,7 +186,8 @@ class Bars:
 def _now(snapshot: Snapshot) -> str:
     """What is under way and what is waited for: it changes with the clock."""
     parts = [fetching_text(snapshot.transfers)] if snapshot.transfers else []
-    return "".join(f"  {part}" for part in (*parts, *snapshot.waits))
+    device = (snapshot.device,) if snapshot.device is not None else ()
+    return "".join(f"  {part}" for part in (*parts, *snapshot.waits, *device))
 
 
 def describe(snapshot: Snapshot) -> str:

@@ -6,6 +6,7 @@ import time
 from celery import Celery
 
 from broker.app import EXPORT_QUEUE
+from broker.device_register import DeviceRegister
 from broker.errors import BrokerUnavailable
 from broker.recipe import Stage
 from tasks.exports.order import send_open_exports
@@ -28,6 +29,7 @@ class Reconciler:
     def __init__(self, app: Celery, runtime: Runtime) -> None:
         self._app, self._runtime = app, runtime
         self._queues = (Stage.DOWNLOAD.value, *runtime.placement.queues, EXPORT_QUEUE)
+        self._devices = DeviceRegister(runtime.control)
         self._active = runtime.settings.broker.startswith("redis") and runtime.settings.control_url is None
         self._patience = max(5.0, 2.0 * runtime.settings.visibility_timeout)
         self._looked = self._seen = time.monotonic()
@@ -46,7 +48,9 @@ class Reconciler:
     def _messages(self) -> bool:
         """Whether there are messages; a broker that is away has lost nothing yet."""
         try:
-            return self._runtime.control.messages(self._queues) > 0
+            # A device that is switched off for a day has lost nothing: its segments wait in its own queue.
+            queues = dict.fromkeys((*self._queues, *self._devices.queues()))
+            return self._runtime.control.messages(queues) > 0
         except BrokerUnavailable as error:
             log.info("cannot count messages: %s", error)
             return True

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from api.device_wait import device_wait
 from api.local import LocalSystem, local_system
 from api.orders import job_id_of
 from api.printable import counted
@@ -66,6 +67,7 @@ def run_job(
     """
     asked = Runtime(settings)
     recipe, queues = asked.recipe(), asked.placement.queues  # wrong ones end it before anything is started
+    asked.placement.check(recipe)
     if local_workers:
         # So does a machine that lacks a GPU or a runtime: every worker would end over it, again and again.
         prepare_machine(settings, CHAIN)
@@ -124,10 +126,9 @@ def polls(runtime: Runtime, job_id: str, view: View) -> Iterator[None]:
 
 
 def _snapshot(runtime: Runtime, job: JobView) -> Snapshot:
-    control = runtime.control
-    return Snapshot.of(
-        job, control.progress(job.id), transfers_of(control, job.id), waits_of(control, job.id)
-    )
+    control, by_stage = runtime.control, runtime.control.progress(job.id)
+    device = device_wait(control, job.id, job.recipe.device_model, by_stage)
+    return Snapshot.of(job, by_stage, transfers_of(control, job.id), waits_of(control, job.id), device)
 
 
 def watch_job(runtime: Runtime, job_id: str, view: View) -> JobView:

@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass, field
 
+from api.device_wait import DeviceWait
 from api.printable import span
 from api.waiting import Fetching, Wait
 from broker.messages import Verdict
@@ -30,6 +31,8 @@ class Snapshot:
     """Under way now."""
     waits: tuple[Wait, ...] = ()
     """What links wait for outside the queue."""
+    device: DeviceWait | None = None
+    """What waits for the device."""
 
     @classmethod
     def of(
@@ -38,6 +41,7 @@ class Snapshot:
         by_stage: dict[Stage, int],
         transfers: tuple[Fetching, ...] = (),
         waits: tuple[Wait, ...] = (),
+        device: DeviceWait | None = None,
     ) -> "Snapshot":
         """From the catalog's light view, the stages' own counts, and what is under way or waits."""
         segments = [segment for link in job.links for segment in link.segments]
@@ -56,6 +60,7 @@ class Snapshot:
             hard=funnel.of(Verdict.HARD),
             transfers=transfers,
             waits=waits,
+            device=device,
         )
 
     @property
@@ -72,6 +77,11 @@ class Snapshot:
         parked = sum(wait.links for wait in self.waits)
         return parked > 0 and self.videos_done + self.videos_failed + parked >= self.videos
 
+    @property
+    def device_away(self) -> bool:
+        """Whether something waits for a device that nobody can say the return of."""
+        return self.device is not None and self.device.away
+
 
 class Eta:
     """Estimates the seconds left from the pace so far."""
@@ -86,7 +96,7 @@ class Eta:
         """Takes in a snapshot."""
         if self._last is None:
             self._first = snapshot.fraction  # an earlier run's work tells nothing of this one's pace
-        if snapshot != self._last or snapshot.only_waits:
+        if snapshot != self._last or snapshot.only_waits or snapshot.device_away:
             self._last, self._changed = snapshot, time.monotonic()
 
     @property
@@ -100,11 +110,11 @@ class Eta:
         return time.monotonic() - self._changed
 
     def left(self) -> float | None:
-        """Seconds left, or None while there is nothing to estimate from.
+        """Seconds left, or None while there is nothing to estimate from, such as when a device is away.
 
         No less than the longest wait: the pace of what was let through at once says nothing of what waits.
         """
-        if self._last is None:
+        if self._last is None or self._last.device_away:
             return None
         waits = max((max(w.seconds, w.last_seconds) for w in self._last.waits), default=None)
         done = self._last.fraction - self._first

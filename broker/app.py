@@ -1,19 +1,25 @@
 """The Celery app: serialisation, acknowledgement, routes, limits. Made by a function, never at import."""
 
+import logging
 from typing import Any
 
 from celery import Celery
 from kombu import Queue
 
 from broker.backlog_pump import BacklogPump
-from broker.control import PRIORITY_STEPS, key_prefix
+from broker.control import PRIORITY_STEPS, Control, key_prefix
+from broker.device_register import DeviceRegister
+from broker.errors import BrokerUnavailable
 from broker.lease import LeaseKeeper
 from broker.parking_pump import ParkingPump
 from broker.presence_beat import PresenceBeat
 from broker.priority import most_urgent
+from broker.queues import DEVICE_QUEUE
 from broker.queues import EXPORT_QUEUE as EXPORT_QUEUE
 from broker.settings import Settings, load_settings
 from broker.tls import celery_tls
+
+log = logging.getLogger(__name__)
 
 TASKS_MODULE = "tasks.celery_tasks"
 """Named, not imported: the broker does not know the work, a worker loads it when it starts."""
@@ -92,12 +98,22 @@ def _transport_options(settings: Settings) -> dict[str, Any]:
     }
 
 
+def _own_queues(settings: Settings) -> list[str]:
+    """Those of the devices that are known by now."""
+    try:
+        known = DeviceRegister(Control.of(settings)).queues()
+    except BrokerUnavailable as error:
+        log.warning("the queues of devices are not shown: %s", error)
+        return []
+    return [queue for queue in known if queue != DEVICE_QUEUE]
+
+
 def __getattr__(name: str) -> Celery:
     """``celery -A broker.app`` and Flower ask for ``app``: it is made when asked for."""
     if name in ("app", "celery"):
         settings = load_settings()
         stages = ("".join(part.split()) for part in settings.placement.split("|"))
-        queues = ("download", *stages, EXPORT_QUEUE)
+        queues = ("download", *stages, EXPORT_QUEUE, *_own_queues(settings))
         made = create_app(settings, queues)  # declared, so that Flower shows their lengths
         made.conf.task_default_queue = queues[0]  # else it shows one more, Celery's own, which nobody uses
         return made
