@@ -46,6 +46,21 @@ def decode_grey(data: bytes) -> PersonMap:
     return np.array(_decoded(data, "L"))
 
 
+def decode_answer(data: bytes) -> tuple[PersonMap, str]:
+    """A PNG or JPEG of 8-bit grey as H x W uint8, and its format, ``PNG`` or ``JPEG``.
+
+    Nothing is brought to grey: of another kind of picture nobody knows what its numbers mean.
+
+    Raises:
+        PictureDamaged: it cannot be decoded whole, or is of another kind.
+    """
+    with _opened(data) as picture:
+        kind, form = picture.mode, str(picture.format)
+    if kind != "L":
+        raise PictureDamaged(f"A picture is of the kind {kind!r}.", "It has to be 8-bit grey: one channel.")
+    return np.array(_decoded(data, "L")), form
+
+
 def size_of(data: bytes) -> tuple[int, int]:
     """Width and height of a PNG or JPEG, which is not decoded.
 
