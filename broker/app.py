@@ -7,6 +7,7 @@ from celery import Celery
 from kombu import Queue
 
 from broker.backlog_pump import BacklogPump
+from broker.connection import SILENCE_SECONDS
 from broker.control import PRIORITY_STEPS, Control, key_prefix
 from broker.device_register import DeviceRegister
 from broker.errors import BrokerUnavailable
@@ -25,6 +26,9 @@ TASKS_MODULE = "tasks.celery_tasks"
 """Named, not imported: the broker does not know the work, a worker loads it when it starts."""
 
 
+REDIS_TRANSPORT = "broker.transport:Transport"
+
+
 def create_app(settings: Settings, queues: tuple[str, ...] = ()) -> Celery:
     """A Celery app for ``settings``.
 
@@ -36,6 +40,7 @@ def create_app(settings: Settings, queues: tuple[str, ...] = ()) -> Celery:
     app.conf.update(
         broker_url=settings.broker,
         broker_use_ssl=celery_tls(settings.broker, settings.broker_ca),
+        broker_transport=REDIS_TRANSPORT if _on_redis(settings) else None,
         broker_transport_options=_transport_options(settings),
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,  # a device or a GPU host outlives a restart of the broker
@@ -82,10 +87,15 @@ def _delivery(settings: Settings) -> dict[str, Any]:
     }
 
 
+def _on_redis(settings: Settings) -> bool:
+    return settings.broker.startswith("redis")
+
+
 def _transport_options(settings: Settings) -> dict[str, Any]:
     if not settings.broker.startswith(("redis", "sentinel")):
         return {}
     return {
+        "take_by_script": settings.device is not None,  # its link may break at any moment
         "global_keyprefix": key_prefix(settings),
         "visibility_timeout": settings.visibility_timeout,  # short, because LeaseKeeper renews
         "unacked_restore_interval": 5,
@@ -94,7 +104,10 @@ def _transport_options(settings: Settings) -> dict[str, Any]:
         "queue_order_strategy": "priority",
         "priority_steps": list(PRIORITY_STEPS),
         "socket_keepalive": True,
-        "health_check_interval": 25,
+        # A link that was cut says nothing: without these a worker would wait for it for a quarter of an hour.
+        "socket_timeout": SILENCE_SECONDS,
+        "socket_connect_timeout": SILENCE_SECONDS,
+        "health_check_interval": SILENCE_SECONDS if settings.device is not None else 25,
     }
 
 

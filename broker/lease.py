@@ -2,18 +2,24 @@
 
 kombu's Redis transport gives a message to another worker once ``visibility_timeout`` seconds have passed
 since delivery, whether its holder is alive or not: a short timeout repeats long tasks, a long one makes the
-messages of a dead worker wait. This step stamps held messages anew every quarter of the timeout. It reads
-two private fields of kombu's QoS (``_delivered`` and ``_dirty``); kombu is pinned and a test guards them.
+messages of a dead worker wait. This step stamps held messages anew every quarter of the timeout.
+
+Held is what Celery still works on, has reserved, or keeps for a later try; not what kombu has delivered: a
+message whose acknowledgement or return was lost with the link would be kept for ever.
 """
 
 import logging
 import threading
 import time
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from celery import bootsteps
+from celery.worker import state
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
+
+from broker.transport import RENEW, HeldMessages, whole_keys
 
 log = logging.getLogger(__name__)
 
@@ -27,20 +33,20 @@ class LeaseKeeper(bootsteps.StartStopStep):  # type: ignore[misc]
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
     _thread: ClassVar[threading.Thread | None] = None
-    _held_by: ClassVar[list[Any]] = []
 
     def start(self, parent: Any) -> None:
         """Called with the consumer at every (re)connect."""
         channel = parent.task_consumer.channel
         if not hasattr(channel.qos, "unacked_index_key"):
             return  # a broker with leases of its own, RabbitMQ for one
-        # The channels before a reconnect may still hold the message of the running task.
-        LeaseKeeper._held_by = [*LeaseKeeper._held_by, channel.qos][-3:]
+        # When the link breaks, kombu closes this channel, and would put back what is at work right now.
+        channel.do_restore = False
+        HeldMessages.newest = channel.qos
         if LeaseKeeper._thread is None:
             every = channel.visibility_timeout / 4
             thread = threading.Thread(
                 target=self._renew_for_ever,
-                args=(parent.app, every, channel.unacked_index_key),
+                args=(parent.app, every, *whole_keys(channel, channel.unacked_index_key)),
                 name="lease-keeper",
                 daemon=True,
             )
@@ -48,7 +54,9 @@ class LeaseKeeper(bootsteps.StartStopStep):  # type: ignore[misc]
             thread.start()
 
     def stop(self, parent: Any) -> None:
-        """Keeps renewing until the process is gone."""
+        """Keeps renewing until the process is gone; what is then left undone is put back at once."""
+        if parent.task_consumer is not None:
+            parent.task_consumer.channel.do_restore = True
 
     terminate = shutdown = stop
 
@@ -65,12 +73,11 @@ class LeaseKeeper(bootsteps.StartStopStep):  # type: ignore[misc]
         with connection.default_channel.conn_or_acquire() as client:
             while True:
                 time.sleep(every)
-                tags = held_tags(LeaseKeeper._held_by)
+                tags = held_tags(list(state.requests.values()))
                 if tags:
-                    # XX: a message that was acknowledged meanwhile must not come back to life.
-                    client.zadd(index_key, dict.fromkeys(tags, time.time()), xx=True)
+                    client.eval(RENEW, 1, index_key, *tags)
 
 
-def held_tags(held_by: list[Any]) -> set[str]:
-    """Delivery tags that were delivered and not yet acknowledged, over kombu QoS objects."""
-    return {tag for qos in list(held_by) for tag in list(qos._delivered) if tag not in qos._dirty}
+def held_tags(requests: Iterable[Any]) -> list[str]:
+    """Delivery tags of Celery's requests that are neither acknowledged nor given back."""
+    return [request.message.delivery_tag for request in requests if not request.acknowledged]

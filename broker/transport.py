@@ -1,0 +1,198 @@
+"""kombu's Redis transport, for links that break: what is taken is never lost, and what failed is let go.
+
+Three things in kombu are not safe on a link that breaks without a word:
+
+- It takes a message with BRPOP and writes down afterwards that it holds it. What the server has sent into a
+  dead link is gone. With ``take_by_script`` the server does both in one step, and whoever looks after expired
+  leases gives the message back. That asks the server once a second while nothing waits, as often as kombu
+  asks anew with BRPOP, and a message may wait for that second: it is meant for devices.
+- A message that is acknowledged after the link has come back ends the worker: its channel is gone. One whose
+  acknowledgement could not be sent stays in its books, and with a prefetch count of 1 nothing is taken any
+  more. Here the new channel sends it, or it is let go: its lease runs out, and it is given back.
+- It stamps leases by the clock of each machine. A board that was just switched on may be years behind, and
+  one that is ahead would take away what all others hold. Here it is the server's clock.
+
+It overrides private methods (kombu is pinned, ``tests/broker/test_broken_links.py`` guards them).
+"""
+
+import hashlib
+from queue import Empty
+from time import monotonic
+from typing import Any, ClassVar
+
+from kombu.transport import redis
+from kombu.utils.encoding import bytes_to_str
+from kombu.utils.json import dumps, loads
+from redis.exceptions import ConnectionError, NoScriptError
+
+IDLE_SECONDS = 1.0
+"""Between two questions while no message waits; the worker's loop comes by once a second."""
+_NOW = """
+local clock = redis.call('TIME')
+local now = string.format('%s.%06d', clock[1], clock[2])
+"""
+TAKE = (
+    _NOW
+    + """
+local unacked, index = KEYS[#KEYS - 1], KEYS[#KEYS]
+for n = 1, #KEYS - 2 do
+  local body = redis.call('RPOP', KEYS[n])
+  if body then
+    local message = cjson.decode(body)
+    local place = message.properties.delivery_info
+    local tag = message.properties.delivery_tag
+    redis.call('HSET', unacked, tag,
+      '[' .. body .. ',' .. cjson.encode(place.exchange) .. ',' .. cjson.encode(place.routing_key) .. ']')
+    redis.call('ZADD', index, now, tag)
+    return {KEYS[n], body}
+  end
+end
+return false
+"""
+)
+"""Takes a message of the first list that has one, and writes down that it is held (``QoS.append``)."""
+HOLD = _NOW + "redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]); redis.call('ZADD', KEYS[2], now, ARGV[1])"
+RENEW = (
+    _NOW
+    + """
+for _, tag in ipairs(ARGV) do
+  if redis.call('ZSCORE', KEYS[1], tag) then redis.call('ZADD', KEYS[1], now, tag) end
+end
+"""
+)
+"""A message that was acknowledged meanwhile must not come back to life."""
+
+
+class HeldMessages(redis.QoS):
+    """What this process holds, by the server's clock."""
+
+    newest: ClassVar["HeldMessages | None"] = None
+    """Of the channel that the worker takes its messages from, since it last connected."""
+
+    def append(self, message: Any, delivery_tag: str) -> None:
+        """The message was taken; its lease begins."""
+        if not self.channel.take_by_script:  # which has written it down already
+            place = message.delivery_info
+            body = dumps([message._raw, place["exchange"], place["routing_key"]])
+            with self.channel.conn_or_acquire() as client:
+                keys = whole_keys(self.channel, self.unacked_key, self.unacked_index_key)
+                client.eval(HOLD, len(keys), *keys, delivery_tag, body)
+        redis.virtual.QoS.append(self, message, delivery_tag)
+
+    def ack(self, delivery_tag: str) -> None:
+        """The work is done. Where the server cannot be told, the message will be given out again."""
+        try:
+            self._open()._remove_from_indices(delivery_tag).execute()
+        finally:
+            self._quick_ack(delivery_tag)
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        """The message goes back, to the front of its queue; without a link when its lease has run out."""
+        try:
+            if requeue:
+                self._open().restore_by_tag(delivery_tag, leftmost=True)
+            else:
+                self._open()._remove_from_indices(delivery_tag).execute()
+        finally:
+            self._quick_ack(delivery_tag)
+
+    def _open(self) -> "HeldMessages":
+        """Itself, or what has taken its place since the link broke; kombu would end the worker here.
+
+        Raises:
+            redis.exceptions.ConnectionError: there is none yet.
+        """
+        for held in (self, HeldMessages.newest):
+            if held is not None and held.channel.connection is not None:
+                return held
+        raise ConnectionError("The link to the broker is broken.")
+
+    def restore_visible(self, start: int = 0, num: int | None = 10, interval: int = 10) -> None:
+        """Gives back what was held by others for longer than their lease."""
+        self._vrestore_count += 1
+        if (self._vrestore_count - 1) % (interval or 1):
+            return
+        with self.channel.conn_or_acquire() as client:
+            seconds, microseconds = client.time()
+            latest = seconds + microseconds / 1e6 - self.visibility_timeout
+            try:
+                with redis.Mutex(client, self.unacked_mutex_key, self.unacked_mutex_expire):
+                    overdue = {"offset": start if num else None, "num": num, "byscore": True}
+                    for tag in client.zrange(self.unacked_index_key, 0, latest, **overdue):
+                        self.restore_by_tag(tag, client)
+            except redis.MutexHeld:
+                return  # another worker is at it
+
+
+class Channel(redis.Channel):
+    """kombu's, that can take messages by a script."""
+
+    QoS = HeldMessages
+    take_by_script = False
+    from_transport_options: tuple[str, ...] = (*redis.Channel.from_transport_options, "take_by_script")  # type: ignore[assignment]
+    _in_poll: Any
+    _brpop_sent_at: Any
+    _rests_until = 0.0
+    _script_sent = False
+
+    def _brpop_start(self, timeout: float | None = None) -> None:
+        """Asks for a message; the answer is read by ``_brpop_read``."""
+        if not self.take_by_script:
+            super()._brpop_start(timeout)
+            return
+        queues = self._queue_cycle.consume(len(self.active_queues))
+        if not queues or monotonic() < self._rests_until:
+            return
+        names = [self._q_for_pri(queue, step) for step in self.priority_steps for queue in queues]
+        keys = whole_keys(self, *names, self.unacked_key, self.unacked_index_key)
+        connection: Any = self.client.connection
+        self._in_poll, self._brpop_sent_at = connection, monotonic()
+        command = ("EVALSHA", _sha(TAKE)) if self._script_sent else ("EVAL", TAKE)
+        self._script_sent = True
+        connection.send_command(*command, len(keys), *keys)
+
+    def _brpop_read(self, **options: Any) -> bool:
+        if not self.take_by_script:
+            return bool(super()._brpop_read(**options))
+        try:
+            return self._deliver_taken(self._taken(**options))
+        finally:
+            self._in_poll = None
+            self._flush_brpop_reauth()
+
+    def _taken(self, **options: Any) -> Any:
+        connection = self.client.connection
+        try:
+            return self.client.parse_response(connection, "EVAL", **options)
+        except NoScriptError as error:  # the server was started anew
+            self._script_sent = False
+            raise Empty from error
+        except self.connection_errors:
+            connection.disconnect()  # the next one connects anew
+            raise
+
+    def _deliver_taken(self, taken: Any) -> bool:
+        if not taken:
+            self._rests_until = monotonic() + IDLE_SECONDS
+            raise Empty
+        key, body = taken
+        queue = bytes_to_str(key)[len(self.global_keyprefix) :].rsplit(self.sep, 1)[0]
+        self._queue_cycle.rotate(queue)
+        self.connection._deliver(loads(bytes_to_str(body)), queue)
+        return True
+
+
+class Transport(redis.Transport):
+    """kombu's, with our channel."""
+
+    Channel = Channel
+
+
+def whole_keys(channel: Any, *names: str) -> list[str]:
+    """Names of keys as the server knows them: kombu puts no prefix before those of scripts."""
+    return [f"{channel.global_keyprefix}{name}" for name in names]
+
+
+def _sha(script: str) -> str:
+    """What the server calls a script (Redis documentation, EVALSHA)."""
+    return hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
