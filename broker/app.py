@@ -5,6 +5,7 @@ from typing import Any
 
 from celery import Celery
 from kombu import Queue
+from kombu.transport import TRANSPORT_ALIASES
 
 from broker.backlog_pump import BacklogPump
 from broker.connection import SILENCE_SECONDS
@@ -27,6 +28,7 @@ TASKS_MODULE = "tasks.celery_tasks"
 
 
 REDIS_TRANSPORT = "broker.transport:Transport"
+REDIS_SCHEMES = ("redis", "rediss")
 
 
 def create_app(settings: Settings, queues: tuple[str, ...] = ()) -> Celery:
@@ -36,11 +38,12 @@ def create_app(settings: Settings, queues: tuple[str, ...] = ()) -> Celery:
         settings: with a broker URL.
         queues: the queues to declare; a worker consumes from them, Flower lists them.
     """
+    # By name, so that whoever asks for the broker's address, as Flower does, is told of no other scheme.
+    TRANSPORT_ALIASES.update(dict.fromkeys(REDIS_SCHEMES, REDIS_TRANSPORT))
     app = Celery("hardpose")
     app.conf.update(
         broker_url=settings.broker,
         broker_use_ssl=celery_tls(settings.broker, settings.broker_ca),
-        broker_transport=REDIS_TRANSPORT if _on_redis(settings) else None,
         broker_transport_options=_transport_options(settings),
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,  # a device or a GPU host outlives a restart of the broker
@@ -85,10 +88,6 @@ def _delivery(settings: Settings) -> dict[str, Any]:
         "task_soft_time_limit": settings.soft_time_limit,
         "task_time_limit": settings.hard_time_limit,
     }
-
-
-def _on_redis(settings: Settings) -> bool:
-    return settings.broker.startswith("redis")
 
 
 def _transport_options(settings: Settings) -> dict[str, Any]:

@@ -36,17 +36,8 @@ def main() -> None:
         with notes.open("a") as file:
             file.write(f"{text}\n")
 
-    app.worker_main(
-        [
-            "worker",
-            f"--queues={QUEUE}",
-            "--pool=prefork",
-            "--concurrency=1",
-            "--loglevel=INFO",
-            "--without-gossip",
-            "--without-mingle",
-        ]  # fmt: skip
-    )
+    pool = ("--pool=prefork", "--concurrency=1", "--without-gossip", "--without-mingle")
+    app.worker_main(["worker", f"--queues={QUEUE}", "--loglevel=INFO", *pool])
 
 
 if __name__ == "__main__":
