@@ -76,7 +76,7 @@ def _options_kind(driver: str) -> type[Any]:
         from workers.devices.network import NetworkOptions
 
         return NetworkOptions
-    from workers.devices.answer_options import AnswerOptions
+    from workers.devices.answers import AnswerOptions
 
     return AnswerOptions
 

@@ -100,8 +100,9 @@ def load_description(path: Path) -> DeviceDescription:
             f"{place(path, lines, 'network.model')}: {model} is no file.",
             "Give the path of the network's file, relative to the folder of the description.",
         )
+    size = _size(path, lines, page, model)
     try:
-        spec = spec_of(page, model, _size(path, lines, page, model))
+        spec = spec_of(page, model, size)
     except SettingsError as error:
         raise DeviceMisdescribed(f"{place(path, lines, 'options')}: {error.cause}", error.remedy) from error
     network = page.network
@@ -111,7 +112,7 @@ def load_description(path: Path) -> DeviceDescription:
         batch=page.batch,
         time_limit=page.time_limit,
         model=model,
-        delegate=network.delegate if network else "",
+        delegate=_library(path, network.delegate) if network else "",
         delegate_options=network.delegate_options if network else {},
         connection=_connection(path, page),
         lines=lines,
@@ -281,6 +282,11 @@ def _of_model(path: Path, lines: Mapping[str, int], error: HardposeError) -> Har
     if isinstance(error, MissingDependency):
         return error
     return DeviceMisdescribed(f"{place(path, lines, 'network.model')}: {error.cause}", error.remedy)
+
+
+def _library(path: Path, delegate: str) -> str:
+    """A bare name is the system's loader's to find; a path is relative to the description."""
+    return str(path.parent / delegate) if "/" in delegate else delegate
 
 
 def _connection(path: Path, page: Page) -> dict[str, Any]:

@@ -46,6 +46,7 @@ class InProcessDevice(ABC):
         self._spec, self._weights, self._compute = spec, weights, compute
         self._options = network_options(spec)
         self._time_limit = float("inf")
+        self._network: Network | None = None
         self._ready: _Ready | None = None
         if len(spec.weights) != 1:
             raise ModelMismatch(
@@ -74,9 +75,20 @@ class InProcessDevice(ABC):
         """
         self._loaded()
 
+    def network(self) -> Network:
+        """The network in memory, before the description is held against it.
+
+        Raises:
+            WeightsError, MissingDependency: see ``load``.
+            ModelMismatch: the file cannot be run.
+        """
+        if self._network is None:
+            self._network = self._open(self._weights.path(self._spec.weights[0]))
+        return self._network
+
     def _loaded(self) -> _Ready:
         if self._ready is None:
-            network = self._open(self._weights.path(self._spec.weights[0]))
+            network = self.network()
             seen = network_input(network, self._options)
             self._ready = _Ready(network, seen, mask_output(network, seen, self._options))
         return self._ready

@@ -23,7 +23,10 @@ class Section(BaseModel):
     A key that is not given is None where the driver's own options say the default.
     """
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, use_attribute_docstrings=True)
+    # An address may hold a password, and a traceback repeats what pydantic says.
+    model_config = ConfigDict(
+        strict=True, extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True
+    )
 
 
 def _is_web_address(value: str) -> str:
@@ -67,7 +70,7 @@ class NetworkSection(Section):
     """The person's channel, or class number."""
     output_name: str | None = Field(None, title="a text, the name of the output that is the mask")
     """Which output is the mask, when several could be."""
-    delegate: str = Field("", title="a text, the name or path of the delegate's shared library")
+    delegate: str = Field("", title="a text, the path of its shared library, or a name that the system finds")
     """Of LiteRT: the library that drives an NPU."""
     delegate_options: dict[str, str] = Field({}, title='a table of texts, such as device = "0"')
     """For the delegate."""
