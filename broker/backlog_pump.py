@@ -1,6 +1,7 @@
-"""Wakes held segments when there is room before their device: a thread in each worker of the first stage.
+"""Wakes held segments when there is room before their device: a thread in each worker that holds some.
 
-Those workers are in every system, and without one a segment that was woken could not go on anyhow.
+These are the workers of the first stage, and those that keep the books, where replays begin. They are in
+every system, and without one a segment that was woken could not go on anyhow.
 """
 
 import logging
@@ -64,8 +65,8 @@ class BacklogPump(bootsteps.StartStopStep):  # type: ignore[misc]
 
 
 def _is_first(queue: str) -> bool:
-    """Whether segments come to ``queue`` first."""
-    return CHAIN[0] in (stages_of_queue(queue) or ())
+    """Whether segments come to ``queue`` first: to be examined, or, in a replay, from the books."""
+    return not {CHAIN[0], CHAIN[-1]}.isdisjoint(stages_of_queue(queue) or ())
 
 
 def pump_backlog(app: Any, settings: Settings, stopped: threading.Event) -> None:

@@ -56,7 +56,15 @@ def check_room(task: Task, runtime: Runtime, stages: Group, segment: Segment) ->
 
 
 def queues_ahead(placement: Placement, stages: Group, segment: Segment) -> tuple[str, ...]:
-    """The queues from the first stage to the device, the device's last; none for any but the first group."""
+    """The queues from the first stage to the device, the device's last; none for any but the first group.
+
+    ``stages`` is empty for the head of a replay, which has no stage before the device's.
+    """
+    if not stages:
+        queue = next(
+            placement.queue_of(group, segment.recipe) for group in placement.groups if Stage.ME in group
+        )
+        return () if queue == placement.books_queue else (queue,)  # there the replay itself waits
     if stages != placement.groups[0] or Stage.ME in stages:
         return ()
     device = next(at for at, group in enumerate(placement.groups) if Stage.ME in group)

@@ -8,6 +8,7 @@ from celery import Task, shared_task
 from broker.errors import Action, BrokerUnavailable, HardposeError
 from broker.messages import Segment, SegmentResult
 from broker.recipe import Stage
+from tasks.backlog_gate import check_room
 from tasks.inline_way import ready_to_send
 from tasks.readable import Handed, ReadableTask
 from tasks.replay_chain import REPLAY, MasksNotKept
@@ -35,6 +36,7 @@ def replay_segment(self: Task, result: SegmentResult) -> Handed | None:
     here, segment = process_runtime(), result.segment
     try:
         check_start(here, segment)
+        check_room(self, here, (), segment)
         handed = ready_to_send(self, here, _next(self, here, segment))
         send_on(self, handed)
     except MessageVoid as why:
