@@ -35,6 +35,7 @@ from broker.priority import Priority
 from broker.recipe import Recipe
 from broker.replay_books import ReplayBooks
 from broker.review_books import ReviewBooks
+from broker.side_books import SideBooks
 from broker.tables import AnalysisRow, JobRow, LinkRow, SegmentRow
 from broker.video_books import VideoBooks
 from broker.views import LinkView, State
@@ -73,6 +74,8 @@ class Catalog(CatalogReading, Claims):
         self.counts = CountBooks(self._database)
         self.replays = ReplayBooks(self._database)
         """What another device can be tried on."""
+        self.sides = SideBooks(self._database)
+        """What several devices have made of the same frames."""
 
     def migrate(self) -> None:
         """Makes or upgrades the tables. Any number of processes may call it at once.

@@ -15,6 +15,7 @@ from tasks.dataset.credits import model_credits
 from tasks.dataset.histogram import Histogram
 from tasks.dataset.report import KIND, Row, csp_hash, page_environment, safe_href
 from tasks.dataset.text import public_source
+from tasks.failure_report.file import MARK
 from tasks.failure_report.intervals import DRAWS, Estimate
 from tasks.failure_report.pictures import Portrait
 from tasks.failure_report.poses import FEW, POSE_NAMES, REFERENCE, Overall, PoseRow, overall
@@ -22,8 +23,6 @@ from tasks.failure_report.scope import Scope, Work
 from tasks.failure_report.tally import Tally
 from tasks.verdicts import VERDICTS
 
-MARK = '<meta name="generator" content="hardpose report">'
-"""Stands near the top of every such page; a file without it is not ours to replace."""
 THRESHOLDS = (0.4, 0.5, 0.6, 0.7)
 MAX_VIDEOS = 100
 """Rows of the table of videos; the others are summed up in one."""

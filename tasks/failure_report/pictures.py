@@ -50,7 +50,7 @@ def portrait(frame: FrameDetail, store: Store) -> Portrait:
     return Portrait(frame, data_uri(outlined(bgr, teacher, device, frame.keeper)))
 
 
-def outlined(bgr: Picture, teacher: Mask, device: Mask, keeper: Keeper) -> Picture:
+def outlined(bgr: Picture, teacher: Mask, device: Mask, keeper: Keeper, whole: Mask | None = None) -> Picture:
     """The person cut out of a frame, at most 320 pixels a side, with both outlines.
 
     Args:
@@ -58,8 +58,9 @@ def outlined(bgr: Picture, teacher: Mask, device: Mask, keeper: Keeper) -> Pictu
         teacher: H x W bool; its outline is orange.
         device: H x W bool; its outline is blue and lies above the other.
         keeper: whose box belongs to the picture, whatever the masks are.
+        whole: H x W bool; what else the picture must hold, so that two of one frame show the same part.
     """
-    x0, y0, x1, y1 = around(teacher, device, keeper)
+    x0, y0, x1, y1 = around(teacher, device if whole is None else device | whole, keeper)
     scale = min(1.0, SIDE / max(x1 - x0, y1 - y0))
     size = (max(8, round((x1 - x0) * scale)), max(8, round((y1 - y0) * scale)))
     small = cv2.resize(bgr[y0:y1, x0:x1], size, interpolation=cv2.INTER_AREA).astype(np.uint8)

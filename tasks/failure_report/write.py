@@ -1,16 +1,16 @@
 """Makes the failure report and puts it in its place, whole or not at all."""
 
 import logging
-import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from broker.errors import HardposeError, NotFound
+from broker.errors import NotFound
 from broker.frame_views import FrameDetail, FrameFilter, PoseClass, Review
 from broker.messages import Verdict
-from tasks.dataset.folder import OutputUnusable
-from tasks.failure_report.page import MARK, render
+from tasks.failure_report.file import ForeignFile as ForeignFile
+from tasks.failure_report.file import put_page, refuse_foreign
+from tasks.failure_report.page import render
 from tasks.failure_report.pictures import Portrait, portrait
 from tasks.failure_report.poses import PoseRow, pose_rows
 from tasks.failure_report.scope import scope_of
@@ -24,12 +24,6 @@ PICTURES = 8
 """Of each pose class: 72 of them are some 1.5 MB."""
 COMPARED = (Verdict.EASY, Verdict.HARD)
 UNREJECTED = tuple(review for review in Review if review != Review.REJECTED)
-
-
-class ForeignFile(HardposeError):
-    """The place of the report is taken by a file that is no report."""
-
-    code = "foreign_file"
 
 
 @dataclass(frozen=True)
@@ -66,7 +60,7 @@ def write_report(runtime: Runtime, job_ids: Sequence[str], path: Path) -> Report
         OutputUnusable: it cannot be written.
         CatalogUnavailable, CatalogBroken: the books cannot be read.
     """
-    _refuse_foreign(path)
+    refuse_foreign(path)
     scope = scope_of(runtime.catalog, job_ids)
     class_old_frames(runtime)
     frames = runtime.catalog.frames
@@ -76,7 +70,7 @@ def write_report(runtime: Runtime, job_ids: Sequence[str], path: Path) -> Report
     counted = tally(frames.each(unrejected), scope.recipe.comparison.iou_threshold, scope.recipe_ages)
     rows = pose_rows(counted)
     portraits = {row.pose: list(_portraits(runtime, counted, row.pose)) for row in rows}
-    _write(path, render(scope, counted, rejected, rows, portraits))
+    put_page(path, render(scope, counted, rejected, rows, portraits))
     return Report(path, counted.count, counted.hard, tuple(rows))
 
 
@@ -93,34 +87,3 @@ def _still_there(runtime: Runtime, frame_id: str) -> FrameDetail | None:
     except NotFound:
         log.info("the frame %s was removed while the report was made", frame_id)
         return None
-
-
-def _refuse_foreign(path: Path) -> None:
-    try:
-        with path.open("rb") as file:
-            start = file.read(500)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise _unusable(path, error) from error
-    if MARK.encode() not in start:
-        raise ForeignFile(
-            f"{path} is there already and is no failure report.",
-            "Name another file with --out, or remove it.",
-        )
-
-
-def _write(path: Path, page: bytes) -> None:
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(page)
-        part.replace(path)
-    except OSError as error:
-        raise _unusable(path, error) from error
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _unusable(path: Path, error: OSError) -> OutputUnusable:
-    return OutputUnusable(f"{path} cannot be written: {error.strerror}.", "Name another file with --out.")

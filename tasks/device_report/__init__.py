@@ -1,0 +1,1 @@
+"""``hardpose report --devices``: several devices, or firmwares, on the same frames, as one page."""
