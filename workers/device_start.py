@@ -90,7 +90,10 @@ def wait_for_device(settings: Settings, description: DeviceDescription, name: st
     with _ended_by_term():
         while True:
             try:
-                return tested_apart(settings, description)
+                tested = tested_apart(settings, description)
+                for words in tested["warnings"]:
+                    log.warning("%s", words)
+                return tested
             except DeviceAway as error:
                 if time.monotonic() - told >= TELL_SECONDS:
                     told = time.monotonic()

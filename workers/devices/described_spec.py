@@ -1,6 +1,5 @@
 """From the page of a device to its ``ModelSpec``: the same meaning gives the same identity, however spelt."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -11,6 +10,7 @@ from broker.recipe import ModelSpec, Route, WeightsRef
 from broker.settings import Plain
 from workers import models
 from workers.devices.page import AnswerSection, NetworkSection, Page
+from workers.downloads.files import file_sha256
 from workers.options import option_values, with_options
 
 IN_PROCESS = ("litert", "onnx")
@@ -30,6 +30,7 @@ def spec_of(page: Page, model: Path | None, size: tuple[int, int]) -> ModelSpec:
     Raises:
         NotFound, MissingDependency: the driver is not installed here.
         SettingsError: an option of another package's driver is unknown or of the wrong type.
+        OSError: the network's file cannot be read.
     """
     route = Route(
         device=page.name,
@@ -48,13 +49,12 @@ def spec_of(page: Page, model: Path | None, size: tuple[int, int]) -> ModelSpec:
 
 
 def _weights(page: Page, model: Path) -> WeightsRef:
-    data = model.read_bytes()
     return WeightsRef(
         file=model.name,
-        sha256=hashlib.sha256(data).hexdigest(),
+        sha256=file_sha256(model),
         source=f"device:{page.name}",
         licence=page.licence,
-        size=len(data),
+        size=model.stat().st_size,
     )
 
 

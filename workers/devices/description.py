@@ -1,7 +1,6 @@
 """A device described in a page: ``me.toml``."""
 
 import difflib
-import hashlib
 import tempfile
 import tomllib
 from collections.abc import Callable, Mapping
@@ -23,6 +22,7 @@ from workers.devices.network_sizes import size_in_file
 from workers.devices.page import Page
 from workers.devices.page_errors import misdescribed, no_toml, place
 from workers.devices.toml_lines import key_lines
+from workers.downloads.files import file_sha256
 from workers.errors import ModelMismatch
 
 MAX_BYTES = 16 * 1024
@@ -95,14 +95,17 @@ def load_description(path: Path) -> DeviceDescription:
     page, lines = _read(path)
     _check_driver(path, lines, page)
     model = path.parent / page.network.model if page.network is not None else None
-    if model is not None and not model.is_file():
-        raise DeviceMisdescribed(
-            f"{place(path, lines, 'network.model')}: {model} is no file.",
-            "Give the path of the network's file, relative to the folder of the description.",
-        )
-    size = _size(path, lines, page, model)
     try:
-        spec = spec_of(page, model, size)
+        if model is not None and not model.stat().st_size:
+            raise OSError(0, "it is empty")
+        spec = spec_of(page, model, _size(path, lines, page, model))
+    except OSError as error:
+        raise DeviceMisdescribed(
+            f"{place(path, lines, 'network.model')}: {model} cannot be read ({error.strerror}).",
+            "Give the path of the network's file, relative to the folder of the description.",
+        ) from error
+    except DeviceMisdescribed:
+        raise
     except SettingsError as error:
         raise DeviceMisdescribed(f"{place(path, lines, 'options')}: {error.cause}", error.remedy) from error
     network = page.network
@@ -173,7 +176,7 @@ class OwnFile:
                 raise WeightsError(f"{ref.file} is no file of {own.path}.", "Name it in the description.")
             return self._others.path(ref)
         try:
-            found = hashlib.sha256(own.model.read_bytes()).hexdigest()
+            found = file_sha256(own.model)
         except OSError as error:
             raise own.wrong(
                 "network.model", f"{own.model} cannot be read ({error.strerror}).", "Bring the file back."

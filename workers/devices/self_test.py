@@ -14,6 +14,8 @@ from workers.devices.errors import DeviceAway, DeviceFault, TooLate, UnreadableA
 from workers.devices.misreading import better_fits, explain
 from workers.errors import DelegateFailed, ImageFailed, ModelMismatch
 
+_REACHED_BY = {"http": "http.url", "command": "command.run"}
+
 
 @dataclass(frozen=True)
 class SelfTest:
@@ -94,15 +96,20 @@ def _asked(device: Device, description: DeviceDescription, batch: int) -> list[P
 
     Raises:
         DeviceMisdescribed: they take longer than the description's time limit.
-        DeviceFault: the second time too.
+        DeviceFault: it answers badly, the second time too.
+        DeviceAway: the driver fails, the second time too.
     """
     for again in (True, False):
         started = time.monotonic()
         try:
             answers = device.maps([known_picture.picture()] * batch)
-        except (DeviceFault, OSError):
+        except DeviceFault:
             if not again:
                 raise
+            continue
+        except (RuntimeError, OSError) as error:  # a delegate that fails, a wire that breaks
+            if not again:
+                raise _away(description, f"{type(error).__name__}: {error}.", "Look at its log.") from error
             continue
         if time.monotonic() - started <= description.time_limit or not again:
             break
@@ -144,7 +151,10 @@ def _fault(device: Device, description: DeviceDescription, error: ImageFailed) -
         )
     if description.model is not None:
         return explain(device, description, None, cast(DeviceFault, error))
+    return _away(description, error.cause, error.remedy)
+
+
+def _away(description: DeviceDescription, why: str, remedy: str) -> DeviceAway:
     return DeviceAway(
-        f"The device {description.name} gives no usable answer to the known picture: {error.cause}",
-        error.remedy,
+        f"The device {description.name} gives no usable answer to the known picture: {why}", remedy
     )
