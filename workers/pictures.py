@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL import UnidentifiedImageError
 
+from workers.area import averaged
 from workers.contracts import Image, PersonMap
 from workers.errors import ImageFailed
 
 MAX_PIXELS = 64 * 1024**2
 """Of a picture that is decoded: a small file can claim a huge picture."""
 FORMATS = ("PNG", "JPEG")
-_WAYS = {"area": Pillow.Resampling.BOX, "linear": Pillow.Resampling.BILINEAR}
 
 
 class PictureDamaged(ImageFailed):
@@ -99,9 +99,9 @@ def resized(image: Image, width: int, height: int, way: str = "area") -> Image:
         return np.array(
             picture.transform((width, height), Pillow.Transform.EXTENT, whole, Pillow.Resampling.BILINEAR)
         )
-    # BOX would repeat pixels where it enlarges.
-    enlarges = width > image.shape[1] or height > image.shape[0]
-    return np.array(picture.resize((width, height), _WAYS["linear" if enlarges else "area"]))
+    if width <= image.shape[1] and height <= image.shape[0]:
+        return averaged(image, width, height)
+    return np.array(picture.resize((width, height), Pillow.Resampling.BILINEAR))
 
 
 def stretched(values: NDArray[np.uint8], width: int, height: int) -> NDArray[np.float32]:
