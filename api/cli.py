@@ -198,6 +198,7 @@ def status(
     as_json: Json = False,
 ) -> None:
     """Show how far jobs are, and what failed and why."""
+    from api.device_wait import ask_device, devices_waited_for
     from api.downloads import DownloadsState
     from api.local import attach, has_catalog
     from api.status import print_job, print_jobs
@@ -206,10 +207,12 @@ def status(
     settings = read_settings(home=home)
     if job_id is not None:
         job = _catalog_of(settings).job(job_id)
-        print_job(job, as_json, *ask_parked(attach(settings), job_id), home=home)
+        live = attach(settings)
+        print_job(job, as_json, *ask_parked(live, job_id), home=home, device=ask_device(live, job))
     else:
         jobs = _catalog_of(settings).jobs() if has_catalog(settings) else []
-        print_jobs(jobs, DownloadsState.of(attach(settings)), as_json)
+        live = attach(settings)
+        print_jobs(jobs, DownloadsState.of(live), as_json, devices_waited_for(live))
 
 
 @command

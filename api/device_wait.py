@@ -1,5 +1,6 @@
 """What of a job waits for its device, and when that was last heard of: the reason for a long silence."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -7,7 +8,13 @@ from api.printable import counted, span
 from broker.backlog import Backlog
 from broker.control import Control
 from broker.device_register import DeviceRegister, DeviceUnit, UnitState
+from broker.errors import BrokerUnavailable
+from broker.queues import DEVICE_QUEUE
 from broker.recipe import ModelSpec, Stage
+from broker.settings import Settings
+from broker.views import JobView
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -111,3 +118,35 @@ def condition(unit: DeviceUnit) -> str:
     if not unit.alive:
         return "silent"
     return "at_work" if unit.state == UnitState.READY else "waiting_for_device"
+
+
+def ask_device(settings: Settings, job: JobView) -> DeviceWait | None:
+    """``device_wait`` of a job; None where nobody can be asked, which ``status`` says elsewhere."""
+    if job.final:
+        return None
+    try:
+        control = Control.of(settings)
+        return device_wait(control, job.id, job.recipe.device_model, control.progress(job.id))
+    except BrokerUnavailable as error:
+        log.info("what waits for the device is not known: %s", error)
+        return None
+
+
+def devices_waited_for(settings: Settings) -> list[DeviceWait]:
+    """The devices that do not do the segments in their own queues, or for which segments are held."""
+    try:
+        control = Control.of(settings)
+        register, held = DeviceRegister(control), Backlog(control).counts()
+        units, waiting = register.units(), control.lengths(register.queues())[0]
+    except BrokerUnavailable as error:
+        log.info("what waits for devices is not known: %s", error)
+        return []
+    found = []
+    for queue in sorted({*waiting, *held}):
+        mine = [unit for unit in units if unit.queue == queue]
+        names = ", ".join(sorted({unit.device for unit in mine})) or queue
+        aside = held.get(queue, 0)
+        wait = DeviceWait(names, waiting.get(queue, 0) + aside, aside, *standing(mine))
+        if wait.segments and (wait.held or (wait.away and queue != DEVICE_QUEUE)):
+            found.append(wait)
+    return found

@@ -13,6 +13,7 @@ from api.exit_codes import ExitCode
 from api.options import FileThere, NothingGiven, UnknownReason
 from api.printable import printable
 from api.stopping import Interrupted
+from broker.device_register import DeviceAlive
 from broker.errors import HardposeError, JobRunning, MissingDependency, NotFound, SettingsError
 from broker.settings import Settings, load_settings
 from workers.downloads.errors import BadLink
@@ -21,7 +22,7 @@ from workers.errors import LicenceNotAccepted
 
 WRONG_USAGE = (
     SettingsError, NotFound, BadLink, BadLinkList, NothingGiven, UnknownReason, LicenceNotAccepted, FileThere,
-    JobRunning,
+    JobRunning, DeviceAlive,
 )  # fmt: skip
 """Errors of what was typed."""
 

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from api.device_wait import DeviceWait
 from api.downloads import DownloadsState
 from api.failures import failures, retry_command
 from api.printable import counted, printable, span
@@ -42,10 +44,20 @@ def _word(link: LinkView) -> str:
     return WorkCancelled.code if stopped and link.state == State.FAILED else link.state.value
 
 
-def print_jobs(jobs: Sequence[JobView], downloads: DownloadsState, as_json: bool) -> None:
-    """All jobs, a line each, and what is known of the downloads."""
+def print_jobs(
+    jobs: Sequence[JobView],
+    downloads: DownloadsState,
+    as_json: bool,
+    devices: Sequence[DeviceWait] = (),
+) -> None:
+    """All jobs, a line each, and what is known of the downloads and of devices that are waited for."""
     if as_json:
-        answer = {"jobs": [summary_json(job) for job in jobs], "downloads": downloads.json()}
+        waits = [asdict(each) for each in devices]
+        answer = {
+            "jobs": [summary_json(job) for job in jobs],
+            "downloads": downloads.json(),
+            "devices": waits,
+        }
         typer.echo(json.dumps(answer))
         return
     if not jobs:
@@ -62,7 +74,7 @@ def print_jobs(jobs: Sequence[JobView], downloads: DownloadsState, as_json: bool
             str(funnel.of(Verdict.HARD)),
         )
     Console().print(table)
-    for line in downloads.lines():
+    for line in (*downloads.lines(), *(f"{wait}." for wait in devices)):
         typer.echo(line)
 
 
@@ -72,6 +84,7 @@ def print_job(
     parked: Parked = NONE_PARKED,
     away: str = "",
     home: Path | None = None,
+    device: DeviceWait | None = None,
 ) -> None:
     """One job: every link with its state, then the summary with reasons and remedies.
 
@@ -81,14 +94,18 @@ def print_job(
         parked: its links that wait outside the queue.
         away: why it is not known what waits.
         home: the folder, if it was named, that the commands which are proposed need too.
+        device: what of it waits for its device.
     """
     if as_json:
         waiting = [{"position": at, "reason": why, "seconds": left} for at, (why, left) in parked.items()]
-        typer.echo(json.dumps({**summary_json(job), "waiting": waiting, "broker": away or "answers"}))
+        more = {"waiting": waiting, "device": asdict(device) if device else None, "broker": away or "answers"}
+        typer.echo(json.dumps({**summary_json(job), **more}))
         return
     _print_links(job.links, parked)
     if away and not job.final:
         typer.echo(f"What waits is not known. {printable(away)}")
+    if device is not None and not job.final:
+        typer.echo(f"{device}.")
     few = len(failures(job)) <= MOST_FAILURES
     typer.echo("\n".join(summary_lines(job, all_failures=few, retry=retry_command(job.id, home))))
     if not few:

@@ -1,5 +1,6 @@
 """The devices that the catalog's recipes name, and how many frames each was judged on."""
 
+import json
 from collections import defaultdict
 
 from sqlalchemy import Connection, select
@@ -42,10 +43,10 @@ class DeviceBooks:
 
 
 def _judged(connection: Connection) -> list[JudgedDevice]:
-    by_device: dict[str, list[Recipe]] = defaultdict(list)
-    for json in connection.execute(select(RecipeRow.json)).scalars():
-        recipe = Recipe.model_validate(json)
-        by_device[recipe.device_model.model_dump_json()].append(recipe)
+    by_device: dict[str, list[Recipe]] = defaultdict(list)  # by what the device is, wherever it is reached
+    for row in connection.execute(select(RecipeRow.json)).scalars():
+        recipe = Recipe.model_validate(row)
+        by_device[json.dumps(recipe.device_model.identity(), sort_keys=True)].append(recipe)
     analyses = _analyses(connection)
     devices = [_device(group, analyses) for group in by_device.values()]
     return sorted(devices, key=lambda device: (device.model.name, device.model.version, device.recipes))

@@ -1,0 +1,151 @@
+"""A device that is away: the stages in front of it stop at the bound, and work for others goes on."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import stranger_package
+from announced_devices import device_unit
+from hardpose_process import environment, hardpose, start
+from make_video import write_steady
+from test_life import wait_for
+
+from api.exit_codes import ExitCode
+from broker.backlog import Backlog
+from broker.control import Control
+from broker.device_register import DeviceRegister
+from broker.embedded import EmbeddedBroker
+from broker.recipe import ModelSpec, Route
+from broker.settings import load_settings
+from broker.views import JobView, State
+from tasks.runtime import Runtime
+
+pytestmark = pytest.mark.system
+
+BOUND, SEGMENTS = 4, 24
+OWN = "me.me-2"
+DEVICE_QUEUES = ("mask", OWN)
+
+
+@dataclass
+class System:
+    """A broker, and workers of which the tests say when they come."""
+
+    home: Path
+    env: dict[str, str]
+    control: Control
+    workers: "list[subprocess.Popen[str]]" = field(default_factory=list)
+
+    def work(self, *queues: str) -> None:
+        self.workers.append(start("worker", *queues, "--home", self.home, env=self.env))
+
+    def enqueue(self, clip: Path, *more: str) -> str:
+        sent = hardpose("enqueue", clip, "--home", self.home, *more, env=self.env)
+        assert sent.code == ExitCode.OK, sent.stderr
+        return sent.stdout.strip()
+
+    def job(self, job_id: str) -> JobView:
+        return Runtime(load_settings(home=self.home)).catalog.job(job_id)
+
+    def waiting(self) -> int:
+        return sum(self.control.lengths(DEVICE_QUEUES)[0].values())
+
+    def held(self) -> int:
+        return Backlog(self.control).counts().get(OWN, 0)
+
+
+def own_device(env: dict[str, str]) -> ModelSpec:
+    """The stranger's device, as if it had announced itself with a queue of its own."""
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "api.recipe_of"],
+        capture_output=True,
+        text=True,
+        env=environment(env),
+        input="",
+        check=True,
+    )
+    spec = ModelSpec.model_validate(json.loads(done.stdout.splitlines()[-1])["recipe"]["device_model"])
+    return spec.model_copy(update={"route": Route(device="me-2", firmware="0.3", queue=OWN)})
+
+
+@pytest.fixture
+def system(tmp_path: Path) -> Iterator[System]:
+    home = tmp_path / "state"
+    env = {
+        **stranger_package.install(tmp_path / "package"),
+        "HARDPOSE_WEIGHTS_DIR": str(tmp_path / "weights"),
+        "HARDPOSE_POSE_MODEL": "tiny-pose",
+        "HARDPOSE_MASK_MODEL": "tiny-teacher",
+        "HARDPOSE_DEVICE_MODEL": "tiny-device",
+        "HARDPOSE_SAMPLING__SEGMENT_SECONDS": "0.5",
+        "HARDPOSE_DEVICE_BACKLOG": str(BOUND),
+        "HARDPOSE_LOG_LEVEL": "INFO",
+    }
+    (tmp_path / "mine.tiny").write_bytes(stranger_package.weights_bytes())
+    added = hardpose(
+        "models", "add", "tiny-pose", "--from", tmp_path / "mine.tiny", "--accept-licence", env=env
+    )
+    assert added.code == ExitCode.OK, added.stderr
+    with EmbeddedBroker(tmp_path / "broker") as broker:
+        env["HARDPOSE_BROKER_URL"] = broker.url
+        made = System(home, env, Control(broker.url))
+        yield made
+        for worker in made.workers:
+            worker.terminate()
+        for worker in made.workers:
+            try:
+                worker.communicate(timeout=20)
+            except subprocess.TimeoutExpired:
+                worker.kill()
+
+
+def test_a_device_that_is_away_holds_up_its_own_work_alone(system: System, tmp_path: Path) -> None:
+    clip = write_steady(tmp_path / "clip.mp4", SEGMENTS * 5, 10, size=(160, 120))
+    DeviceRegister(system.control).announce(device_unit(own_device(system.env)))
+    system.work("download", "pose", "mask", "compare")
+    away = system.enqueue(clip, "--device", "me-2")
+    wait_for(lambda: system.waiting() + system.held() == SEGMENTS)
+    seen = set()
+    for _ in range(20):  # the pump looks every half second
+        seen.add(system.waiting())
+        time.sleep(0.1)
+    assert seen == {BOUND}, "one worker: not one more than the bound"
+    assert system.held() == SEGMENTS - BOUND
+
+    shown = hardpose("status", away, "--home", system.home, env=system.env)
+    assert f"{SEGMENTS} segments wait for me-2" in shown.stdout
+    assert f"{SEGMENTS - BOUND} of them held" in shown.stdout
+
+    system.work("me")
+    other = system.enqueue(clip)
+    wait_for(lambda: system.job(other).final)
+    assert {link.state for link in system.job(other).links} == {State.DONE}
+    assert system.waiting() == BOUND
+
+    system.work(OWN)
+    wait_for(lambda: system.job(away).final)
+    job = system.job(away)
+    assert {link.state for link in job.links} == {State.DONE}
+    assert sum(len(link.segments) for link in job.links) == SEGMENTS
+    assert job.funnel().check() == system.job(other).funnel().check()
+    assert job.funnel().examined == SEGMENTS * 4
+    wait_for(lambda: system.control.messages(["download", "pose", "mask", "me", OWN, "compare"]) == 0)
+    with system.control.server() as server:
+        left = {str(key).rpartition(":")[2] for key in server.scan_iter(system.control.key("held:*"))}
+    assert left <= {"serial", "between"}
+
+
+def test_what_is_held_of_a_cancelled_job_is_dropped(system: System, tmp_path: Path) -> None:
+    clip = write_steady(tmp_path / "clip.mp4", SEGMENTS * 5, 10, size=(160, 120))
+    DeviceRegister(system.control).announce(device_unit(own_device(system.env)))
+    system.work("download", "pose", "mask", "compare")
+    job_id = system.enqueue(clip, "--device", "me-2", "--priority", "high")
+    wait_for(lambda: system.waiting() + system.held() == SEGMENTS)
+    cancelled = hardpose("cancel", job_id, "--home", system.home, env=system.env)
+    assert cancelled.code == ExitCode.OK, cancelled.stderr
+    assert system.held() == 0
