@@ -41,7 +41,7 @@ def read_page(path: Path) -> tuple[Page, dict[str, int]]:
         text = data.decode("utf-8")
         values = tomllib.loads(text)
     except ValueError as error:
-        raise no_toml(path, error) from error
+        raise no_toml(path, error, len(data.splitlines())) from error
     lines = key_lines(text)
     try:
         return Page.model_validate(values), lines

@@ -39,11 +39,11 @@ def misdescribed(path: Path, lines: Mapping[str, int], error: ValidationError) -
     )
 
 
-def no_toml(path: Path, error: ValueError) -> DeviceMisdescribed:
-    """A file that does not parse; the parser's own words name the line."""
-    words = str(error)
-    at = re.search(r" \(at (line \d+), column (\d+)\)$", words)
-    where = f"{path}, {at[1]}, column {at[2]}" if at else str(path)
+def no_toml(path: Path, error: ValueError, rows: int) -> DeviceMisdescribed:
+    """A file of ``rows`` lines that does not parse; the parser's own words name the line."""
+    words = str(error).replace("at end of document", f"at line {rows}, column 1")
+    at = re.search(r" \(at (line \d+), column \d+\)$", words)
+    where = f"{path}, {at[1]}" if at else str(path)
     why = words[: at.start()] if at else words
     return DeviceMisdescribed(
         f"{where}: this is not TOML ({why}).", 'Write for example threshold = 0.5 or name = "me-2".'

@@ -12,11 +12,13 @@ def key_lines(text: str) -> dict[str, int]:
     and then holds whole statements only, or breaks off within one. What a beginning holds more than the one
     before it stands on the lines between. The cost is quadratic: for a page, not for a book.
 
+    The keys of an inline table stand where it begins.
+
     Args:
         text: a whole file that parses.
     """
     lines: dict[str, int] = {}
-    start, rows = 0, text.splitlines(keepends=True)
+    start, rows = 0, [f"{row}\n" for row in text.split("\n")]
     for end in range(1, len(rows) + 1):
         if not rows[start].strip() or rows[start].lstrip().startswith("#"):
             start = end
