@@ -7,7 +7,7 @@ from api.printable import counted
 from broker.messages import Verdict
 from broker.views import JobView, LinkView
 from tasks.publish import Published
-from tasks.verdicts import explain_funnel
+from tasks.verdicts import explain_funnel, faults
 
 
 def summary_lines(
@@ -29,6 +29,7 @@ def summary_lines(
         f"{funnel.of(Verdict.EASY, Verdict.HARD)} kept, {funnel.of(Verdict.HARD)} hard"
     ]
     lines += failure_lines(job, all_failures, retry)
+    lines += _faults(job)
     if not funnel.of(Verdict.EASY, Verdict.HARD):
         lines.append("Nothing was kept, because:" if funnel.examined else "Nothing was examined.")
         lines += [f"    {reason}" for reason in explain_funnel(funnel)]
@@ -60,10 +61,18 @@ def summary_json(job: JobView, published: Published | None = None) -> dict[str, 
         "failure_reasons": [reason.json() for reason in reasons(found)],
         "funnel": funnel.model_dump(mode="json"),
         "reasons": explain_funnel(funnel),
+        "faults": faults(job),
         "dataset": str(published.folder) if published else None,
         "images": published.images if published else None,
         "report": str(published.report) if published else None,
     }
+
+
+def _faults(job: JobView) -> list[str]:
+    """Why frames failed, by the code of the error; nothing where none did."""
+    found = faults(job)
+    named = ", ".join(f"{count} {code}" for code, count in found.items())
+    return [f"{counted(sum(found.values()), 'frame')} failed: {named}"] if found else []
 
 
 def _link(link: LinkView) -> dict[str, Any]:

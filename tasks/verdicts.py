@@ -1,8 +1,10 @@
 """Why a frame was kept or dropped: each verdict in words, its measure, and the setting that governs it."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 from broker.messages import Funnel, Verdict
+from broker.views import JobView
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,9 @@ VERDICTS: dict[Verdict, Explanation] = {
     Verdict.HARD: Explanation(
         "iou", "device and teacher disagree: training data", "HARDPOSE_COMPARISON__IOU_THRESHOLD"
     ),
-    Verdict.FAILED: Explanation("none", "it could not be decoded or processed; the worker's log says why"),
+    Verdict.FAILED: Explanation(
+        "none", "it could not be decoded or processed; its fault and the worker's log say why"
+    ),
 }
 """One explanation for every verdict."""
 
@@ -78,3 +82,10 @@ def _line(count: int, examined: int, verdict: Verdict) -> str:
     entry = VERDICTS[verdict]
     setting = f" [{entry.setting}]" if entry.setting else ""
     return f"{count} of {examined} frames: {entry.text} ({verdict}){setting}"
+
+
+def faults(job: JobView) -> dict[str, int]:
+    """How many frames of each fault (``Keeper.fault``) failed, the most first; each frame of a video once."""
+    videos = {link.video.id: link for link in job.links if link.video is not None}
+    keepers = (k for link in videos.values() for segment in link.segments for k in segment.keepers)
+    return dict(Counter(keeper.fault for keeper in keepers if keeper.fault).most_common())

@@ -43,6 +43,7 @@ export function story(detail, events, only) {
   return [
     part("Frame", rows([
       ["Verdict", VERDICTS[detail.verdict] ?? detail.verdict],
+      ["Fault", keeper.fault || null],
       ["Decided by", detail.value === null ? null : measure(detail.value)],
       ["Pose", detail.pose_class ? POSES[detail.pose_class] : "not classed"],
       ["Size", `${detail.width} × ${detail.height}`],

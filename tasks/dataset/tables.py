@@ -30,7 +30,7 @@ FRAME_COLUMNS = (
 )  # fmt: skip
 """The fixed columns of ``frames.csv``; every measured number follows in a column of its own."""
 
-VERDICT_COLUMNS = ("video", "source", "time_ms", "verdict", "measure", "value")
+VERDICT_COLUMNS = ("video", "source", "time_ms", "verdict", "measure", "value", "fault")
 
 
 def provenance(video: Video) -> dict[str, str]:
@@ -76,17 +76,19 @@ def _frame_row(shot: Shot, models: list[Cell], recipe: str, names: Sequence[str]
 
 def _verdict_rows(job: JobView) -> Iterator[list[Cell]]:
     for video, link in distinct_videos(job):
-        decided: list[tuple[int, str, str, float | None]] = []
+        decided: list[tuple[int, str, str, float | None, str]] = []
         for segment in link.segments:
-            decided += [(d.time_ms, str(d.verdict), measure_name(d.verdict), d.value) for d in segment.drops]
             decided += [
-                (k.time_ms, str(k.verdict), measure_name(k.verdict, k), k.value)
+                (d.time_ms, str(d.verdict), measure_name(d.verdict), d.value, "") for d in segment.drops
+            ]
+            decided += [
+                (k.time_ms, str(k.verdict), measure_name(k.verdict, k), k.value, k.fault)
                 for k in segment.keepers
                 if k.verdict is not None
             ]
         source = public_source(video.source)
-        for time_ms, verdict, measure, value in sorted(decided, key=lambda row: row[:2]):
-            yield [video.id, source, time_ms, verdict, measure, value]
+        for row in sorted(decided, key=lambda row: row[:2]):
+            yield [video.id, source, *row]
 
 
 def measure_name(verdict: Verdict, keeper: Keeper | None = None) -> str:

@@ -16,7 +16,7 @@ from api.progress import JsonLines, Lines, describe
 from api.snapshot import Eta, Snapshot
 from api.summary import summary_json, summary_lines
 from broker.errors import Action
-from broker.messages import Failure, Funnel, Verdict
+from broker.messages import Failure, Funnel, Keeper, Verdict
 from broker.recipe import CHAIN, ModelSpec, Recipe, Stage
 from broker.views import JobView, LinkView, SegmentView, State
 
@@ -74,6 +74,22 @@ def test_failures_carry_cause_and_remedy() -> None:
     assert "has 0 bytes. Copy it again." in text
     answer = json.loads(json.dumps(summary_json(view)))
     assert answer["failures"] == [{"link": "0.mp4", **FAILURE.model_dump(mode="json")}]
+
+
+def test_frames_that_failed_are_told_by_their_fault() -> None:
+    codes = ["device_too_late", "picture_damaged", "device_too_late", ""]
+    frame = {"keypoints": ((0, 0, 0),) * 25, "box": (0, 0, 1, 1), "frame_key": "f", "phash": "0" * 16}
+    kept = [Keeper(time_ms=n, **frame) for n in range(len(codes))]
+    decided = tuple(
+        k.decide(Verdict.FAILED, -1, code) if code else k.decide(Verdict.HARD, 0.1)
+        for k, code in zip(kept, codes, strict=True)
+    )
+    made = segment(0, failed=3, hard=1).model_copy(update={"keepers": decided})
+    view = job(link(0, State.DONE, None, made), link(1, State.DONE))
+    again = link(2, State.DONE, None, made).model_copy(update={"video": view.links[0].video})
+    view = job(*view.links, again)  # one video by two links counts once
+    assert "3 frames failed: 2 device_too_late, 1 picture_damaged" in summary_lines(view)
+    assert summary_json(view)["faults"] == {"device_too_late": 2, "picture_damaged": 1}
 
 
 SNAPSHOT = Snapshot(

@@ -160,6 +160,7 @@ def test_verdicts_csv_holds_every_examined_frame(store: Artifacts, tmp_path: Pat
     doubt = by_place["youtube:bbb", "2000"]  # decided by the second of the two measures that may decide it
     assert (doubt["verdict"], doubt["value"]) == ("teacher_doubt", "0.9")
     assert doubt["measure"] == "teacher_stability"
+    assert {r["fault"] for r in rows} == {""}
     feet = by_place["youtube:aaa", "125"]
     assert (feet["verdict"], feet["measure"], feet["value"]) == ("no_feet", "feet_confidence", "0.1")
 
