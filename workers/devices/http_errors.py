@@ -1,5 +1,7 @@
 """What a device's HTTP server can do wrong, in our words: a fault of one frame, or a device that is away."""
 
+import os
+import socket
 import ssl
 from collections.abc import Sequence
 
@@ -87,8 +89,10 @@ def at_once(failures: Sequence[BaseException], asked: int) -> BaseException:
 def _reason(error: BaseException) -> str:
     """The innermost words of an error that httpx wraps, without any address."""
     for each in reversed(_chain(error)):
-        if isinstance(each, OSError) and each.strerror:
-            return printable(each.strerror)[:WORDS]
+        if isinstance(each, ssl.SSLError | socket.gaierror):  # they have numbers of their own
+            return printable(each.strerror or str(each))[:WORDS]
+        if isinstance(each, OSError) and each.errno:
+            return os.strerror(each.errno)
     return printable(str(error) or type(error).__name__)[:WORDS]
 
 

@@ -115,8 +115,11 @@ def _content(folder: int, name: str, most: int) -> bytes | None:
     """The first ``most`` + 1 bytes of a plain file; None for what is none, or has other names elsewhere."""
     # NONBLOCK: the opening of a FIFO would wait for a writer.
     handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
-    with os.fdopen(handle, "rb") as file:
+    try:
         found = os.fstat(handle)
         if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
             return None
-        return file.read(most + 1)
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            return file.read(most + 1)
+    finally:
+        os.close(handle)

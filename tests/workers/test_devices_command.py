@@ -1,0 +1,216 @@
+"""A device behind a command, and all that a command can do wrong."""
+
+import os
+import re
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import device_tool
+import numpy as np
+import pytest
+from device_pages import opened
+
+from workers.devices.errors import (
+    CommandFailed,
+    DeviceAway,
+    DeviceMisdescribed,
+    NothingWritten,
+    TooLate,
+    UnreadableAnswer,
+    WrongSize,
+    WroteOutside,
+)
+
+ADB = """#!/bin/sh
+# A fake adb whose device is the folder DEVICE. As the real one: -s, get-state, push, pull, shell.
+[ "$1" = -s ] && shift 2
+verb="$1"; shift
+case "$verb" in
+    get-state) [ -e "$DEVICE/on" ] && echo device || { echo "error: device offline" >&2; exit 1; } ;;
+    push) cp -R "$1" "$DEVICE/$2" ;;
+    pull) cp -R "$DEVICE/${1%/.}/." "$2" ;;
+    shell) cd "$DEVICE" && eval "$*" ;;
+esac
+"""
+ON_ADB = """#!/bin/sh
+# me-2 on adb: pictures are pushed, the device's own program draws, masks are pulled. 75: the device is away.
+set -eu
+adb -s "$1" get-state >/dev/null 2>&1 || exit 75
+work="job-$$"
+trap 'adb -s "$serial" shell "rm -rf $work"' EXIT
+serial="$1"
+adb -s "$1" shell "mkdir $work $work/out"
+adb -s "$1" push "$2" "$work/in"
+adb -s "$1" shell "segment $work/in $work/out"
+adb -s "$1" pull "$work/out/." "$3"
+"""
+
+
+@pytest.fixture(autouse=True)
+def scratch(tmp_path, monkeypatch):
+    """Where scratch folders are made; nothing of them may be left."""
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    yield folder
+    assert list(folder.iterdir()) == []
+
+
+@pytest.fixture
+def device(tmp_path):
+    """A device with a tool beside its page, named by a relative path."""
+    tool = tmp_path / "a tool.py"
+    shutil.copy(device_tool.__file__, tool)
+
+    def described(way, more="", **keys):
+        run = f"'{sys.executable}' 'a tool.py' {way} {{input_dir}} {{output_dir}} {more}"
+        return opened(tmp_path / "me.toml", "command", {"run": run}, **{"time_limit": 30.0, **keys})
+
+    return described
+
+
+def frame(red=200, height=6, width=8):
+    image = np.full((height, width, 3), 30, np.uint8)
+    image[: height // 2, :, 0] = red
+    return image
+
+
+def test_each_mask_belongs_to_its_picture(device):
+    frames = [frame(red) for red in (10, 60, 110)]
+    maps = device("good", batch=2).maps(frames)
+    assert [m.tolist() for m in maps] == [f[:, :, 0].tolist() for f in frames]
+
+
+def test_a_picture_is_sent_in_the_size_and_format_that_is_described(device):
+    (answer,) = device("good", input=[16, 12], frames="jpeg").maps([frame(height=48, width=64)])
+    assert answer.shape == (12, 16)
+
+
+@pytest.mark.parametrize(
+    ("way", "error", "words"),
+    [
+        ("exit-1", CommandFailed, ("status 1", "the last words")),
+        ("crash", CommandFailed, ("SIGABRT",)),
+        ("exit-75", DeviceAway, ("device offline",)),  # EX_TEMPFAIL
+        ("nothing", NothingWritten, ("000.png", "is nothing")),
+        ("one-less", NothingWritten, ("001.png", "'mask.png'")),
+        ("empty", UnreadableAnswer, ("000.png empty",)),
+        ("truncated", UnreadableAnswer, ("no whole PNG",)),
+        ("wrong-size", WrongSize, ("9 x 6", "8 x 6")),
+        ("huge", UnreadableAnswer, ("more than",)),  # 10 GB, not read
+        ("link", WroteOutside, ("link", "000.png")),
+        ("link-to-input", WroteOutside, ("link",)),
+        ("hard-link", WroteOutside, ("no plain file",)),
+        ("fifo", WroteOutside, ("no plain file",)),  # which would wait for ever
+        ("folder", WroteOutside, ("no plain file",)),
+        ("beside", WroteOutside, ("'mask.png' beside",)),
+        ("into-input", WroteOutside, ("'000_mask.png' in its input",)),
+        ("over-input", WroteOutside, ("changed the picture 000.png",)),
+        ("no-input", WroteOutside, ("changed the picture 000.png",)),
+        ("linked-output", WroteOutside, ("another 'out'",)),
+    ],
+)
+def test_what_is_no_mask_is_an_error_of_its_own(device, way, error, words):
+    with pytest.raises(error) as caught:
+        device(way, batch=2).maps([frame()] * (2 if way == "one-less" else 1))
+    said = str(caught.value)
+    assert all(word in said for word in words), said
+    assert said.isprintable() and len(said) < 700
+
+
+@pytest.mark.parametrize("way", ["slow", "stubborn"])
+def test_a_command_that_does_not_end_is_killed_with_its_children(device, way):
+    began = time.monotonic()
+    with pytest.raises(TooLate, match=r"within 1 s.*time_limit") as caught:
+        device(way, time_limit=1.0).maps([frame()])
+    assert time.monotonic() - began < 4
+    assert not alive(int(re.search(r"child (\d+)", str(caught.value)).group(1)))
+
+
+def alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def test_what_a_command_leaves_running_is_not_waited_for(device):
+    began = time.monotonic()
+    assert len(device("leaves-a-child").maps([frame()])) == 1
+    assert time.monotonic() - began < 3
+
+
+def test_a_command_may_say_a_lot(device):
+    assert device("talks").maps([frame(99)])[0].max() == 99
+
+
+def test_no_shell_reads_the_command_and_it_sees_no_setting_of_ours(device, tmp_path, monkeypatch):
+    monkeypatch.setenv("HARDPOSE_BROKER_URL", "rediss://:hunter2@broker")
+    device("environment", "'$HOME; touch {output_dir}/x' `id` {other}").maps([frame()])
+    folder, _, _, inputs, outputs, *words = (tmp_path / "environment").read_text().split("\n")
+    assert folder == str(tmp_path)
+    assert words[:3] == [f"$HOME; touch {outputs}/x", "`id`", "{other}"]
+    assert Path(inputs).name == "in" and Path(inputs).parent == Path(outputs).parent
+    assert not [word for word in words if "hunter2" in word or word.startswith("HARDPOSE_")]
+    assert f"TMPDIR={Path(inputs).parent / 'tmp'}" in words
+
+
+def test_its_folders_are_private(tmp_path, scratch):
+    script(tmp_path / "look", f'#!/bin/sh\nstat -c %a "$1" "$1/.." > {tmp_path}/modes; exit 3\n')
+    with pytest.raises(CommandFailed, match="status 3"):
+        opened(tmp_path / "me.toml", "command", {"run": "./look {input_dir} {output_dir}"}).maps([frame()])
+    assert (tmp_path / "modes").read_text().split() == ["700", "700"]
+
+
+def script(path, text):
+    path.write_text(text)
+    path.chmod(0o755)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("run", "words"),
+    [
+        ("no-such-tool {input_dir} {output_dir}", "'no-such-tool' is not there"),
+        ("./page.sh {input_dir} {output_dir}", "'./page.sh' is not there"),  # not executable
+        ("tool '{input_dir} {output_dir}", "command.run"),  # an open quote
+        ("tool {input_dir}", "command.run"),  # nowhere to write to
+    ],
+)
+def test_a_command_that_cannot_be_started_is_found_at_start(tmp_path, run, words):
+    (tmp_path / "page.sh").write_text("#!/bin/sh\n")
+    with pytest.raises(DeviceMisdescribed, match=words) as caught:
+        opened(tmp_path / "me.toml", "command", {"run": run})
+    assert "line 5" in str(caught.value)
+
+
+def test_a_program_that_is_gone_is_a_device_that_is_away(tmp_path):
+    program = script(tmp_path / "tool", "#!/bin/sh\n")
+    device = opened(tmp_path / "me.toml", "command", {"run": "./tool {input_dir} {output_dir}"})
+    program.unlink()
+    with pytest.raises(DeviceAway, match="No such file"):
+        device.maps([frame()])
+
+
+def test_a_device_on_adb(tmp_path, monkeypatch):
+    # The script of the documentation; adb is a program that copies, the device a folder with a program in it.
+    path = tmp_path / "bin"
+    path.mkdir()
+    script(path / "adb", ADB)
+    script(path / "segment", f'#!/bin/sh\nexec "{sys.executable}" "{device_tool.__file__}" good "$@"\n')
+    script(tmp_path / "on-adb.sh", ON_ADB)
+    unit = tmp_path / "unit"
+    unit.mkdir()
+    monkeypatch.setenv("PATH", f"{path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("DEVICE", str(unit))
+    run = "./on-adb.sh emulator-5554 {input_dir} {output_dir}"
+    device = opened(tmp_path / "me.toml", "command", {"run": run}, batch=8, time_limit=60.0)
+    with pytest.raises(DeviceAway):
+        device.maps([frame()])
+    (unit / "on").touch()
+    assert [m.max() for m in device.maps([frame(red) for red in (70, 140, 210)])] == [70, 140, 210]
+    assert [each.name for each in unit.iterdir()] == ["on"]  # nothing is left on the device
