@@ -17,14 +17,20 @@ import tasks.celery_tasks, tasks.device_masks, workers.process
 from broker.recipe import Stage
 from broker.settings import load_settings
 from tasks.pipeline import frames_for
+from tasks.preloading import preload
 from tasks.runtime import Runtime
+from workers.devices import known_picture
+from workers.models import open_device
 
-frames_for((Stage.ME,), Runtime(load_settings(artifacts_url="memory:///")))
+runtime = Runtime(load_settings(artifacts_url="memory:///"))
+preload(runtime, (Stage.ME,))
+frames_for((Stage.ME,), runtime)
+assert known_picture.check(open_device(runtime.models((Stage.ME,))[Stage.ME], runtime.weights), 0.5)
 print("loaded", sorted(name for name in {LACKING} if name in sys.modules))
 """
 
 
-def test_the_me_stage_loads_without_what_a_device_lacks() -> None:
+def test_the_me_stage_loads_and_draws_without_what_a_device_lacks() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "loaded []"
