@@ -24,29 +24,27 @@ from workers.devices.errors import (
     WroteOutside,
 )
 
-ADB = """#!/bin/sh
-# A fake adb whose device is the folder DEVICE. As the real one: -s, get-state, push, pull, shell.
-[ "$1" = -s ] && shift 2
-verb="$1"; shift
-case "$verb" in
-    get-state) [ -e "$DEVICE/on" ] && echo device || { echo "error: device offline" >&2; exit 1; } ;;
-    push) cp -R "$1" "$DEVICE/$2" ;;
-    pull) cp -R "$DEVICE/${1%/.}/." "$2" ;;
-    shell) cd "$DEVICE" && eval "$*" ;;
+SCRIPTS = Path(__file__).resolve().parents[2] / "deploy" / "device"
+FAKES = {
+    # As the real ones, for as much as the scripts use; the device is the folder DEVICE, and on if it says so.
+    "adb": """#!/bin/sh
+on_it() { echo "$1" | sed "s|/data/local/tmp|$DEVICE|g"; }
+[ "$1" = -s ] && [ "$2" = me-2 ] || exit 2
+[ -e "$DEVICE/on" ] || { echo "error: device 'me-2' not found" >&2; exit 1; }
+case "$3" in
+    get-state) echo device ;;
+    push) cp -R "$4" "$(on_it "$5")" ;;
+    pull) cp -R "$(on_it "$4")" "$5" ;;
+    shell) sh -c "$(on_it "$4")" ;;
 esac
-"""
-ON_ADB = """#!/bin/sh
-# me-2 on adb: pictures are pushed, the device's own program draws, masks are pulled. 75: the device is away.
-set -eu
-adb -s "$1" get-state >/dev/null 2>&1 || exit 75
-work="job-$$"
-trap 'adb -s "$serial" shell "rm -rf $work"' EXIT
-serial="$1"
-adb -s "$1" shell "mkdir $work $work/out"
-adb -s "$1" push "$2" "$work/in"
-adb -s "$1" shell "segment $work/in $work/out"
-adb -s "$1" pull "$work/out/." "$3"
-"""
+""",
+    "ssh": """#!/bin/sh
+while [ "$1" = -o ]; do shift 2; done
+[ "$1" = me-2 ] || exit 2
+[ -e "$DEVICE/on" ] || { echo "ssh: connect to host me-2 port 22: No route to host" >&2; exit 255; }
+TMPDIR="$DEVICE" sh -c "$2"
+""",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -196,21 +194,23 @@ def test_a_program_that_is_gone_is_a_device_that_is_away(tmp_path):
         device.maps([frame()])
 
 
-def test_a_device_on_adb(tmp_path, monkeypatch):
-    # The script of the documentation; adb is a program that copies, the device a folder with a program in it.
-    path = tmp_path / "bin"
+@pytest.mark.parametrize("tool", ["adb", "ssh"])
+def test_a_device_over_a_script_of_ours(tmp_path, monkeypatch, tool):
+    path, unit = tmp_path / "bin", tmp_path / "unit"
     path.mkdir()
-    script(path / "adb", ADB)
-    script(path / "segment", f'#!/bin/sh\nexec "{sys.executable}" "{device_tool.__file__}" good "$@"\n')
-    script(tmp_path / "on-adb.sh", ON_ADB)
-    unit = tmp_path / "unit"
     unit.mkdir()
+    script(path / tool, FAKES[tool])
+    draws = script(path / "segment", "")
     monkeypatch.setenv("PATH", f"{path}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("DEVICE", str(unit))
-    run = "./on-adb.sh emulator-5554 {input_dir} {output_dir}"
+    run = f"{SCRIPTS}/segment-over-{tool}.sh me-2 {{input_dir}} {{output_dir}}"
     device = opened(tmp_path / "me.toml", "command", {"run": run}, batch=8, time_limit=60.0)
     with pytest.raises(DeviceAway):
         device.maps([frame()])
     (unit / "on").touch()
+    script(draws, "#!/bin/sh\necho out of memory >&2; exit 4\n")
+    with pytest.raises(CommandFailed, match=r"status 4.*out of memory"):
+        device.maps([frame()])
+    script(draws, f'#!/bin/sh\nexec "{sys.executable}" "{device_tool.__file__}" good "$@"\n')
     assert [m.max() for m in device.maps([frame(red) for red in (70, 140, 210)])] == [70, 140, 210]
     assert [each.name for each in unit.iterdir()] == ["on"]  # nothing is left on the device
