@@ -44,7 +44,7 @@ class DeviceDescription:
     model: Path | None = None
     delegate: str = ""
     delegate_options: Mapping[str, str] = field(default_factory=dict)
-    connection: Mapping[str, Any] = field(default_factory=dict)
+    connection: Mapping[str, Any] = field(default_factory=dict, repr=False)
     lines: Mapping[str, int] = field(default_factory=dict)
 
     @property

@@ -76,8 +76,8 @@ class Readings:
         return self._best([*map(self.fit, self._singles()), upside_down])
 
     def in_pairs(self) -> list[Fit]:
-        """Every reading that differs in two things and can be had, the best first."""
-        pairs = combinations(self._singles(), 2)
+        """Every reading that differs in two of what is most often wrong and can be had, the best first."""
+        pairs = combinations(self._usual(), 2)
         return self._best(self.fit({**a, **b}) for a, b in pairs if not a.keys() & b.keys())
 
     def fit(self, changes: Changes, inverted: bool = False) -> Fit | None:
@@ -108,19 +108,32 @@ class Readings:
 
     def _singles(self) -> list[Changes]:
         """Each thing that may be wrong, with each value that it may have in its place."""
-        own = asdict(self._options)
-        several = max(map(_channels, self._network.outputs), default=1)
-        classes = several if several > 1 else _MOST_CLASSES  # class numbers, where there is one channel
-        tried: list[Changes] = [
-            *({"colours": name} for name in CHOICES["colours"]),
-            *({"output": name} for name in CHOICES["output"]),
-            *_NORMS,
-            *({"person_channel": number} for number in range(min(classes, _MOST_CLASSES))),
+        rare: list[Changes] = [
             *({"output_name": tensor.name} for tensor in self._network.outputs),
             *({"resize": name} for name in CHOICES["resize"]),
             *({"threshold": value} for value in THRESHOLDS),
         ]
-        return [each for each in tried if any(own[key] != value for key, value in each.items())]
+        if self._channels() == 1:  # then class numbers are a way to read it, and the person's is unknown
+            rare += [{"output": "argmax", "person_channel": number} for number in range(_MOST_CLASSES)]
+        return [*self._usual(), *self._others(rare)]
+
+    def _usual(self) -> list[Changes]:
+        channels = self._channels()
+        return self._others([
+            *({"colours": name} for name in CHOICES["colours"]),
+            *({"output": name} for name in CHOICES["output"]),
+            *_NORMS,
+            *({"person_channel": number} for number in range(min(channels, _MOST_CLASSES)) if channels > 1),
+        ])  # fmt: skip
+
+    def _others(self, tried: Iterable[Changes]) -> list[Changes]:
+        """What of each is other than described."""
+        own = asdict(self._options)
+        other = [{key: value for key, value in each.items() if own[key] != value} for each in tried]
+        return [each for each in other if each]
+
+    def _channels(self) -> int:
+        return max(map(_channels, self._network.outputs), default=1)
 
 
 def _channels(tensor: Tensor) -> int:

@@ -1,0 +1,191 @@
+"""The self-test: a right description passes, a wrong one is told by the line that is wrong and what is right.
+
+On the embedded student, on small ONNX networks that draw the known picture's person by heart, and on real
+programs that answer with pictures.
+"""
+
+import socket
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+
+from workers.devices import known_picture
+from workers.devices.description import load_description, open_described
+from workers.devices.errors import DeviceAway, DeviceMisdescribed
+from workers.devices.self_test import self_test
+from workers.embedded_weights import SELFIE
+from workers.onnx_graph import GraphWriter
+
+TOP = 'name = "me-2"\nfirmware = "2.1.0"\n'
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, weights):
+    folder = tmp_path_factory.mktemp("devices")
+    (folder / "student.tflite").symlink_to(weights.path(SELFIE))
+    person = known_picture.truth()[::16, ::16].astype(np.float32)  # 40 x 30
+    by_heart(folder / "softmax.onnx", np.stack([2 - 4 * person, 4 * person - 2]))
+    by_heart(folder / "upside_down.onnx", 1 - person[None])
+    by_heart(folder / "unlikely.onnx", 2 - 4 * person[None])
+    by_heart(folder / "constant.onnx", np.full((1, 40, 30), 0.25, np.float32))
+    by_heart(folder / "far_off.onnx", 0.4 * np.roll(person, 15, axis=1)[None])
+    return folder
+
+
+def by_heart(path, answer):
+    """An ONNX network that takes a picture of 64 x 64 and puts ``answer`` (channels x h x w) out, always."""
+    graph = GraphWriter()
+    nothing = graph.op("Mul", graph.op("ReduceMean", "image", keepdims=0), graph.floats(0))
+    graph.rename(graph.op("Add", graph.weights(answer[None]), nothing), "mask")
+    ports = {"image": (np.float32, [1, 3, 64, 64])}, {"mask": (np.float32, [1, *answer.shape])}
+    graph.save(path, "by-heart", *ports, {})
+
+
+def shown(folder, text):
+    path = folder / "me.toml"
+    path.write_text(TOP + text)
+    description = load_description(path)
+    return self_test(open_described(description), description)
+
+
+def network(model, *lines, top=""):
+    """Lines of ``[network]`` begin on line 6, or behind those of ``top``."""
+    driver = "litert" if model.endswith("tflite") else "onnx"
+    return f'driver = "{driver}"\n{top}[network]\nmodel = "{model}"\n' + "".join(
+        f"{line}\n" for line in lines
+    )
+
+
+def test_the_known_picture_shows_one_person_and_is_small():
+    assert known_picture.picture().shape == (640, 480, 3)
+    assert known_picture.truth().shape == (640, 480)
+    assert 0.15 < known_picture.truth().mean() < 0.2
+    everything, nothing = np.full((4, 4), 255, np.uint8), np.zeros((4, 4), np.uint8)
+    assert known_picture.iou(everything, 0.5) < 0.2  # a whole picture of person is not good enough
+    assert known_picture.iou(nothing, 0.5) == 0
+    with pytest.raises(ValueError, match="read-only"):
+        known_picture.picture()[0, 0] = 0
+
+
+def test_the_embedded_student_passes_as_it_is_described(folder):
+    found = shown(folder, network("student.tflite", top="batch = 3\n"))
+    assert found.iou > 0.9
+    assert found.warnings == ()
+    assert (found.name, found.firmware, found.driver, found.batch) == ("me-2", "2.1.0", "litert", 3)
+    assert (found.answer_width, found.answer_height) == (256, 256)
+    assert 0.15 < found.share < 0.2
+    assert 0 < found.milliseconds < 5000
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "right"),
+    [
+        (network("student.tflite", 'output = "logit"'), "line 6 (network.output)", 'output = "probability"'),
+        (network("student.tflite", "scale = 1"), "line 6 (network.scale)", "scale = 0.00392"),
+        (network("student.tflite", "scale = 1e30"), "line 6 (network.scale)", "scale = 0.00392"),  # NaN
+        (
+            network("student.tflite", 'output = "softmax"'),
+            "line 6 (network.output)",
+            'output = "probability"',
+        ),
+        (  # class numbers, of which the wrong one
+            network("student.tflite", 'output = "argmax"', "person_channel = 15"),
+            "network.output",
+            "person_channel = 1 ",
+        ),
+        (  # two faults at once
+            network("student.tflite", 'output = "logit"', "mean = [123, 116, 103]", "scale = 1"),
+            "line 6 (network.output) and line 8 (network.scale) and line 7 (network.mean)",
+            'output = "probability", scale = 0.00392',
+        ),
+        (  # logits, called probabilities: by default
+            network("softmax.onnx"),
+            "(network.output is not given): the default",
+            'output = "',
+        ),
+        (
+            network("softmax.onnx", 'output = "softmax"', "person_channel = 0"),
+            "line 7 (network.person_channel)",
+            "person_channel = 1 ",
+        ),
+        (network("far_off.onnx"), "network.model", "Look at the network"),  # nothing helps
+        (  # the background's probability
+            network("upside_down.onnx"),
+            "network.output",
+            'output = "argmax", person_channel = 0',
+        ),
+        (
+            network("unlikely.onnx", 'output = "logit"'),
+            "exchanged it is 0.7",
+            "person's channel",
+        ),  # its logit
+        (network("student.tflite", top="time_limit = 0.0001\n"), "line 4 (time_limit)", "more time"),
+    ],
+)
+def test_the_wrong_line_is_named_with_what_would_be_right(folder, text, where, right):
+    with pytest.raises(DeviceMisdescribed) as refused:
+        shown(folder, text)
+    assert where in refused.value.cause
+    assert right in refused.value.remedy
+
+
+def test_an_answer_that_no_line_explains_is_described(folder):
+    with pytest.raises(DeviceMisdescribed, match=r"IoU of 0\.00 .* constant: 0\.25 everywhere"):
+        shown(folder, network("constant.onnx"))
+    with pytest.raises(DeviceMisdescribed, match=r"0% is person .* from 0\.00 to 0\.40"):
+        shown(folder, network("far_off.onnx"))
+
+
+def test_a_good_mask_that_would_be_better_otherwise_is_a_warning(folder):
+    found = shown(folder, network("student.tflite", 'colours = "bgr"'))
+    assert 0.5 < found.iou < 0.9
+    (words,) = found.warnings
+    assert "line 6 (network.colours)" in words
+    assert 'with colours = "rgb"' in words
+
+
+PROGRAM = """import sys, shutil, pathlib
+for picture in pathlib.Path(sys.argv[1]).iterdir():
+    shutil.copy(pathlib.Path(__file__).with_suffix(".png"), pathlib.Path(sys.argv[2]) / f"{picture.stem}.png")
+"""
+
+
+@pytest.fixture(scope="module")
+def program(folder):
+    """A real program that answers every picture with the class numbers 0 and 15, by heart."""
+    Pillow.fromarray(known_picture.truth().astype(np.uint8) * 15).save(folder / "labels.png")
+    (folder / "labels.py").write_text(PROGRAM)
+    run = f"{sys.executable} {folder}/labels.py {{input_dir}} {{output_dir}}"
+    return f'driver = "command"\n[command]\nrun = "{run}"\n'
+
+
+@pytest.mark.parametrize(
+    ("lines", "where", "right"),
+    [
+        ("", "(command.answer is not given)", 'answer = "label", person_label = 15'),
+        ('answer = "label"\n', "(command.person_label is not given)", "person_label = 15"),
+        ('answer = "label"\nperson_label = 15\nanswer_size = [64, 64]\n', "line 8 (command.answer_size)", ""),
+    ],
+)
+def test_an_answer_that_is_read_wrongly_is_read_otherwise(folder, program, lines, where, right):
+    with pytest.raises(DeviceMisdescribed) as refused:
+        shown(folder, program + lines)
+    assert where in refused.value.cause
+    assert right in refused.value.remedy
+
+
+def test_class_numbers_of_a_program_are_a_mask(folder, program):
+    found = shown(folder, program + 'answer = "label"\nperson_label = 15\n')
+    assert (found.iou, found.driver, found.answer_height) == (1.0, "command", 640)
+
+
+def test_a_device_that_does_not_answer_is_away_and_not_misdescribed(folder, program):
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))  # bound and not listening: every connection is refused
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/mask"
+        with pytest.raises(DeviceAway):
+            shown(folder, f'driver = "http"\n[http]\nurl = "{url}"\n')
+    with pytest.raises(DeviceAway, match="me-2 gives no usable answer to the known picture"):
+        shown(folder, program.replace("labels.py", "nowhere.py"))
