@@ -126,6 +126,11 @@ def replay_all(
         return [start(app, runtime, each, priority) for each in plans]
 
 
+def book(runtime: Runtime, plan: Plan, priority: Priority = Priority.LOW) -> dict[str, Place]:
+    """Writes a replay's job to the books, which sends nothing yet; of each video its place in the job."""
+    return runtime.catalog.replays.book(plan.job_id, plan.recipe, plan.links, priority)
+
+
 def start(app: Celery, runtime: Runtime, plan: Plan, priority: Priority = Priority.LOW) -> Replay:
     """Books a replay and sends what is kept; called again, it goes on where it was.
 
@@ -141,7 +146,7 @@ def start(app: Celery, runtime: Runtime, plan: Plan, priority: Priority = Priori
     runtime.control.ping()
     bases = tuple(base.recipe.id for base in plan.bases)
     replay = Replay(plan.job_id, plan.recipe.id, bases)
-    places = runtime.catalog.replays.book(plan.job_id, plan.recipe, plan.links, priority)
+    places = book(runtime, plan, priority)
     for video_id, place in places.items():
         if place.state in (State.DONE, State.FAILED):  # a failed one was forgotten: it is not queued again
             replay.done += place.state == State.DONE

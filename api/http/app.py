@@ -5,7 +5,19 @@ from importlib.metadata import version
 from fastapi import APIRouter, Depends, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from api.http import devices, events, exports, frames, health, images, jobs, reviews, session_routes, videos
+from api.http import (
+    devices,
+    events,
+    exports,
+    frames,
+    health,
+    images,
+    jobs,
+    replays,
+    reviews,
+    session_routes,
+    videos,
+)
 from api.http.doubles import no_doubles
 from api.http.front import Front
 from api.http.guards import Guard, Outermost
@@ -29,6 +41,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     videos.router,
     exports.router,
     devices.router,
+    replays.router,
 )
 """Every router of the API; a new one is named here."""
 

@@ -29,7 +29,7 @@ STATUSES: Mapping[str, int] = {
     "no_mask": 404, "picture_unusable": 404,
     "method_not_allowed": 405,
     "job_conflict": 409, "review_conflict": 409, "job_running": 409, "already_running": 409,
-    "export_not_ready": 409, "being_erased": 409, "forgotten": 409,
+    "export_not_ready": 409, "nothing_to_replay": 409, "being_erased": 409, "forgotten": 409,
     "too_large": 413,
     "unsupported_media_type": 415,
     "range_not_satisfiable": 416,

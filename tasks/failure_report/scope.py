@@ -114,5 +114,6 @@ def _check_same_models(jobs: Sequence[JobView]) -> None:
             named = "; ".join(f"{', '.join(ids[:3])}{' ...' if len(ids) > 3 else ''}" for ids in first[:3])
             raise MixedDevices(
                 f"These jobs have {len(found)} different {what} ({named}): their IoU says nothing together.",
-                "Name the jobs of one of them: hardpose report JOB...",
+                "Name the jobs of one of them: hardpose report JOB...; or set devices side by side: "
+                "hardpose report --devices NAME NAME.",
             )

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import schemathesis
+from announced_devices import announce, device_spec
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from painted_books import RECIPE, SPEC, a_video, frame_id, painted_books
@@ -42,6 +43,7 @@ OPEN = {"GET /healthz", "GET /readyz", "POST /session", "DELETE /session"}
 BODIES = {
     "POST /session": {"token": "token-of-root-0123456789"},
     "POST /jobs": {"links": ["https://videos.example/3.mp4"], "priority": "low"},
+    "POST /replays": {"device": "me-1", "jobs": ["job1"]},
     "POST /reviews": {
         "decisions": [{"id": "decision-1", "frame_id": frame_id(2), "decision": "keep", "note": "é\n"}]
     },
@@ -72,6 +74,7 @@ def system(tmp_path_factory: pytest.TempPathFactory, server: EmbeddedBroker) -> 
     models = {Stage.POSE: SPEC, Stage.MASK: SPEC, Stage.ME: RECIPE.device_model}
     card = WorkerCard(name="all", host="h", pid=1, queues=("pose",), models=models, version="0", started=0.0)
     Presence(Control.of(given_settings)).announce(card)
+    announce(Control.of(given_settings), device_spec("me-1"), pid=1)
     app = create_api(given_settings)
     schema = schemathesis.openapi.from_asgi("/openapi.json", app, headers=ADMIN)
     ids = {"job_id": "job2", "video_id": a_video(1).id, "frame_id": frame_id(), "export_id": export}
