@@ -74,6 +74,11 @@ class Tool:
         self.good()
         self.child()
 
+    def leaves_a_server(self):
+        """As `adb` does: it has a session of its own, and keeps our pipe."""
+        self.good()
+        subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(4)"], start_new_session=True)
+
     def child(self):
         """Would change the masks later, and says so on our pipe."""
         late = f"import time; time.sleep(3); open({str(self.outputs / '000.png')!r}, 'w')"

@@ -5,6 +5,7 @@ import re
 import shutil
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -136,9 +137,12 @@ def alive(pid: int) -> bool:
     return state != "Z"
 
 
-def test_what_a_command_leaves_running_is_not_waited_for(device):
-    began = time.monotonic()
-    assert len(device("leaves-a-child").maps([frame()])) == 1
+@pytest.mark.parametrize("way", ["leaves-a-child", "leaves-a-server"])
+def test_what_a_command_leaves_running_is_not_waited_for(device, way):
+    began, threads = time.monotonic(), threading.active_count()
+    assert len(device(way).maps([frame()])) == 1
+    time.sleep(0.5)
+    assert threading.active_count() == threads
     assert time.monotonic() - began < 3
 
 

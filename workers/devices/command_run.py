@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import selectors
 import signal
 import subprocess
 import threading
@@ -19,6 +20,8 @@ log = logging.getLogger(__name__)
 
 GRACE_SECONDS = 1.0
 """Between SIGTERM and SIGKILL."""
+LISTEN_SECONDS = 0.2
+"""For the last words of a command that has ended."""
 HEARD_BYTES = 4096
 """Kept of the end of what a command says."""
 QUOTED = 300
@@ -71,7 +74,7 @@ class Running:
 
     def __init__(self, process: "subprocess.Popen[bytes]") -> None:
         self.process = process
-        self._ended = threading.Event()
+        self._ended, self._deaf = threading.Event(), threading.Event()
         self._heard = bytearray()
         self._threads = [threading.Thread(target=each, daemon=True) for each in (self._listen, self._watch)]
         for thread in self._threads:
@@ -93,7 +96,8 @@ class Running:
         self._threads[1].join()
         self.process.wait()
         # What has left the group (a server that `adb` starts) keeps the pipe: it is not waited for.
-        self._threads[0].join(0.2)
+        self._threads[0].join(LISTEN_SECONDS)
+        self._deaf.set()
 
     def words(self) -> str:
         """The end of what it said, as a part of a sentence; empty if it was silent."""
@@ -102,8 +106,13 @@ class Running:
 
     def _listen(self) -> None:
         assert self.process.stdout is not None
-        with self.process.stdout as pipe:
-            while chunk := os.read(pipe.fileno(), _CHUNK):
+        with self.process.stdout as pipe, selectors.DefaultSelector() as waiting:
+            waiting.register(pipe, selectors.EVENT_READ)
+            while not self._deaf.is_set():
+                if not waiting.select(LISTEN_SECONDS):
+                    continue
+                if not (chunk := os.read(pipe.fileno(), _CHUNK)):
+                    return
                 self._heard += chunk
                 del self._heard[:-HEARD_BYTES]
 

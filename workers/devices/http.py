@@ -118,6 +118,7 @@ class HttpDevice:
         head = {"Content-Type": MEDIA_TYPES[self._options.frames], "Accept": "image/png, image/jpeg"}
         # Bytes as they come: what a server packs could be of any size once it is unpacked.
         head["Accept-Encoding"] = "identity"
+        head["User-Agent"] = "hardpose"
         if self._token:
             head["Authorization"] = f"Bearer {self._token}"
         # httpx's time limits are for single operations; one clock for the whole exchange is in _ask.

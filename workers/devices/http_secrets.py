@@ -1,11 +1,16 @@
 """A device's bearer token and certificate authority, from the files that its description names."""
 
+import logging
 import re
 import ssl
 import stat
 from pathlib import Path
 
+import httpx
+
 from workers.devices.description import DeviceDescription
+
+log = logging.getLogger(__name__)
 
 MOST_BYTES = 4096
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)
@@ -19,7 +24,13 @@ def read_token(description: DeviceDescription) -> str:
         DeviceMisdescribed: its file cannot be read, can be read by others, or holds no token.
     """
     given = description.connection.get("token_file")
-    return token_in(Path(given), description) if given else ""
+    if not given:
+        return ""
+    if httpx.URL(str(description.connection["url"])).scheme != "https":
+        log.warning(
+            "%s: whoever listens on the way reads the token; use https.", description.place("http.url")
+        )
+    return token_in(Path(given), description)
 
 
 def token_in(path: Path, description: DeviceDescription) -> str:

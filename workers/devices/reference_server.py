@@ -6,7 +6,7 @@ at ``GET /healthz`` that it is there. The protocol, whole:
 - The request's body is a PNG or a JPEG (``Content-Type: image/png`` or ``image/jpeg``), with a
   ``Content-Length``. If there is a token: ``Authorization: Bearer TOKEN``.
 - 200 and a PNG, 8-bit grey, 0 background to 255 person, over the whole picture.
-- 400 for a damaged picture, 401, 404, 405, 408, 411, 413, 415, each with a JSON text ``{"error": ...}``.
+- 400 for a damaged picture, 401, 404, 405, 411, 413, 415, each with a JSON text ``{"error": ...}``.
 - 503 with ``Retry-After``: not now. The work waits, and no frame is blamed.
 - 500 for a picture that the network fails on: that frame is asked for once more, then put aside.
 """
@@ -16,6 +16,7 @@ import hmac
 import ipaddress
 import json
 import logging
+import sys
 import threading
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -91,10 +92,15 @@ class ReferenceServer(ThreadingHTTPServer):
             raise Refused(HTTPStatus.BAD_REQUEST, str(error)) from error
         except DeviceAway as error:
             raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, str(error)) from error
-        except HardposeError as error:
+        except (HardposeError, RuntimeError, ValueError) as error:
             log.warning("a picture failed: %s", error)
             raise Refused(HTTPStatus.INTERNAL_SERVER_ERROR, str(error)) from error
         return encode_png(answer)
+
+    def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002 - the base class
+        """Logs what ended a connection; of one that the client gave up in one line."""
+        error = sys.exc_info()[1]
+        log.warning("%s: %s", client_address, error, exc_info=not isinstance(error, OSError))
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -116,6 +122,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(Refused(HTTPStatus.METHOD_NOT_ALLOWED, "Pictures are posted."))
         else:
             self._refuse(Refused(HTTPStatus.NOT_FOUND, "There are POST /mask and GET /healthz."))
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        self._refuse(Refused(HTTPStatus(code), message or explain or HTTPStatus(code).phrase))
 
     def log_message(self, format: str, *args: object) -> None:
         log.info("%s " + format, self.client_address[0], *args)
