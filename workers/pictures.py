@@ -20,6 +20,8 @@ from workers.errors import ImageFailed
 MAX_PIXELS = 64 * 1024**2
 """Of a picture that is decoded: a small file can claim a huge picture."""
 FORMATS = ("PNG", "JPEG")
+_PNG_DEPTH = 24
+"""Place of the bit depth, in the header that every PNG begins with (PNG specification, 11.2.1)."""
 
 
 class PictureDamaged(ImageFailed):
@@ -46,19 +48,25 @@ def decode_grey(data: bytes) -> PersonMap:
     return np.array(_decoded(data, "L"))
 
 
-def decode_answer(data: bytes) -> tuple[PersonMap, str]:
-    """A PNG or JPEG of 8-bit grey as H x W uint8, and its format, ``PNG`` or ``JPEG``.
+def decode_answer(data: bytes, exact: bool = False) -> PersonMap:
+    """A grey PNG or JPEG as H x W uint8. Of a picture of another kind nobody knows what its numbers mean.
 
-    Nothing is brought to grey: of another kind of picture nobody knows what its numbers mean.
+    Args:
+        data: the file. A PNG of fewer than 8 bits is brought to 0..255, as its specification says.
+        exact: the stored numbers themselves count: an 8-bit PNG, and nothing that was scaled or rounded.
 
     Raises:
         PictureDamaged: it cannot be decoded whole, or is of another kind.
     """
     with _opened(data) as picture:
         kind, form = picture.mode, str(picture.format)
-    if kind != "L":
+    if exact and (form, kind, data[_PNG_DEPTH]) != ("PNG", "L", 8):
+        raise PictureDamaged(
+            f"A {form} of the kind {kind!r} keeps no labels.", "Labels want an 8-bit grey PNG."
+        )
+    if kind not in ("L", "1"):
         raise PictureDamaged(f"A picture is of the kind {kind!r}.", "It has to be 8-bit grey: one channel.")
-    return np.array(_decoded(data, "L")), form
+    return np.array(_decoded(data, "L"))
 
 
 def size_of(data: bytes) -> tuple[int, int]:

@@ -5,8 +5,10 @@
 
 import gzip
 import io
+import struct
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,6 +26,10 @@ def picture(mode, size=(8, 6)):
     file = io.BytesIO()
     Image.new(mode, size).save(file, "PNG")
     return file.getvalue()
+
+
+def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -102,6 +108,15 @@ class Handler(BaseHTTPRequestHandler):
 
     def serve_labels(self, number):
         self.answer(200, encode_png(np.where(decode_rgb(self.red)[:, :, 0] > 99, 15, 2).astype(np.uint8)))
+
+    def serve_four_bits(self, number):
+        rows = b"".join(b"\0" + b"\x11\x11\xff\xff" for _ in range(6))
+        head = struct.pack(">IIBBBBB", 8, 6, 4, 0, 0, 0, 0)
+        chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+        self.answer(200, b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*each) for each in chunks))
+
+    def serve_one_bit(self, number):
+        self.answer(200, picture("1"))
 
     def serve_jpeg(self, number):
         self.answer(200, encode_jpeg(np.full((6, 8), 15, np.uint8)))

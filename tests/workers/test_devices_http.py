@@ -198,8 +198,17 @@ def test_a_token_file_that_cannot_be_used_is_found_at_start(device, tmp_path, te
 def test_labels(device):
     answer = device("labels", {"answer": "label", "person_label": 15}).maps([frame(200)])[0]
     assert np.array_equal(answer, np.repeat([255, 0], 3)[:, None].repeat(8, axis=1))
-    with pytest.raises(UnreadableAnswer, match="PNG only"):
-        device("jpeg", {"answer": "label", "person_label": 15}).maps([frame()])
+
+
+@pytest.mark.parametrize("path", ["jpeg", "four-bits", "one-bit"])
+def test_labels_that_went_through_a_scale_are_no_labels(device, path):
+    with pytest.raises(UnreadableAnswer, match="8-bit grey PNG"):
+        device(path, {"answer": "label", "person_label": 15}).maps([frame()])
+
+
+def test_a_probability_may_have_fewer_bits(device):
+    assert device("four-bits").maps([frame()])[0].tolist() == [[17] * 4 + [255] * 4] * 6
+    assert device("one-bit").maps([frame()])[0].max() == 0
 
 
 def test_a_mask_that_is_cut_anywhere_is_whole_or_an_error():

@@ -44,8 +44,8 @@ def person_map(data: bytes, sent: Sent, options: AnswerOptions) -> PersonMap:
     """The map in an answer, h x w uint8.
 
     Raises:
-        UnreadableAnswer: it is no whole 8-bit grey PNG or JPEG, or too large; or labels that went through a
-            JPEG, which changes numbers.
+        UnreadableAnswer: it is no whole grey PNG or JPEG, or too large; or no 8-bit PNG, where labels are
+            described: a JPEG changes numbers, fewer bits scale them.
         WrongSize: it is of another size than it has to be; names both.
     """
     if len(data) > sent.most_answer_bytes:
@@ -55,15 +55,14 @@ def person_map(data: bytes, sent: Sent, options: AnswerOptions) -> PersonMap:
         )
     try:
         _check_size(size_of(data), sent)  # before it is decoded: it may claim to be huge
-        values, form = decode_answer(data)
+        values = decode_answer(data, exact=options.answer == "label")
     except PictureDamaged as error:
         raise UnreadableAnswer(
-            f"The answer is no usable picture. {error.cause}", "It has to be an 8-bit grey PNG or JPEG."
+            f"The answer is no usable picture. {error.cause}",
+            f"{error.remedy} A mask is an 8-bit grey PNG or JPEG.",
         ) from error
     if options.answer == "probability":
         return values
-    if form != "PNG":
-        raise UnreadableAnswer(f"The answer holds labels, as a {form}.", "Labels survive in a PNG only.")
     return np.where(values == options.person_label, 255, 0).astype(np.uint8)
 
 

@@ -51,6 +51,7 @@ class CommandDevice:
         self._description = description
         self._options: AnswerOptions = answer_options(description.spec)
         self._words = words_of(description)
+        self._folder = description.path.parent.absolute()
 
     @classmethod
     def default_spec(cls) -> ModelSpec:
@@ -102,7 +103,7 @@ class CommandDevice:
         folders = {"{input_dir}": str(scratch.inputs), "{output_dir}": str(scratch.outputs)}
         return Command(
             words=tuple(_filled(word, folders) for word in self._words),
-            folder=self._description.path.parent,
+            folder=self._folder,
             temp_dir=scratch.temp,
             time_limit=self._description.time_limit,
         )
