@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-CELLS = 8
-"""Cells in one product of matrices: more of them, and most of the weights are zeros."""
+ROWS, COLUMNS = 8, 4
+"""Of the answer, in one product of matrices: of more of them most of the weights are zeros."""
 PRODUCTS = 200_000
 """Multiplications in one call of OpenBLAS, which wakes a thread on every core from 262,144 on
 (``interface/gemm.c``, ``SMP_THRESHOLD_MIN`` x ``GEMM_MULTITHREAD_THRESHOLD``); waking costs more here."""
@@ -41,42 +41,49 @@ def averaged(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.ui
         height: the same; at most H.
     """
     lines, columns, channels = image.shape
-    whole_y, bands_y = _bands(lines, height)
-    whole_x, bands_x = _bands(columns, width)
+    whole_y, down = _bands(lines, height, ROWS, 1)
+    whole_x, across = _bands(columns, width, COLUMNS, channels)
     kind = np.float32 if 255 * whole_y * whole_x < EXACT else np.float64
-    flat = image.reshape(lines, columns * channels)
     rows = np.empty((height, columns * channels), kind)
-    for band in bands_y:
-        _multiply(band, flat[band.pixels].astype(kind), rows[band.cells])
-    rows = rows.reshape(height, columns, channels)
-    found = np.empty((width, height, channels), kind)
-    for band in bands_x:
-        across = rows[:, band.pixels].transpose(1, 0, 2).reshape(-1, height * channels)
-        _multiply(band, across, found[band.cells].reshape(-1, height * channels))
-    return np.rint(found.transpose(1, 0, 2) / kind(whole_y * whole_x), order="C").astype(np.uint8)
+    flat = image.reshape(lines, columns * channels)
+    for band in down:
+        _lines(band.weights.astype(kind, copy=False), flat[band.pixels].astype(kind), rows[band.cells])
+    found = np.empty((height, width * channels), kind)
+    for band in across:
+        _columns(rows[:, band.pixels], band.weights.T.astype(kind, copy=False), found[:, band.cells])
+    found /= kind(whole_y * whole_x)
+    return np.rint(found, out=found).astype(np.uint8).reshape(height, width, channels)
 
 
-def _multiply(band: _Band, values: NDArray[Any], to: NDArray[Any]) -> None:
-    weights = band.weights.astype(values.dtype, copy=False)
+def _lines(weights: NDArray[Any], values: NDArray[Any], to: NDArray[Any]) -> None:
     step = max(1, PRODUCTS // weights.size)
     for at in range(0, values.shape[1], step):
         np.matmul(weights, values[:, at : at + step], out=to[:, at : at + step])
 
 
-@lru_cache(maxsize=32)
-def _bands(length: int, cells: int) -> tuple[int, list[_Band]]:
-    """How ``length`` pixels make ``cells``; first the sum of a cell's weights.
+def _columns(values: NDArray[Any], weights: NDArray[Any], to: NDArray[Any]) -> None:
+    step = max(1, PRODUCTS // weights.size)
+    for at in range(0, values.shape[0], step):
+        np.matmul(values[at : at + step], weights, out=to[at : at + step])
 
-    In units in which both are whole, a pixel is ``short`` long and a cell ``long``.
+
+@lru_cache(maxsize=32)
+def _bands(length: int, cells: int, step: int, channels: int) -> tuple[int, list[_Band]]:
+    """How ``length`` pixels make ``cells``, ``step`` cells at a time; first the sum of a cell's weights.
+
+    In units in which both are whole, a pixel is ``short`` long and a cell ``long``. Each of the ``channels``,
+    which lie beside each other in memory and stay there, has the weights of its pixel.
     """
     divisor = gcd(length, cells)
     long, short = length // divisor, cells // divisor
     bands = []
-    for first in range(0, cells, CELLS):
-        last = min(first + CELLS, cells)
+    for first in range(0, cells, step):
+        last = min(first + step, cells)
         pixels = slice(first * long // short, -(-last * long // short))
         cell = np.arange(first, last)[:, None] * long
         pixel = np.arange(pixels.start, pixels.stop) * short
         overlap = np.minimum(cell + long, pixel + short) - np.maximum(cell, pixel)
-        bands.append(_Band(slice(first, last), pixels, np.clip(overlap, 0, None).astype(np.float32)))
+        weights = np.kron(np.clip(overlap, 0, None), np.eye(channels, dtype=np.int64)).astype(np.float32)
+        cell_at = slice(first * channels, last * channels)
+        bands.append(_Band(cell_at, slice(pixels.start * channels, pixels.stop * channels), weights))
     return long, bands

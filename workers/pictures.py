@@ -101,14 +101,14 @@ def resized(image: Image, width: int, height: int, way: str = "area") -> Image:
     """
     if image.shape[:2] == (height, width):
         return image
+    if way == "area" and width <= image.shape[1] and height <= image.shape[0]:
+        return averaged(image, width, height)
     picture = Pillow.fromarray(image)
     if way == "linear":
         whole = (0.0, 0.0, float(image.shape[1]), float(image.shape[0]))
         return np.array(
             picture.transform((width, height), Pillow.Transform.EXTENT, whole, Pillow.Resampling.BILINEAR)
         )
-    if width <= image.shape[1] and height <= image.shape[0]:
-        return averaged(image, width, height)
     return np.array(picture.resize((width, height), Pillow.Resampling.BILINEAR))
 
 
