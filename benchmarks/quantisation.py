@@ -5,7 +5,11 @@
 
 Writes the networks and a description of each that ``hardpose worker me --device`` takes; then runs all on the
 same frames. Wants the extra ``quantise``. Frames of every second video (or picture) calibrate; the others are
-counted apart, for they are what the network meets in the field.
+counted apart, for they are what the network meets in the field. ``results/quantisation.json`` is of a demo that
+examined and kept every frame it could::
+
+    HARDPOSE_SAMPLING__CANDIDATES_PER_SECOND=30 HARDPOSE_SAMPLING__KEEPS_PER_SECOND=30 \\
+    HARDPOSE_DUPLICATES__POSE_DISTANCE=0 HARDPOSE_DUPLICATES__HASH_DISTANCE=0 hardpose demo --out OUT
 """
 
 import argparse
@@ -126,7 +130,7 @@ def compare(pairs: Sequence[Pair], devices: dict[str, list[Mask]]) -> dict[str, 
         numbers[name] = {
             "iou_with_float": _spread(agreed),
             "iou_with_teacher": _spread(truth[name]),
-            "iou_lost": round(-statistics.mean(moved), 4),
+            "iou_lost": round(0.0 - statistics.mean(moved), 4),
             "hard": sum(hard),
             "newly_hard": sum(now and not before for now, before in zip(hard, was, strict=True)),
             "no_longer_hard": sum(before and not now for now, before in zip(hard, was, strict=True)),
