@@ -24,7 +24,7 @@ class SelfTest:
     Attributes:
         name, firmware, driver: of the description.
         iou: of its mask with the known one, in [0, 1], at least 0.5.
-        share: of the picture that it calls person, in [0, 1]; 0.17 is right.
+        share: of the picture that it calls person, in [0, 1]; 0.10 is right.
         milliseconds: for one picture, in a call of ``batch`` pictures after a first one.
         batch: pictures in that call.
         answer_width, answer_height: of its answer, pixels.
