@@ -19,7 +19,7 @@ from PIL import Image
 from workers.pictures import decode_rgb, encode_jpeg, encode_png
 
 TOKEN = "tell-nobody-0123456789"
-LATE_SECONDS = 0.8
+LATE_SECONDS = 1.6
 
 
 def picture(mode, size=(8, 6)):

@@ -62,7 +62,6 @@ class Tool:
         os.truncate(os.open(self.outputs / "000.png", os.O_CREAT | os.O_WRONLY), 10**10)
 
     def slow(self):
-        self.good()
         self.child()
         time.sleep(60)
 
