@@ -5,8 +5,8 @@
 
 Writes the networks and a description of each that ``hardpose worker me --device`` takes; then runs all on the
 same frames. Wants the extra ``quantise``. Frames of every second video (or picture) calibrate; the others are
-counted apart, for they are what the network meets in the field. ``results/quantisation.json`` is of a demo that
-examined and kept every frame it could::
+counted apart, for they are what the network meets in the field. ``results/quantisation.json`` is of a demo
+that examined and kept every frame it could::
 
     HARDPOSE_SAMPLING__CANDIDATES_PER_SECOND=30 HARDPOSE_SAMPLING__KEEPS_PER_SECOND=30 \\
     HARDPOSE_DUPLICATES__POSE_DISTANCE=0 HARDPOSE_DUPLICATES__HASH_DISTANCE=0 hardpose demo --out OUT
