@@ -109,9 +109,10 @@ def check_room(segment: Segment, pictures: Sequence[InlinePicture], most_bytes: 
         raise InlineTooLarge(
             f"{len(pictures)} pictures of segment {segment.index} to or from the device {_device(segment)} "
             f"take {taken} bytes, and a message may have {most_bytes}.",
-            "Keep fewer frames a second (HARDPOSE_SAMPLING__KEEPS_PER_SECOND), make segments shorter "
-            '(HARDPOSE_SAMPLING__SEGMENT_SECONDS), set frames = "jpeg" in the device\'s description, let it '
-            "read the artifact store, or raise HARDPOSE_INLINE_MAX_BYTES.",
+            'Set frames = "jpeg" in the device\'s description, let it read the artifact store, or raise '
+            "HARDPOSE_INLINE_MAX_BYTES where the broker has the memory. Fewer frames a second "
+            "(HARDPOSE_SAMPLING__KEEPS_PER_SECOND) or shorter segments (HARDPOSE_SAMPLING__SEGMENT_SECONDS) "
+            "help as well; for these all stages work anew.",
         )
 
 

@@ -24,6 +24,7 @@ def ready_to_send(task: Task, runtime: Runtime, result: SegmentResult) -> Segmen
 
     Raises:
         InlineTooLarge, ArtifactMissing: see ``hand_on``.
+        BrokerUnavailable: it cannot be told that the device is passed over.
     """
     chain = task.request.chain
     group = group_of_task(chain[-1]["task"]) if chain else None
@@ -31,6 +32,7 @@ def ready_to_send(task: Task, runtime: Runtime, result: SegmentResult) -> Segmen
         return result
     handed = hand_on(runtime, result, group)
     if not undrawn(handed):
+        runtime.control.advance(handed.segment, Stage.ME)  # else it would count as waiting for the device
         chain.pop()
     return handed
 
