@@ -179,7 +179,8 @@ def _pairs(sides: Sides, tally: Tally) -> list[tuple[str, str, object]]:
 
 def options_text(model: ModelSpec) -> str:
     """``threshold=0.5, resize=area``: what of a device changes its masks."""
-    return ", ".join(f"{name}={value}" for name, value in sorted(model.options.items())) or "none"
+    said = ((name, value) for name, value in sorted(model.options.items()) if value != "")
+    return ", ".join(f"{name}={value}" for name, value in said) or "none"
 
 
 def p_text(p: float) -> str:

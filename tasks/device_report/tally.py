@@ -106,7 +106,7 @@ def _count(counted: Tally, frames: dict[int, SideFrame], read: Reader) -> None:
     if any(frame.review is Review.REJECTED for frame in frames.values()):
         counted.rejected += 1
         return
-    one = next(iter(judged.values()))
+    one = judged[min(judged)]
     for side, lacks in enumerate(counted.absent):
         if side in judged:
             counted.judged[side] += 1
@@ -115,7 +115,8 @@ def _count(counted: Tally, frames: dict[int, SideFrame], read: Reader) -> None:
             lacks.setdefault(reason, Absent()).add(one)
     if len(judged) < 2:
         return
-    pose = next((frame.pose_class for frame in judged.values() if frame.pose_class), PoseClass.UPRIGHT_FRONT)
+    poses = (judged[side].pose_class for side in sorted(judged))  # all the same, by the same keypoints
+    pose = next((pose for pose in poses if pose), PoseClass.UPRIGHT_FRONT)
     ious = mask_ious(judged, read)
     for (a, b), agreement in counted.agreements.items():
         if a in judged and b in judged:
