@@ -33,6 +33,8 @@ NEXT_TICKET = _NEXT_TICKET + "return ticket"
 """The server's time in microseconds, and always more than the ticket before."""
 STOP_LINK = _NEXT_TICKET + "redis.call('SET', KEYS[2], ticket, 'EX', ARGV[1])"
 """The same, and whatever has an older ticket is to stop."""
+DONE_SECONDS = 24 * 3600
+"""For which it is known that work is done whose message could not be acknowledged."""
 PARKED = "parked"
 """The key of the messages that wait for their time; see ``broker.parking``."""
 HELD = "held"
@@ -153,6 +155,16 @@ class Control(Transfers, Alerts):
         """The work came to an end, good or bad: its process lives."""
         with self._typed():
             self._redis.delete(self.key(f"attempts:{name}"))
+
+    def mark_done(self, name: str) -> None:
+        """The work ``name`` was done and handed on; its message may be delivered again all the same."""
+        with self._typed():
+            self._redis.set(self.key(f"done:{name}"), 1, ex=DONE_SECONDS)
+
+    def is_done(self, name: str) -> bool:
+        """Whether ``mark_done`` was called for it within a day."""
+        with self._typed():
+            return bool(self._redis.exists(self.key(f"done:{name}")))
 
     # --- progress: for bars and ETAs ---
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from celery import Task, current_app, shared_task
+from celery.exceptions import Reject, Retry
 from celery.signals import celeryd_init, worker_process_init, worker_ready, worker_shutdown
 
 from broker.errors import Action, BrokerUnavailable, HardposeError
@@ -34,7 +35,7 @@ from tasks.readable import Handed, ReadableTask, captioned
 from tasks.replay_chain import REPLAY
 from tasks.retrying import BOOKS_RETRY_SECONDS, RETRIES, RETRY_SECONDS, again, put_back, retry_later
 from tasks.runtime import Runtime, process_runtime
-from tasks.sending_on import send_on
+from tasks.sending_on import check_not_done, failed, note_done, send_on
 from tasks.suspect_frames import MOST_CONDEMNED, suspects_of
 from tasks.unit_news import process_news
 from tasks.voids import MessageVoid, check_start, check_wanted, unless_void
@@ -51,8 +52,10 @@ def run_group(task: Task, stages: Group, result: SegmentResult) -> SegmentResult
     chain then ends here.
     """
     here, segment = process_runtime(), result.segment
+    name = attempt_of_segment(segment, queue_name(stages))
     try:
         check_start(here, segment, stages)
+        check_not_done(task, here.control, name)
         check_room(task, here, stages, segment)
         with _counted(here, segment, stages):
             with unless_void(here, segment, stages):
@@ -65,6 +68,7 @@ def run_group(task: Task, stages: Group, result: SegmentResult) -> SegmentResult
             process_news().answers()
         _advance(here, segment, stages)
         send_on(task, result)
+        note_done(here.control, name)
     except MessageVoid as why:
         log.info("%s", why)
         task.request.chain = None
@@ -121,6 +125,8 @@ def _register_group(group: Group) -> Any:
             done = run_group(self, group, result)
         except BaseException as error:
             segment_raised(group, error)
+            if isinstance(error, Exception) and not isinstance(error, (Retry, Reject)):
+                raise failed(self, error, segment_failed.run) from None
             raise
         segment_ended(group, done is not None)
         return Handed(done) if done else None

@@ -1,0 +1,161 @@
+"""A coordinator, a GPU host and a device's host in network namespaces, with the servers that they want."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import trustme
+from device_pages import write_page
+from hardpose_process import command, environment
+from namespaces import Hosts, hosts
+
+from broker.connection import Connection
+
+COORDINATOR, STORE, GPU, DEVICE = "10.78.1.1", "10.78.2.1", "10.78.1.2", "10.78.1.3"
+"""The store's network has no way to the device."""
+ADDRESSES = {
+    "coordinator": (f"{COORDINATOR}/24", f"{STORE}/24"),
+    "gpu": (f"{GPU}/24", "10.78.2.2/24"),
+    "device": (f"{DEVICE}/24",),
+}
+PASSWORD = "only-for-this-test-0123456789"
+BROKER = f"rediss://:{PASSWORD}@{COORDINATOR}:6390/0"
+LEASE_SECONDS = 4
+AWS = {
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test-secret",
+    "AWS_REGION": "us-east-1",
+    "AWS_ALLOW_HTTP": "true",
+    "AWS_ENDPOINT": f"http://{STORE}:8333",
+}
+
+
+@dataclass
+class System:
+    """What runs on the hosts; everything is ended with the ``with`` of ``three_hosts``."""
+
+    folder: Path
+    net: Hosts
+    started: list["subprocess.Popen[bytes]"] = field(default_factory=list)
+
+    @property
+    def broker(self) -> dict[str, str]:
+        return {
+            "HARDPOSE_BROKER_URL": BROKER,
+            "HARDPOSE_BROKER_CA": str(self.folder / "ca.pem"),
+            "HARDPOSE_VISIBILITY_TIMEOUT": str(LEASE_SECONDS),
+            "HARDPOSE_LOG_LEVEL": "INFO",
+        }
+
+    @property
+    def store(self) -> dict[str, str]:
+        return AWS | {"HARDPOSE_ARTIFACTS_URL": "s3://frames/test"}
+
+    def start(
+        self, host: str, name: str, line: Sequence[str | Path], env: dict[str, str] | None = None
+    ) -> "subprocess.Popen[bytes]":
+        with (self.folder / f"{name}.log").open("ab") as log:
+            process = subprocess.Popen(
+                self.net.line(host, [str(word) for word in line]),
+                stdout=log, stderr=log, cwd=self.folder, env=environment(env or {}),
+            )  # fmt: skip
+        self.started.append(process)
+        return process
+
+    def log(self, name: str) -> str:
+        return (self.folder / f"{name}.log").read_text(errors="replace")
+
+    def control(self) -> Connection:
+        """Ours, from outside of the network."""
+        return Connection(f"unix://:{PASSWORD}@{self.folder / 'redis.sock'}?db=0")
+
+    def wait(self, condition: Callable[[], object], what: str, seconds: float = 60) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            ends = {name.stem: self.log(name.stem)[-1500:] for name in self.folder.glob("*.log")}
+            assert time.monotonic() < deadline, (what, ends)
+            time.sleep(0.1)
+
+
+@contextmanager
+def three_hosts(folder: Path) -> Iterator[System]:
+    """The hosts with Redis (TLS, password) and S3 on the coordinator, and no worker yet."""
+    with ExitStack() as stack:
+        system = System(folder, stack.enter_context(hosts(ADDRESSES)))
+        stack.callback(_end, system.started)
+        _start_redis(system)
+        _start_store(system)
+        yield system
+
+
+def start_workers(system: System, device_page: Path) -> None:
+    """``download`` and ``compare`` on the coordinator, ``pose`` and ``mask`` on the GPU host, the device."""
+    home = {"HARDPOSE_HOME": str(system.folder / "state")}
+    common = system.broker | system.store
+    system.start("coordinator", "books", command("worker", "download", "compare"), common | home)
+    away = {"HARDPOSE_HOME": str(system.folder / "gpu-home")}
+    system.start("gpu", "gpu", command("worker", "pose", "mask", "--gpu", "none"), common | away)
+    own = {"HARDPOSE_HOME": str(system.folder / "device-home")}
+    system.start("device", "device", command("worker", "--device", device_page), system.broker | own)
+
+
+def slow_device(system: System, inner: Path, seconds: float) -> Path:
+    """A device behind an HTTP server on its host that takes ``seconds`` a picture; its page."""
+    script, notes = Path(__file__).with_name("slow_reference.py"), system.folder / "notes"
+    notes.touch()
+    line = [sys.executable, script, inner, "9000", str(seconds), notes]
+    system.start("device", "server", line, {"PYTHONPATH": str(Path(__file__).parents[2])})
+    return write_page(
+        system.folder / "me.toml", "http", {"url": "http://127.0.0.1:9000/mask"},
+        name="slow", queue="own", pixels="inline", input=[256, 256],
+    )  # fmt: skip
+
+
+def _start_redis(system: System) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(system.folder / "ca.pem"))
+    authority.issue_cert(COORDINATOR).private_key_and_cert_chain_pem.write_to_path(
+        str(system.folder / "broker.pem")
+    )
+    config = {
+        "bind": COORDINATOR, "port": "0", "tls-port": "6390", "tls-auth-clients": "no",
+        "tls-cert-file": "broker.pem", "tls-key-file": "broker.pem", "tls-ca-cert-file": "ca.pem",
+        "unixsocket": "redis.sock", "requirepass": PASSWORD, "save": '""', "dir": str(system.folder),
+    }  # fmt: skip
+    text = "".join(f"{name} {value}\n" for name, value in config.items())
+    (system.folder / "redis.conf").write_text(text)
+    system.start("coordinator", "redis", ["redis-server", system.folder / "redis.conf"])
+    system.wait(lambda: (system.folder / "redis.sock").exists(), "redis")
+
+
+def _start_store(system: System) -> None:
+    weed = shutil.which("weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    assert weed is not None
+    folder = system.folder / "s3"
+    folder.mkdir()
+    line = [weed, "mini", f"-dir={folder}", f"-ip={STORE}", f"-ip.bind={STORE}", "-s3.port=8333"]
+    line += ["-webdav=false", "-admin.ui=false", "-bucket=frames"]
+    system.start("coordinator", "store", line, AWS)
+    ask = "import sys, urllib.request, urllib.error\n" + (
+        "try: urllib.request.urlopen(sys.argv[1], timeout=1)\nexcept urllib.error.HTTPError: pass\n"
+    )
+    answers = system.net.line("coordinator", [sys.executable, "-c", ask, AWS["AWS_ENDPOINT"]])
+    system.wait(lambda: subprocess.run(answers, capture_output=True).returncode == 0, "the store")
+    time.sleep(1)  # the bucket is made a moment after the port opens
+
+
+def _end(processes: Sequence["subprocess.Popen[bytes]"]) -> None:
+    """The last that was started ends first: workers say goodbye to their broker."""
+    for process in reversed(processes):
+        process.terminate()
+        try:
+            process.wait(3)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
