@@ -79,8 +79,8 @@ class Tool:
         subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(4)"], start_new_session=True)
 
     def child(self):
-        """Would change the masks later, and says so on our pipe."""
-        late = f"import time; time.sleep(3); open({str(self.outputs / '000.png')!r}, 'w')"
+        """It has our pipe, and would change the masks a minute later."""
+        late = f"import time; time.sleep(60); open({str(self.outputs / '000.png')!r}, 'w')"
         say(f"child {subprocess.Popen([sys.executable, '-S', '-c', late]).pid}")
 
     def link(self):
