@@ -10,12 +10,13 @@ from typing import Any
 
 from anyio import CapacityLimiter, to_thread
 
+from api.device_wait import DeviceWait, device_wait
 from api.http.shown import Shown
 from api.snapshot import KEPT, Eta, Snapshot
 from api.waiting import transfers_of, waits_of
 from broker.errors import Action, HardposeError
 from broker.messages import Verdict
-from broker.recipe import CHAIN, Stage
+from broker.recipe import CHAIN, ModelSpec, Stage
 from broker.views import State
 from broker.work_views import JobSummary, SegmentCounts
 from tasks.runtime import Runtime
@@ -52,6 +53,19 @@ class WaitNow(Shown):
     cause: str
 
 
+class DeviceNow(Shown):
+    """Segments that wait for the job's device: it is away, or so many wait already that others are held."""
+
+    device: str
+    segments: int
+    held: int
+    """Of them before their first stage."""
+    state: str
+    """``at_work``, ``waiting_for_device``, ``silent``, ``gone`` or ``unknown`` (never heard of)."""
+    silent_seconds: float | None
+    """Since it was last heard of; null: never."""
+
+
 class Progress(Shown):
     """How far a job is."""
 
@@ -69,10 +83,12 @@ class Progress(Shown):
     hard: int
     transfers: list[TransferNow]
     waits: list[WaitNow]
+    device: DeviceNow | None = None
+    """What waits for the device, unless it is at it."""
     fraction: float
     """Share of the work that is done, 0 to 1; videos not yet fetched count like an average one."""
     eta_seconds: float | None
-    """None while there is nothing to estimate from."""
+    """None while there is nothing to estimate from, such as while a device is away."""
     seconds_since_progress: float
     """Since anything of the job last changed: the sign of a hang, unless ``waits`` says what for."""
 
@@ -80,7 +96,8 @@ class Progress(Shown):
     def standing(self) -> dict[str, Any]:
         """What makes it news."""
         waits = [(wait.reason, wait.links, wait.cause) for wait in self.waits]
-        return {**self.model_dump(exclude={*CLOCKS, "waits"}), "waits": waits}
+        device = self.device and self.device.model_dump(exclude={"silent_seconds"})
+        return {**self.model_dump(exclude={*CLOCKS, "waits", "device"}), "waits": waits, "device": device}
 
 
 class Look:
@@ -89,6 +106,7 @@ class Look:
     def __init__(self, runtime: Callable[[], Runtime], job_id: str) -> None:
         self._runtime, self._job_id = runtime, job_id
         self._eta = Eta()
+        self._device: ModelSpec | None = None
 
     def __call__(self) -> Progress:
         """The job now.
@@ -99,12 +117,14 @@ class Look:
         """
         runtime = self._runtime()
         job = runtime.catalog.work.summary(self._job_id)
-        snapshot = _snapshot(runtime, job)
+        if self._device is None:  # once: a job keeps its recipe
+            self._device = runtime.catalog.work.recipe(job.recipe_id).device_model
+        snapshot = _snapshot(runtime, job, self._device)
         self._eta.note(snapshot)
         return _progress(job, snapshot, None if job.state.final else self._eta.left(), self._eta.quiet)
 
 
-def _snapshot(runtime: Runtime, job: JobSummary) -> Snapshot:
+def _snapshot(runtime: Runtime, job: JobSummary, device: ModelSpec) -> Snapshot:
     transfers = transfers_of(runtime.control, job.id)
     by_stage = runtime.control.progress(job.id)
     settled = job.segments.done + job.segments.failed
@@ -120,6 +140,7 @@ def _snapshot(runtime: Runtime, job: JobSummary) -> Snapshot:
         hard=job.funnel.of(Verdict.HARD),
         transfers=transfers,
         waits=waits_of(runtime.control, job.id),
+        device=None if job.state.final else device_wait(runtime.control, job.id, device, by_stage),
     )
 
 
@@ -149,10 +170,23 @@ def _progress(job: JobSummary, snapshot: Snapshot, eta: float | None, quiet: flo
             WaitNow(reason=one.reason, links=one.links, seconds=one.seconds, cause=one.cause)
             for one in snapshot.waits
         ],
+        device=_device_now(snapshot.device),
         fraction=max(0.0, min(1.0, snapshot.fraction)),
         eta_seconds=eta,
         # The books know what happened before anybody watched; this watch what is not in the books yet.
         seconds_since_progress=min(quiet, _age(job.updated_at)),
+    )
+
+
+def _device_now(wait: DeviceWait | None) -> DeviceNow | None:
+    if wait is None:
+        return None
+    return DeviceNow(
+        device=wait.device,
+        segments=wait.segments,
+        held=wait.held,
+        state=wait.state,
+        silent_seconds=wait.silent,
     )
 
 

@@ -7,6 +7,8 @@ import pytest
 from announced_devices import announce, device_spec
 from api_server import served
 
+from api.http.progress import Look
+from broker.backlog import Backlog
 from broker.control import Control
 from broker.presence import Presence, WorkerCard
 from broker.recipe import ModelSpec, Stage, WeightsRef
@@ -74,3 +76,51 @@ def test_devices_that_differ_are_no_hindrance_to_an_order(api: httpx.Client, sys
     assert ordered(api, system, device_model="me-2") == device_spec("me-2")
     recipe = Runtime(system).catalog.job_light(api.get("/jobs").json()["items"][0]["id"]).recipe
     assert recipe.pose_model.name == "pose-of-theirs"  # found without a process of its own
+
+
+def test_every_device_is_shown_with_its_units_and_what_waits(api: httpx.Client, system: Settings) -> None:
+    control = Control.of(system)
+    announce(control, device_spec("me-1", queue="me.me-1"), pid=1)
+    announce(control, device_spec("me-2", queue="me.me-2"), pid=2, silent=86_400)
+    Presence(control).announce(card(3, Stage.ME, emulated("of-theirs")))
+    with control.server() as server:
+        server.lpush(f"{control.key('').removesuffix('hardpose:')}me.me-2", "1", "2")
+    between = ("mask", "me.me-2")
+    Backlog(control).hold("me.me-2", between, "a", {"task": "x"}, ticket="1", job_id="j", rank=3)
+    answer = api.get("/devices").json()
+    assert answer["workers_known"] is True
+    here, away, loaded = answer["items"]
+    assert (here["device"], here["firmware"], here["queue"], here["waiting"]) == ("me-1", "1.0", "me.me-1", 0)
+    assert (here["name"], here["version"], here["alive"], here["frames"]) == ("http", "me-1-1.0", True, 0)
+    (unit,) = here["units"]
+    assert (unit["key"], unit["state"], unit["self_test_iou"]) == ("me-1@shelf-7:1", "at_work", 0.9)
+    assert (away["alive"], away["waiting"], away["held"]) == (False, 2, 1)
+    assert away["units"][0]["state"] == "silent"
+    assert here["last_seen"] - away["last_seen"] > 80_000
+    assert (loaded["device"], loaded["queue"], loaded["units"], loaded["alive"]) == (
+        "of-theirs",
+        None,
+        [],
+        True,
+    )
+    assert [worker["name"] for worker in loaded["workers"]] == ["me-3@h"]
+    assert "shelf" not in here["options"]
+
+
+def test_progress_says_what_waits_for_the_device(api: httpx.Client, system: Settings) -> None:
+    control = Control.of(system)
+    announce(control, device_spec("me-2", queue="me.me-2"), silent=3600)
+    job = api.post("/jobs", json={"links": [VIDEO], "recipe": {"device_model": "me-2"}}).json()
+    runtime = Runtime(system)
+    look = Look(lambda: runtime, job["job_id"])
+    assert look().device is None
+    between = ("mask", "me.me-2")
+    Backlog(control).hold("me.me-2", between, "a", {"task": "x"}, ticket="1", job_id=job["job_id"], rank=3)
+    progress = look()
+    assert progress.eta_seconds is None
+    assert progress.device is not None
+    assert progress.device.silent_seconds is not None
+    assert 3600 <= progress.device.silent_seconds < 3700
+    said = progress.device.model_dump(exclude={"silent_seconds"})
+    assert said == {"device": "me-2", "segments": 1, "held": 1, "state": "silent"}
+    assert look().standing == progress.standing  # it is no news that the clock runs
