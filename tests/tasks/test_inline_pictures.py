@@ -1,8 +1,9 @@
 """Pixels inside the message: in the end the store holds what it would hold if the device had reached it."""
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,17 +13,20 @@ from hypothesis import strategies as st
 from samples_of_books import a_keeper, a_plan, a_video
 
 from broker.artifacts import Artifacts
+from broker.embedded import EmbeddedBroker
 from broker.errors import ArtifactMissing, SettingsError
 from broker.messages import InlinePicture, SegmentResult, Verdict
 from broker.recipe import CHAIN, ModelSpec, Recipe, Route, Stage
 from broker.settings import load_settings
+from broker.voiding import Voided
 from tasks import inline_pictures as inline
 from tasks.device_masks import DeviceMasks
-from tasks.inline_way import hand_on
+from tasks.inline_way import hand_on, ready_to_send
 from tasks.pipeline import run_stages
 from tasks.placement import Placement, all_groups, group_of_task
 from tasks.readable import Handed
 from tasks.runtime import Runtime
+from tasks.voids import MessageVoid, check_start
 from workers.errors import ImageFailed
 from workers.pictures import encode_jpeg, encode_png
 
@@ -192,6 +196,55 @@ def test_only_a_device_alone_is_sent_pictures(here: Runtime) -> None:
     assert all(hand_on(here, result, group) is result for group in groups)
     by_store = stored(here.artifacts, spec("store"), bright(2))
     assert hand_on(here, by_store, (Stage.ME,)) is by_store
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with EmbeddedBroker(tmp_path_factory.mktemp("broker")) as broker:
+        yield broker.url
+
+
+def sending(*names: str) -> Any:
+    """As much of Celery's task as is asked for: what comes behind it, the next one last."""
+    return SimpleNamespace(
+        request=SimpleNamespace(chain=[{"task": f"hardpose.{n}"} for n in reversed(names)])
+    )
+
+
+@pytest.mark.parametrize(
+    ("frames", "pixels", "passed_over"),
+    [
+        (bright(2), "inline", False),
+        (["decided", "decided"], "inline", True),  # nothing is open
+        ([], "inline", True),  # nothing was kept
+        (["decided"], "store", False),  # as it always was
+    ],
+)
+def test_a_device_is_passed_over_that_has_nothing_to_draw(
+    frames: list[Any], pixels: str, passed_over: bool, broker: str, tmp_path: Path
+) -> None:
+    here = LampRuntime(
+        load_settings(artifacts_url=tmp_path.as_uri(), broker_url=broker, namespace=f"{pixels}-{len(frames)}")
+    )
+    task, result = sending("me", "compare"), stored(here.artifacts, spec(pixels), frames)
+    handed = ready_to_send(task, here, result)
+    assert [each["task"] for each in task.request.chain] == ["hardpose.compare", "hardpose.me"][
+        : 2 - passed_over
+    ]
+    assert len(handed.pictures) == (len(frames) if pixels == "inline" and not passed_over else 0)
+    if passed_over:
+        assert run_stages(here, (Stage.COMPARE,), handed).funnel().examined == len(frames)
+        assert here.control.progress("job")[Stage.ME] >= 1  # it is not waited for
+
+
+def test_a_device_without_a_store_clears_none_of_an_erased_video(broker: str, here: Runtime) -> None:
+    result = stored(here.artifacts, spec("inline"), bright(1))
+    away = LampRuntime(load_settings(artifacts_url=NOWHERE, broker_url=broker, namespace="erased"))
+    away.control.void_tickets({result.segment.key: Voided(erased=CHAIN).on("9")})
+    with pytest.raises(MessageVoid, match="erased"):
+        check_start(away, result.segment, (Stage.ME,))
+    with pytest.raises(SettingsError):  # any other worker clears away what it may have left
+        check_start(away, result.segment, (Stage.COMPARE,))
 
 
 def test_nobody_is_shown_the_pictures(here: Runtime) -> None:
