@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 
+class Raw(str):
+    """A value that is written as it is."""
+
+
 def page(values: Mapping[str, Any]) -> str:
     """``values``, tables last, in the plain spelling."""
     tops = [f"{key} = {value(v)}" for key, v in values.items() if not isinstance(v, Mapping)]
@@ -40,6 +44,8 @@ def otherwise(values: Mapping[str, Any], seed: int) -> str:
 
 def value(given: Any) -> str:
     """As TOML; JSON's texts, numbers, truth values and lists are TOML's as well."""
+    if isinstance(given, Raw):
+        return str(given)
     if isinstance(given, Mapping):
         return f"{{ {', '.join(f'{name} = {value(v)}' for name, v in given.items())} }}"
     return json.dumps(given)

@@ -194,6 +194,10 @@ ANSWER = {
         "run": "t {input_dir} {output_dir}", "answer": "label", "person_label": 3, "answer_size": [9, 9],
     },
 }  # fmt: skip
+HTTP_PAGE = {
+    **{key: value for key, value in ANSWER.items() if key != "command"}, "driver": "http",
+    "http": {"url": "http://me/mask", "token_file": "token", "ca": "ca.pem", "answer": "label"},
+}  # fmt: skip
 OTHER_ANSWER = {
     "name": "me-3", "firmware": "2.2", "resize": "linear", "frames": "jpeg", "threshold": 0.75,
     "empty_masks": "refuse", "input": [64, 64], "command.answer": "probability", "command.person_label": 1,
@@ -215,6 +219,28 @@ def identity(folder, text):
     spec = load(folder, text).spec
     # As it arrives at a worker: through a message.
     return ModelSpec.model_validate_json(spec.model_dump_json()).identity()
+
+
+ANY_VALUE = st.sampled_from([
+    "-1", "1e400", "-inf", "nan", "true", "1979-05-27", "07:32:00", "[[1], [2]]", "[]", "{}",
+    "{ a = { b = 1 } }", '""', '"\\u0000"', '"\\u202e"', str(10**30),
+    '["a", 1, 2.5]', "0x10", "'../../etc'", "'{input_dir}'",
+]) | st.text(max_size=20).map(me_toml.value)  # fmt: skip
+
+
+@settings(max_examples=150)
+@given(page=st.sampled_from([NETWORK, ANSWER, HTTP_PAGE]), data=st.data())
+def test_any_value_of_any_key_is_taken_or_refused_by_its_line(folder, page, data):
+    keys = [key for key, v in page.items() if not isinstance(v, dict)]
+    keys += [f"{key}.{name}" for key, v in page.items() if isinstance(v, dict) for name in v]
+    key = data.draw(st.sampled_from(keys))
+    text = me_toml.page(changed(page, key, me_toml.Raw(data.draw(ANY_VALUE))))
+    try:
+        found = load(folder, text)
+        ModelSpec.model_validate_json(found.spec.model_dump_json())
+        open_described(found)
+    except DeviceMisdescribed as error:
+        assert ", line " in error.cause or " says " in error.cause
 
 
 @settings(max_examples=25)

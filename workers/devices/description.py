@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -128,7 +128,7 @@ def open_described(
         DeviceMisdescribed: an option cannot be used.
     """
     chosen = models.model_class(models.DEVICES, description.spec.name)
-    compute = compute or Compute(batch=description.batch)
+    compute = replace(compute or Compute(), batch=description.batch)
     try:
         if hasattr(chosen, "of_description"):
             return cast(Described, chosen).of_description(description, compute)

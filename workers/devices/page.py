@@ -8,6 +8,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from broker.settings import Plain
 
+Text = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]*$")]
+"""Without control characters: no path holds them, and errors are printed."""
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Colours3 = Annotated[list[Number], Field(min_length=3, max_length=3)]
 Side = Annotated[int, Field(ge=1, le=8192)]
@@ -46,7 +48,7 @@ def _is_template(value: str) -> str:
 class NetworkSection(Section):
     """``[network]``: of the drivers that run a network in this process, ``litert`` and ``onnx``."""
 
-    model: str = Field(min_length=1, title="the path of the network's file, relative to this one")
+    model: Text = Field(min_length=1, title="the path of the network's file, relative to this one")
     """The network's file."""
     colours: Literal["rgb", "bgr"] | None = Field(None, title='"rgb" or "bgr"')
     """The order of the input's channels."""
@@ -68,11 +70,13 @@ class NetworkSection(Section):
         None, title="a whole number from 0 on, the channel or the class number of the person"
     )
     """The person's channel, or class number."""
-    output_name: str | None = Field(None, title="a text, the name of the output that is the mask")
+    output_name: Text | None = Field(None, title="a text, the name of the output that is the mask")
     """Which output is the mask, when several could be."""
-    delegate: str = Field("", title="a text, the path of its shared library, or a name that the system finds")
+    delegate: Text = Field(
+        "", title="a text, the path of its shared library, or a name that the system finds"
+    )
     """Of LiteRT: the library that drives an NPU."""
-    delegate_options: dict[str, str] = Field({}, title='a table of texts, such as device = "0"')
+    delegate_options: dict[Text, Text] = Field({}, title='a table of texts, such as device = "0"')
     """For the delegate."""
 
 
@@ -92,20 +96,20 @@ class AnswerSection(Section):
 class HttpSection(AnswerSection):
     """``[http]``: a device that takes a picture and answers with a mask."""
 
-    url: Annotated[str, AfterValidator(_is_web_address)] = Field(
+    url: Annotated[Text, AfterValidator(_is_web_address)] = Field(
         title="an http:// or https:// address without a user or a password; a token stands in token_file"
     )
     """Where pictures are posted."""
-    token_file: str | None = Field(None, min_length=1, title="the path of a file that holds the token alone")
+    token_file: Text | None = Field(None, min_length=1, title="the path of a file that holds the token alone")
     """Of the bearer token; relative to this file."""
-    ca: str | None = Field(None, min_length=1, title="the path of a certificate authority (PEM)")
+    ca: Text | None = Field(None, min_length=1, title="the path of a certificate authority (PEM)")
     """Who has signed the device's certificate; not given: the system's."""
 
 
 class CommandSection(AnswerSection):
     """``[command]``: a program that reads a folder of pictures and writes a folder of masks."""
 
-    run: Annotated[str, AfterValidator(_is_template)] = Field(
+    run: Annotated[Text, AfterValidator(_is_template)] = Field(
         title='a command line with {input_dir} and {output_dir}: "my-tool {input_dir} {output_dir}"'
     )
     """The command; no shell reads it."""
@@ -146,7 +150,7 @@ class Page(Section):
     """Probability from which a pixel is person."""
     empty_masks: Literal["verify", "refuse"] | None = Field(None, title='"verify" or "refuse"')
     """What an answer without a person is: believed when the known picture comes back right, or an error."""
-    licence: str = Field("unknown", min_length=1, max_length=200, title="a text, the licence of the network")
+    licence: Text = Field("unknown", min_length=1, max_length=200, title="a text, the licence of the network")
     """Goes with every frame into the data set."""
     network: NetworkSection | None = Field(None, title="a table, [network]")
     """Of ``litert`` and ``onnx``."""
