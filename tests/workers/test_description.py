@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_tflite import Tiny
 
+from broker.errors import MissingDependency
 from broker.recipe import ModelSpec
 from workers.devices.answers import AnswerOptions
 from workers.devices.description import load_description, open_described
@@ -136,6 +137,16 @@ def test_a_network_whose_size_is_open_is_described_by_its_size(folder):
         load(folder, text)
     found = load(folder, "input = [24, 16]\n" + text)
     assert (found.spec.options["width"], found.spec.route.height) == (24, 16)
+
+
+def test_a_machine_without_the_runtime_reads_a_page_that_says_the_size(folder, monkeypatch):
+    """Such as the one that takes links in: it makes recipes, and runs no network."""
+    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)  # as if it were not installed
+    with pytest.raises(MissingDependency, match=r"input = \[256, 256\]"):
+        load(folder, LITERT)
+    found = load(folder, "input = [8, 8]\n" + LITERT)
+    monkeypatch.undo()
+    assert found.spec.identity() == load(folder, LITERT).spec.identity()
 
 
 def test_a_network_that_changes_under_a_running_worker_is_not_loaded(folder):

@@ -126,5 +126,7 @@ def _delegate(page: Page) -> bool:
 
 def _of_model(path: Path, lines: Mapping[str, int], error: HardposeError) -> HardposeError:
     if isinstance(error, MissingDependency):
-        return error
+        return MissingDependency(
+            error.cause, f"{error.remedy} Or write the size that it works on: input = [256, 256]."
+        )
     return DeviceMisdescribed(f"{place(path, lines, 'network.model')}: {error.cause}", error.remedy)
