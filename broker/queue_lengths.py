@@ -1,15 +1,17 @@
 """How many messages wait in queues, on whatever broker they are."""
 
 from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
 from typing import Any
 
-from broker.control import Control
+from broker.control import Control, key_prefix
 from broker.settings import Settings
 
 
 def on_control(settings: Settings) -> bool:
     """Whether the queues are in the Redis of the shared state, which tells all lengths in one round trip."""
-    return settings.broker.startswith("redis") and settings.control_url is None
+    return _on_redis(settings) and settings.control_url is None
 
 
 def waiting_in(app: Any, settings: Settings, control: Control, queues: Sequence[str]) -> int:
@@ -18,10 +20,25 @@ def waiting_in(app: Any, settings: Settings, control: Control, queues: Sequence[
     Raises:
         BrokerUnavailable, kombu's OperationalError, OSError: the broker is away.
     """
-    if on_control(settings):
-        return sum(control.lengths(queues)[0].values())
+    if _on_redis(settings):
+        asked = control if on_control(settings) else _broker(settings)
+        return sum(asked.lengths(queues)[0].values())
     with app.connection_for_write() as connection:
         return sum(_declared(connection, queue) for queue in queues)
+
+
+def _on_redis(settings: Settings) -> bool:
+    return settings.broker.startswith("redis")
+
+
+def _broker(settings: Settings) -> Control:
+    """The broker's own Redis, where the shared state is in another one."""
+    return _connected(settings.broker, key_prefix(settings), settings.broker_ca)
+
+
+@cache
+def _connected(url: str, prefix: str, authority: Path | None) -> Control:
+    return Control(url, prefix, authority)
 
 
 def _declared(connection: Any, queue: str) -> int:

@@ -8,9 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker import backlog as backlog_module
+from broker.app import create_app
 from broker.backlog import Backlog, HeldSegment
+from broker.backlog_pump import wake_all
 from broker.control import Control
 from broker.embedded import EmbeddedBroker
+from broker.queue_lengths import on_control, waiting_in
+from broker.settings import load_settings
 
 DEVICE = "me.me-2"
 BETWEEN = ("mask", DEVICE)
@@ -152,6 +156,43 @@ def test_nothing_is_left_when_all_have_passed(backlog: Backlog, control: Control
     with control.server() as server:
         left = {str(key).rpartition(":held:")[2] for key in server.scan_iter(f"{control.key('held:')}*")}
     assert left == {"serial", "between"}
+
+
+@pytest.mark.parametrize("broker", ["the same Redis", "another Redis", "no Redis"])
+def test_lengths_are_told_wherever_the_queues_are(server: EmbeddedBroker, broker: str) -> None:
+    urls = {
+        "the same Redis": {"broker_url": server.url},
+        "another Redis": {"broker_url": f"{server.url[:-1]}5", "control_url": server.url},
+        "no Redis": {"broker_url": "memory://", "control_url": server.url},  # asked as RabbitMQ is
+    }
+    given = load_settings(namespace="lengths", **urls[broker])
+    control = Control.of(given)
+    assert on_control(given) is (broker == "the same Redis")
+    with create_app(given) as app:
+        assert waiting_in(app, given, control, ("mask", DEVICE)) == 0
+        for priority in (0, 3, 9):
+            app.send_task("x", queue=DEVICE, priority=priority)
+        assert waiting_in(app, given, control, ("mask", DEVICE, "never")) == 3
+
+
+def test_what_is_woken_is_sent_as_it_was(server: EmbeddedBroker) -> None:
+    given = load_settings(broker_url=server.url, namespace="woken", device_backlog=1)
+    control = Control.of(given)
+    with create_app(given) as app:
+        rest = app.signature("hardpose.mask", queue="mask")
+        sent = app.signature(
+            "hardpose.pose", args=("it",), queue="pose", priority=6, task_id="one", chain=[rest]
+        )
+        for key in ("a", "b"):
+            Backlog(control).hold(DEVICE, BETWEEN, key, sent, ticket="1", job_id="j", rank=6)
+        assert [wake_all(app, given, control), wake_all(app, given, control)] == [1, 0]
+        with app.connection_for_read() as connection:
+            (message,) = [connection.default_channel.basic_get("pose", no_ack=True)]
+    assert message is not None
+    args, _, embedded = message.decode()
+    assert (args, message.headers["id"], message.properties["priority"]) == (["it"], "one", 6)
+    assert embedded["chain"][0]["task"] == "hardpose.mask"
+    assert Backlog(control).counts() == {DEVICE: 1}
 
 
 @dataclass
