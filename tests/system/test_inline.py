@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hardpose_process import command, environment, hardpose
+from hardpose_process import command, environment
 from test_life import wait_for
 
-from api.exit_codes import ExitCode
+from api.orders import enqueue
 from broker.app import create_app
 from broker.artifacts import Artifacts
 from broker.catalog import Catalog
@@ -27,6 +27,7 @@ from broker.messages import SegmentResult
 from broker.recipe import Recipe, Stage
 from broker.settings import load_settings
 from broker.views import JobView
+from tasks.runtime import Runtime
 from workers.embedded_weights import SELFIE
 from workers.weights import WeightsStore
 
@@ -113,10 +114,13 @@ class System:
                 process.wait()
 
     def order(self, name: str, clip: Path) -> None:
-        env = {**self.env, "HARDPOSE_DEVICE_MODEL": str(self.page(name))}
-        done = hardpose("enqueue", clip, env=env)
-        assert done.code == ExitCode.OK, done.stderr
-        self.jobs[name] = done.stdout.strip()
+        settings = load_settings(
+            home=self.folder / "home",
+            broker_url=self.broker.url,
+            placement=self.env["HARDPOSE_PLACEMENT"],
+            device_model=str(self.page(name)),
+        )
+        self.jobs[name] = enqueue(Runtime(settings), [str(clip)])
 
     def ended(self, name: str) -> JobView:
         def final() -> bool:
