@@ -81,7 +81,8 @@ def _delivery(settings: Settings) -> dict[str, Any]:
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
         "task_retry_on_worker_lost": True,
-        "worker_prefetch_multiplier": 1,
+        # A device need not wait while the next segment, with its pictures, is fetched and unpacked.
+        "worker_prefetch_multiplier": 1 if settings.device is None else 2,
         "worker_proc_alive_timeout": 120,  # a pool process that loads models must not be killed for it
         "worker_soft_shutdown_timeout": 1,  # after SIGQUIT; SIGTERM waits for the task
         "worker_cancel_long_running_tasks_on_connection_loss": False,
