@@ -10,18 +10,25 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from skeletons import figure, keypoints
 from tiny_tflite import Tiny
 
-from broker.frame_views import FrameFacts, PoseClass
 from broker.messages import Drop, Keeper, Segment, SegmentResult, Verdict, Video
+from broker.priority import Priority
 from broker.recipe import CHAIN, ModelSpec, Recipe, Stage
 from broker.settings import Settings
+from tasks.celery_replay import kept_result
+from tasks.frame_facts import facts_by_time
 from tasks.pipeline import run_stages, segments_of
 from tasks.runtime import Runtime
 from workers.models import device_spec
 
 WIDTH, HEIGHT = 64, 48
-POSES = tuple(PoseClass)
+FIGURES = tuple(
+    keypoints(figure(**posture), 40, WIDTH, HEIGHT)
+    for posture in ({}, {"turn": 90}, {"trunk": 70, "turn": 90})
+)
+"""Upright in front, upright from the side, bent."""
 _SPEC = ModelSpec(name="blazepose", version="1")
 PER_SEGMENT = 10
 
@@ -50,6 +57,22 @@ def kept_books(settings: Settings, videos: int, frames: int) -> Recipe:
     return recipe
 
 
+def judged_again(settings: Settings, recipe: Recipe, videos: int) -> None:
+    """Books what another device makes of the first ``videos`` of ``kept_books``, without a broker."""
+    here = Runtime(settings)
+    (base, *_) = here.catalog.replays.bases(["earlier"])
+    links = dict(list(base.links.items())[:videos])
+    places = here.catalog.replays.book(f"again-{recipe.id}", recipe, links, Priority.LOW)
+    for video_id, place in places.items():
+        video = here.catalog.known_video(video_id)
+        assert video is not None
+        job_id = f"again-{recipe.id}"
+        plan = segments_of(job_id, video, recipe)
+        for segment in here.catalog.plan_video(job_id, place.position, video, plan):
+            done = run_stages(here, CHAIN[2:], kept_result(here, segment))
+            here.catalog.settle_segment(done, facts_by_time(done))
+
+
 def _video(number: int, segments: int) -> Video:
     return Video(
         id=f"https:clip{number}",
@@ -71,10 +94,7 @@ def _judge(here: Runtime, segment: Segment, draw: random.Random) -> None:
         result = result.model_copy(update={"seconds": {**result.seconds, stage: 1.5}})
         here.artifacts.put(segment.result_key(stage), result.model_dump_json().encode())
     done = run_stages(here, CHAIN[2:], result)
-    facts = {
-        keeper.time_ms: FrameFacts(pose_class=POSES[keeper.time_ms // 500 % 3]) for keeper in done.keepers
-    }
-    here.catalog.settle_segment(done, facts)
+    here.catalog.settle_segment(done, facts_by_time(done))
 
 
 def _keeper(here: Runtime, segment: Segment, time_ms: int, draw: random.Random) -> Keeper:
@@ -93,7 +113,7 @@ def _keeper(here: Runtime, segment: Segment, time_ms: int, draw: random.Random) 
     box = (x, y, x + width, y + height)
     return Keeper(
         time_ms=time_ms,
-        keypoints=((1.0, 2.0, 0.5),) * 25,
+        keypoints=FIGURES[time_ms // 500 % 3],
         box=box,
         frame_key=frame,
         mask_key=mask,
