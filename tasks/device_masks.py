@@ -1,7 +1,7 @@
 """The me stage: what the device cuts out of each kept frame."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import TypeVar
 
@@ -67,10 +67,11 @@ class DeviceMasks:
     ) -> dict[int, Outcome]:
         asking = Asking(self._device, self._described, threshold, current_suspects())
         ahead = BATCHES_AHEAD * asking.batch_size
+        prepared: Callable[[Image], Image] = getattr(self._device, "prepared", _as_it_is)
         outcomes: dict[int, Outcome] = {}
         behind: deque[tuple[Keeper, Future[Keeper]]] = deque()
         with thread_beside("pictures") as reader, thread_beside("masks") as writer:
-            read = made_ahead(reader, keepers, pictures.image, ahead)
+            read = made_ahead(reader, keepers, lambda keeper: prepared(pictures.image(keeper)), ahead)
             for keeper, answer in _answers(read, asking):
                 if isinstance(answer, Exception):
                     outcomes[keeper.time_ms] = answer
@@ -88,6 +89,10 @@ def source_of(result: SegmentResult, frames: FrameStore) -> PictureSource:
     if result.pictures or isinstance(frames, NoStore):
         return InlinePictures(result)
     return StoredPictures(frames, result.segment)
+
+
+def _as_it_is(image: Image) -> Image:
+    return image
 
 
 def _answers(

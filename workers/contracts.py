@@ -102,7 +102,9 @@ class Device(Protocol):
     """Draws the device's masks. Built from a ModelSpec by its entry point in ``hardpose.devices``.
 
     A driver that needs more than the spec says (an address, a command) has a class method
-    ``of_description(description, weights, compute)`` beside; see ``workers.devices.description``.
+    ``of_description(description, weights, compute)`` beside; see ``workers.devices.description``. One whose
+    ``maps`` takes something else as well as images has a method ``prepared(image)`` that makes it: the stage
+    calls it in a thread beside, and only then.
     """
 
     @property

@@ -13,7 +13,7 @@ from workers.contracts import Image, PersonMap
 from workers.devices.description import DeviceDescription, OwnFile
 from workers.devices.errors import TooLate
 from workers.devices.network import Network, network_options
-from workers.devices.network_input import NetworkInput, network_input
+from workers.devices.network_input import Filled, NetworkInput, network_input
 from workers.devices.network_output import MaskOutput, mask_output
 from workers.errors import ModelMismatch
 from workers.models import Weights
@@ -99,7 +99,11 @@ class InProcessDevice(ABC):
         fixed = self._loaded().seen.batch
         return fixed or self._compute.batch or 1
 
-    def maps(self, images: Sequence[Image]) -> list[PersonMap]:
+    def prepared(self, image: Image) -> Filled:
+        """``image`` as ``maps`` may be given it in its place; safe in a thread beside."""
+        return self._loaded().seen.filled(image)
+
+    def maps(self, images: Sequence[Image | Filled]) -> list[PersonMap]:
         """The person map of each image (H x W x 3 uint8 RGB), h x w uint8 in the output's own size.
 
         Raises:
@@ -109,7 +113,7 @@ class InProcessDevice(ABC):
         step = self.batch_size
         return [m for at in range(0, len(images), step) for m in self._call(images[at : at + step])]
 
-    def _call(self, images: Sequence[Image]) -> list[PersonMap]:
+    def _call(self, images: Sequence[Image | Filled]) -> list[PersonMap]:
         ready = self._loaded()
         started = time.monotonic()
         (raw,) = ready.network.run(ready.seen.fill(images), ready.mask.tensor)

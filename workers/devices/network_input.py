@@ -16,6 +16,17 @@ LEAST_STEPS = 16
 
 
 @dataclass(frozen=True)
+class Filled:
+    """An image as a network takes it in: made beside the device, so that it does not wait.
+
+    Attributes:
+        values: height x width x 3 float32, colours in the network's order.
+    """
+
+    values: Floats
+
+
+@dataclass(frozen=True)
 class NetworkInput:
     """How a network wants its images. No OpenCV on this way: a device has none.
 
@@ -37,15 +48,19 @@ class NetworkInput:
     factor: Floats
     shift: Floats
 
-    def fill(self, images: Sequence[Image]) -> Floats:
+    def filled(self, image: Image) -> Filled:
+        """One image (H x W x 3 uint8 RGB, of any size), ready for ``fill``; safe in any thread."""
+        return Filled(self._values(image))
+
+    def fill(self, images: Sequence[Image | Filled]) -> Floats:
         """The network's input for ``images`` (H x W x 3 uint8 RGB, of any sizes), real values.
 
         Where the file has a fixed batch, the last image is repeated to fill it.
 
         Args:
-            images: at least one, and not more than ``batch``.
+            images: at least one, and not more than ``batch``; some of them may be ``filled``.
         """
-        filled = [self._values(image) for image in images]
+        filled = [image.values if isinstance(image, Filled) else self._values(image) for image in images]
         values = filled[0][None] if len(filled) == 1 else np.stack(filled)
         if self.batch and len(images) < self.batch:
             values = np.concatenate([values, np.repeat(values[-1:], self.batch - len(images), axis=0)])
