@@ -1,0 +1,75 @@
+"""``hardpose worker --device``: what ends it at once, what it waits for, and how it is told to stop."""
+
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from device_pages import reference_server, write_page
+from hardpose_process import hardpose, start
+
+from api.exit_codes import ExitCode
+from broker.control import Control
+from broker.device_register import DeviceRegister, DeviceUnit
+from broker.embedded import EmbeddedBroker
+from broker.unit_state import UnitState
+from workers.devices.litert import LiteRTDevice
+from workers.weights import WeightsStore
+
+pytestmark = pytest.mark.system
+
+NO_BROKER = {"HARDPOSE_BROKER_URL": "redis://127.0.0.1:1/0"}
+
+
+@pytest.fixture
+def page(tmp_path: Path, weights: WeightsStore) -> Callable[..., Path]:
+    """Writes the page of the embedded network; keys in place of its own."""
+    model = str(weights.path(LiteRTDevice.default_spec().weights[0]))
+
+    def write(**network: object) -> Path:
+        return write_page(tmp_path / "me.toml", "litert", {"model": model, **network}, queue="own")
+
+    return write
+
+
+def test_a_wrong_page_ends_it_with_the_line(page: Callable[..., Path]) -> None:
+    ended = hardpose("worker", "--device", page(output="propability"), env=NO_BROKER)
+    assert ended.code == ExitCode.USAGE
+    assert "device_misdescribed" in ended.stderr
+    assert "line 7 (network.output)" in ended.stderr
+
+
+def test_it_serves_no_other_stage(page: Callable[..., Path]) -> None:
+    ended = hardpose("worker", "pose", "--device", page(), env=NO_BROKER)
+    assert ended.code == ExitCode.USAGE
+    assert "'pose'" in ended.stderr
+
+
+def test_a_device_that_does_not_answer_is_waited_for(page: Callable[..., Path], tmp_path: Path) -> None:
+    with reference_server(page()) as address:
+        port = address.rsplit(":", 1)[1].split("/")[0]
+    behind = tmp_path / "behind.toml"
+    write_page(behind, "http", {"url": address}, queue="own", input=[256, 256])
+    with EmbeddedBroker(tmp_path / "broker") as broker:
+        register = DeviceRegister(Control(broker.url))
+        worker = start("worker", "--device", behind, env={"HARDPOSE_BROKER_URL": broker.url})
+        try:
+            assert state_of(register, UnitState.WAITING_FOR_DEVICE).self_test_iou is None
+            with reference_server(page(), "--port", port):
+                assert (state_of(register, UnitState.READY).self_test_iou or 0) > 0.5
+                worker.send_signal(signal.SIGTERM)
+                output, _ = worker.communicate(timeout=60)
+        finally:
+            worker.kill()
+    assert worker.returncode == 0, output
+    assert "waiting for the device me-2" in output
+    assert broker.url not in output
+
+
+def state_of(register: DeviceRegister, state: UnitState, seconds: float = 60) -> DeviceUnit:
+    deadline = time.monotonic() + seconds
+    while not (found := [unit for unit in register.units("me-2") if unit.state == state]):
+        assert time.monotonic() < deadline, register.units()
+        time.sleep(0.2)
+    return found[0]
