@@ -66,7 +66,7 @@ def heard_in_words(state: str, silent: float | None) -> str:
 
 
 def device_wait(
-    control: Control, job_id: str, device: ModelSpec, by_stage: Mapping[Stage, int]
+    control: Control, job_id: str, device: ModelSpec, by_stage: Mapping[Stage, int], unsettled: int
 ) -> DeviceWait | None:
     """What of the job waits for its device; None where nothing does, or where the device is at it.
 
@@ -75,12 +75,15 @@ def device_wait(
         job_id: of the job.
         device: of its recipe.
         by_stage: segments that each stage is done with, in this run of the job.
+        unsettled: its segments that have not ended.
 
     Raises:
         BrokerUnavailable: nobody can say.
     """
     held = Backlog(control).of_job(job_id)
     waiting = max(0, by_stage.get(Stage.MASK, 0) - by_stage.get(Stage.ME, 0)) + held
+    if not any(by_stage.get(stage, 0) for stage in (Stage.POSE, Stage.MASK)):
+        waiting = max(waiting, held + _of_replay(control, device, unsettled - held))
     if waiting == 0:
         return None
     if device.route is None:
@@ -91,6 +94,13 @@ def device_wait(
     if state == "at_work" and not held:
         return None
     return DeviceWait(device.route.device, waiting, held, state, silent)
+
+
+def _of_replay(control: Control, device: ModelSpec, unsettled: int) -> int:
+    """Segments of a replay that wait: it passes no stage before the device, so they are in the device's queue."""
+    if device.route is None or device.route.queue == DEVICE_QUEUE or unsettled < 1:
+        return 0
+    return min(unsettled, control.lengths([device.route.queue])[0][device.route.queue])
 
 
 def serves(unit: DeviceUnit, device: ModelSpec) -> bool:
@@ -126,10 +136,16 @@ def ask_device(settings: Settings, job: JobView) -> DeviceWait | None:
         return None
     try:
         control = Control.of(settings)
-        return device_wait(control, job.id, job.recipe.device_model, control.progress(job.id))
+        by_stage = control.progress(job.id)
+        return device_wait(control, job.id, job.recipe.device_model, by_stage, unsettled(job))
     except BrokerUnavailable as error:
         log.info("what waits for the device is not known: %s", error)
         return None
+
+
+def unsettled(job: JobView) -> int:
+    """Segments of the job that have not ended."""
+    return sum(not segment.state.final for link in job.links for segment in link.segments)
 
 
 def devices_waited_for(settings: Settings) -> list[DeviceWait]:

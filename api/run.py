@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from api.device_wait import device_wait
+from api.device_wait import device_wait, unsettled
 from api.local import LocalSystem, local_system
 from api.orders import job_id_of
 from api.printable import counted
@@ -127,7 +127,7 @@ def polls(runtime: Runtime, job_id: str, view: View) -> Iterator[None]:
 
 def _snapshot(runtime: Runtime, job: JobView) -> Snapshot:
     control, by_stage = runtime.control, runtime.control.progress(job.id)
-    device = device_wait(control, job.id, job.recipe.device_model, by_stage)
+    device = device_wait(control, job.id, job.recipe.device_model, by_stage, unsettled(job))
     return Snapshot.of(job, by_stage, transfers_of(control, job.id), waits_of(control, job.id), device)
 
 

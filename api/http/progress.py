@@ -140,7 +140,7 @@ def _snapshot(runtime: Runtime, job: JobSummary, device: ModelSpec) -> Snapshot:
         hard=job.funnel.of(Verdict.HARD),
         transfers=transfers,
         waits=waits_of(runtime.control, job.id),
-        device=None if job.state.final else device_wait(runtime.control, job.id, device, by_stage),
+        device=device_wait(runtime.control, job.id, device, by_stage, job.segments.total - settled),
     )
 
 

@@ -128,7 +128,7 @@ BY_STAGE = {**dict.fromkeys(CHAIN, 0), Stage.POSE: 50, Stage.MASK: 45, Stage.ME:
 
 
 def wait(control: Control, device: ModelSpec = SPEC) -> DeviceWait | None:
-    return device_wait(control, "job", device, BY_STAGE)
+    return device_wait(control, "job", device, BY_STAGE, 45)
 
 
 def test_what_waits_for_a_device_is_said_with_the_reason(control: Control) -> None:
@@ -154,6 +154,19 @@ def test_what_waits_for_a_device_is_said_with_the_reason(control: Control) -> No
 def test_another_firmware_does_not_do_the_work(control: Control) -> None:
     announce(control, device_spec(queue=OWN, firmware="2.0"))
     assert str(wait(control)) == "40 segments wait for me-2, never heard of"
+
+
+def test_a_replay_waits_in_the_queue_of_its_device(control: Control) -> None:
+    def replay(queue: str) -> DeviceWait | None:
+        return device_wait(control, "job", device_spec(queue=queue), dict.fromkeys(CHAIN, 0), 30)
+
+    assert replay(OWN) is None
+    put(control, OWN, 42)
+    assert str(replay(OWN)) == "30 segments wait for me-2, never heard of"  # the others are another job's
+    hold(control, "job", "a")
+    assert str(replay(OWN)).startswith("30 segments wait for me-2, never heard of (1 of them held")
+    put(control, "me", 42)
+    assert str(replay("me")).startswith("1 segment waits")  # whose the others are cannot be told
 
 
 def test_an_emulated_device_is_waited_for_only_where_segments_are_held(control: Control) -> None:

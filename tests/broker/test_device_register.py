@@ -8,6 +8,7 @@ import pytest
 from announced_devices import device_spec as a_spec
 from announced_devices import device_unit as a_unit
 
+from broker import app as app_module
 from broker import presence_beat
 from broker.control import Control
 from broker.device_register import DeviceAlive, DeviceRegister, UnitState, UnknownDevice
@@ -181,6 +182,14 @@ def test_a_worker_beats_for_its_unit_and_announces_it_anew_to_a_broker_without_m
     finally:
         ended.set()
         beats.join()
+
+
+def test_flower_shows_the_queues_of_devices(server: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARDPOSE_BROKER_URL", server.url)
+    monkeypatch.setenv("HARDPOSE_NAMESPACE", "flower")
+    DeviceRegister(Control.of(load_settings())).announce(a_unit(a_spec(queue="me.me-2")))
+    queues = [queue.name for queue in app_module.app.conf.task_queues]
+    assert queues == ["download", "pose", "mask", "me", "compare", "export", "me.me-2"]
 
 
 def until(true: Callable[[], bool]) -> None:
