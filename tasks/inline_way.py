@@ -8,7 +8,8 @@ from broker.messages import SegmentResult
 from broker.recipe import Stage
 from tasks.counting import stage_worked
 from tasks.frame_store import FrameStore
-from tasks.inline_pictures import NoStore, away_from_store, check_room, undrawn, with_frames, with_masks
+from tasks.inline_pictures import NoStore, away_from_store, check_room, undrawn
+from tasks.inline_store import with_frames, with_masks
 from tasks.placement import Group, group_of_task
 from tasks.runtime import Runtime
 from tasks.stored_results import store_result, stored_result
