@@ -4,11 +4,14 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 
 from api.findings import Finding
+from api.local import attach
 from api.models_find import GROUPS, models_named
 from api.models_list import row_of
+from broker.control import Control
 from broker.errors import HardposeError
 from broker.recipe import Stage
 from broker.settings import Settings
+from tasks.device_names import configured_device, is_announced_name
 from workers.models import installed
 from workers.onnx_runtime import installed_providers, sees_gpu
 from workers.weights import WeightsStore
@@ -48,7 +51,9 @@ def runtime_findings(
 def model_findings(settings: Settings) -> Iterator[Finding]:
     """A row for each model in use: its weights are here, are fetched when needed, or are missing."""
     names = {Stage.POSE: settings.pose_model, Stage.MASK: settings.mask_model}
-    if not settings.device_model.endswith(".tflite"):  # a file is its own weights
+    if settings.device_model.endswith(".toml") or is_announced_name(settings.device_model):
+        yield _own_device(settings)
+    elif not settings.device_model.endswith(".tflite"):  # a file is its own weights
         names[Stage.ME] = settings.device_model
     store = WeightsStore(settings.weights_dir)
     for stage, name in names.items():
@@ -65,6 +70,16 @@ def model_findings(settings: Settings) -> Iterator[Finding]:
         if not found:
             remedy = f"Installed for {stage}: {', '.join(installed(GROUPS[stage]))}."
             yield Finding(what, False, f"{name} is installed, but not for {stage}", remedy)
+
+
+def _own_device(settings: Settings) -> Finding:
+    """A device that is known by its page or by the name that it has announced."""
+    what, live = f"model for {Stage.ME}", attach(settings)
+    try:
+        spec = configured_device(live, lambda: Control.of(live))
+    except HardposeError as error:
+        return Finding(what, False, error.cause, error.remedy)
+    return Finding(what, True, f"{settings.device_model}: {spec.version}, driven by {spec.name}")
 
 
 def _installed(packages: tuple[str, ...]) -> dict[str, str]:

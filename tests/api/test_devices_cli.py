@@ -10,7 +10,9 @@ from typer.testing import CliRunner
 
 from api.cli import cli
 from api.device_wait import DeviceWait, ask_device, device_wait
+from api.doctor_models import model_findings
 from api.exit_codes import ExitCode
+from api.findings import Finding
 from api.metrics import collect
 from api.progress import Lines
 from api.reconcile import Reconciler
@@ -122,6 +124,19 @@ def test_a_page_that_is_wrong_is_told_with_its_line(tmp_path: Path) -> None:
     said = run("devices", "test", str(page), code=ExitCode.USAGE)
     assert "device_misdescribed" in said
     assert "line 3" in said
+
+
+def test_the_doctor_knows_a_device_by_its_name(system: Settings, control: Control) -> None:
+    announce(control, SPEC)
+
+    def finding(name: str) -> Finding:
+        named = system.model_copy(update={"device_model": name})
+        (found,) = [each for each in model_findings(named) if each.what == "model for me"]
+        return found
+
+    assert (finding("me-2").ok, finding("me-2").detail) == (True, "me-2: me-2-1.0, driven by http")
+    assert not finding("me-9").ok
+    assert "me-2" in finding("me-9").remedy
 
 
 BY_STAGE = {**dict.fromkeys(CHAIN, 0), Stage.POSE: 50, Stage.MASK: 45, Stage.ME: 5}
