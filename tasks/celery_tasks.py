@@ -33,7 +33,15 @@ from tasks.pipeline import run_stages
 from tasks.placement import Group, all_groups, queue_name
 from tasks.readable import Handed, ReadableTask, captioned
 from tasks.replay_chain import REPLAY
-from tasks.retrying import BOOKS_RETRY_SECONDS, RETRIES, RETRY_SECONDS, again, put_back, retry_later
+from tasks.retrying import (
+    BOOKS_RETRY_SECONDS,
+    RETRIES,
+    RETRY_SECONDS,
+    again,
+    put_back,
+    retry_later,
+    told_in_a_line,
+)
 from tasks.runtime import Runtime, process_runtime
 from tasks.sending_on import check_not_done, failed, note_done, send_on
 from tasks.suspect_frames import MOST_CONDEMNED, suspects_of
@@ -75,7 +83,7 @@ def run_group(task: Task, stages: Group, result: SegmentResult) -> SegmentResult
         return None
     except DeviceAway as error:
         process_news().is_away()
-        raise put_back(task, error) from error
+        raise put_back(error) from error
     except HardposeError as error:
         unsent = isinstance(error, BrokerUnavailable)
         if error.action == Action.TRANSIENT and (unsent or task.request.retries < RETRIES):
@@ -186,6 +194,7 @@ def record_segment_failure(self: Task, segment: Segment, failure: Failure) -> No
 def remember_worker(sender: str, instance: Any, **_: Any) -> None:
     """The processes of the pool are not told the worker's name and age; they inherit them with the app."""
     instance.app.hardpose_worker = (sender, time.time())
+    logging.getLogger("celery.app.trace").addFilter(told_in_a_line)
 
 
 @worker_process_init.connect

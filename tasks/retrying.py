@@ -5,6 +5,7 @@ import time
 from typing import Any, cast
 
 from celery import Task
+from celery.app.trace import LOG_REJECTED
 from celery.exceptions import Reject
 
 from broker.errors import BrokerUnavailable, HardposeError
@@ -16,8 +17,9 @@ log = logging.getLogger(__name__)
 RETRIES = 3
 RETRY_SECONDS = 2
 """First pause before a retry; doubled each time."""
-AWAY_SECONDS = 5
-"""Pause of a worker whose device does not answer, before the segment is given back."""
+AWAY_SECONDS, MOST_AWAY_SECONDS = 5.0, 15.0
+"""Pause of a worker whose device does not answer, before the segment is given back: first, and after a while.
+A unit that does answer waits no longer for a segment."""
 BOOKS_RETRY_SECONDS = 30
 """Pause while the catalog is away: a failure that is not written down would leave its job open for ever."""
 
@@ -34,16 +36,39 @@ def again(task: Task, error: HardposeError) -> BaseException:
     return retry_later(task, error, pause_of(task))
 
 
-def put_back(task: Task, error: DeviceAway) -> BaseException:
+def put_back(error: DeviceAway) -> BaseException:
     """What to raise so that the segment waits for its device, at the front of its queue.
 
     It is neither a failure nor a try of the segment: another unit may take it, or this one when its device
     answers again, a day later. The pause keeps a worker whose device is away from going round.
     """
     run_again(error)
-    log.warning("%s goes back to its queue: %s", task.request.id, error)
-    time.sleep(AWAY_SECONDS)
+    time.sleep(_away.pause(time.monotonic()))
     return cast(BaseException, Reject(str(error), requeue=True))
+
+
+class AwayPause:
+    """Grows while the device stays away."""
+
+    def __init__(self) -> None:
+        self._last = self._ended = 0.0
+
+    def pause(self, now: float) -> float:
+        """Seconds, from ``now`` on (``time.monotonic``)."""
+        still = self._last and now - self._ended < MOST_AWAY_SECONDS
+        self._last = min(2 * self._last, MOST_AWAY_SECONDS) if still else AWAY_SECONDS
+        self._ended = now + self._last
+        return self._last
+
+
+_away = AwayPause()
+
+
+def told_in_a_line(record: logging.LogRecord) -> bool:
+    """A filter of Celery's log: a message that goes back, again and again for days, needs no traceback."""
+    if record.msg == LOG_REJECTED.strip():
+        record.exc_info = record.exc_text = None
+    return True
 
 
 def pause_of(task: Task) -> float:
