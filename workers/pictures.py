@@ -112,10 +112,12 @@ def resized(image: Image, width: int, height: int, way: str = "area") -> Image:
     return np.array(picture.resize((width, height), Pillow.Resampling.BILINEAR))
 
 
-def stretched(values: NDArray[np.uint8], width: int, height: int) -> NDArray[np.float32]:
-    """``values`` (h x w) at another size, bilinear, not rounded: height x width float32."""
-    picture = Pillow.fromarray(values.astype(np.float32))
-    return np.array(picture.resize((width, height), Pillow.Resampling.BILINEAR))
+def stretched(values: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    """``values`` (h x w) at another size, bilinear, rounded: height x width uint8.
+
+    Rounded, because Pillow does it in a fifth of the time that it takes with floating point.
+    """
+    return np.asarray(Pillow.fromarray(values).resize((width, height), Pillow.Resampling.BILINEAR))
 
 
 @contextmanager

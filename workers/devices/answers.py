@@ -1,5 +1,6 @@
 """From what a device answers to the mask that is compared: the same code, wherever the answer arrives."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,7 +75,7 @@ def mask_of(answer: PersonMap, width: int, height: int, threshold: float) -> Mas
         height: the same.
         threshold: probability in (0, 1) from which a pixel is person.
     """
-    return stretched(answer, width, height) >= np.float32(255 * threshold)
+    return stretched(answer, width, height) >= np.uint8(math.ceil(255 * threshold))
 
 
 def threshold_of(spec: ModelSpec) -> float:
