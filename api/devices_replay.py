@@ -57,6 +57,7 @@ def replay(
     spec = runtime.models((Stage.ME,))[Stage.ME]
     done = replay_all(runtime, spec, bases or (), priority)
     if wait:
+        typer.echo("\n".join(_lines(spec, done, home)), err=True)
         raise typer.Exit(_follow(runtime, done, as_json))
     typer.echo(json.dumps(as_document(spec, done)) if as_json else "\n".join(_lines(spec, done, home)))
 

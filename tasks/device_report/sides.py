@@ -134,15 +134,19 @@ def _one_model(name: str, found: list[SideRecipe]) -> list[SideRecipe]:
     if len(by_model) > 1:
         raise AmbiguousDevice(
             f"{name!r} stands for {len(by_model)} devices.",
-            f"Name one by its recipe: {'; '.join(_told(group[0]) for group in by_model.values())}.",
+            f"Name one by its recipe: {'; '.join(_told([group[0] for group in by_model.values()]))}.",
         )
     return found
 
 
-def _told(each: SideRecipe) -> str:
-    model = each.recipe.device_model
-    options = ", ".join(f"{name}={value}" for name, value in sorted(model.options.items()))
-    return f"{each.recipe.id} ({_choice(model)}, {model.sha256[:8]}, {options}; {each.videos} videos)"
+def _told(choices: Sequence[SideRecipe]) -> list[str]:
+    """Each choice with what tells it from the others."""
+    models = [each.recipe.device_model for each in choices]
+    return [
+        f"{each.recipe.id} ({_choice(model)}"
+        f"{_difference(model, [other for other in models if other is not model])}, {each.videos} videos)"
+        for each, model in zip(choices, models, strict=True)
+    ]
 
 
 def _identity(model: ModelSpec) -> str:
