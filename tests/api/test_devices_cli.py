@@ -134,7 +134,7 @@ def test_the_doctor_knows_a_device_by_its_name(system: Settings, control: Contro
         (found,) = [each for each in model_findings(named) if each.what == "model for me"]
         return found
 
-    assert (finding("me-2").ok, finding("me-2").detail) == (True, "me-2: me-2-1.0, driven by http")
+    assert (finding("me-2").ok, finding("me-2").detail) == (True, "me-2: me-2@1.0, driven by http")
     assert not finding("me-9").ok
     assert "me-2" in finding("me-9").remedy
 

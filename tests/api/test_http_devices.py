@@ -88,7 +88,7 @@ def test_every_device_is_shown_with_its_units_and_what_waits(api: httpx.Client, 
     assert answer["workers_known"] is True
     here, away, loaded = answer["items"]
     assert (here["device"], here["firmware"], here["queue"], here["waiting"]) == ("me-1", "1.0", "me.me-1", 0)
-    assert (here["name"], here["version"], here["alive"], here["frames"]) == ("http", "me-1-1.0", True, 0)
+    assert (here["name"], here["version"], here["alive"], here["frames"]) == ("http", "me-1@1.0", True, 0)
     (unit,) = here["units"]
     assert (unit["key"], unit["state"], unit["self_test_iou"]) == ("me-1@shelf-7:1", "at_work", 0.9)
     assert (away["alive"], away["waiting"], away["held"]) == (False, 2, 1)

@@ -12,7 +12,7 @@ def device_spec(
 ) -> ModelSpec:
     """A device that is driven elsewhere."""
     route = Route(device=device, firmware=firmware, queue=queue, pixels="inline", width=160, height=96)
-    return ModelSpec(name=driver, version=f"{device}-{firmware}", options={"threshold": 0.5}, route=route)
+    return ModelSpec(name=driver, version=f"{device}@{firmware}", options={"threshold": 0.5}, route=route)
 
 
 def device_unit(spec: ModelSpec, pid: int = 1, host: str = "shelf-7") -> DeviceUnit:

@@ -77,7 +77,7 @@ class System:
 def own_device(spec: ModelSpec) -> ModelSpec:
     """The stranger's device, as if it had announced itself with a queue of its own."""
     route = Route(device="me-2", firmware="0.3", queue=OWN)
-    return spec.model_copy(update={"version": "me-2-0.3", "route": route})
+    return spec.model_copy(update={"version": "me-2@0.3", "route": route})
 
 
 @pytest.fixture

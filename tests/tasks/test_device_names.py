@@ -37,7 +37,7 @@ def test_a_recipe_takes_the_announced_device_as_it_is(system: Settings) -> None:
     assert recipe.id == Runtime(system).recipe().model_copy(update={"device_model": spec}).id
     announce(here.control, device_spec(firmware="2.0"))
     newer = here.recipe()
-    assert newer.device_model.version == "me-2-2.0"
+    assert newer.device_model.version == "me-2@2.0"
     assert newer.id != recipe.id
 
 

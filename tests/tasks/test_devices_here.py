@@ -37,18 +37,18 @@ def test_a_described_device_does_its_own_work_and_no_other(page: Path, tmp_path:
     newer = load_description(
         write_page(tmp_path / "2.toml", "litert", {"model": str(model_of(page))}, firmware="2")
     )
-    with pytest.raises(DeviceMismatch, match=r"me-2-2 .*me-2-1\.0"):
+    with pytest.raises(DeviceMismatch, match=r"me-2@2 .*me-2@1\.0"):
         runner(settings, newer.spec)
 
 
 def test_what_is_elsewhere_is_not_guessed_at(page: Path, tmp_path: Path) -> None:
     settings = load_settings(home=tmp_path / "home", weights_dir=tmp_path / "weights")
     own = load_description(page).spec
-    with pytest.raises(DeviceElsewhere, match=r"litert me-2-1\.0"):
+    with pytest.raises(DeviceElsewhere, match=r"litert me-2@1\.0"):
         runner(settings, own)  # its network never leaves the device
     assert runner(settings, described_with_file(page)), "with the file at hand it is emulated"
     reached = write_page(tmp_path / "h.toml", "http", {"url": "http://127.0.0.1:9/mask"}, input=[8, 8])
-    with pytest.raises(DeviceElsewhere, match=r"http me-2-1\.0"):
+    with pytest.raises(DeviceElsewhere, match=r"http me-2@1\.0"):
         runner(settings, load_description(reached).spec)
     delegated = own.model_copy(update={"options": {**own.options, "delegate": "libnpu.so"}})
     with pytest.raises(DeviceElsewhere):

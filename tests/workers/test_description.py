@@ -63,7 +63,7 @@ def test_the_smallest_page_writes_every_default_out(folder):
     found = load(folder, LITERT)
     (ref,) = found.spec.weights
     assert (found.name, found.firmware, found.spec.name, found.spec.version) == (
-        "me-2", "2.1.0", "litert", "me-2-2.1.0",
+        "me-2", "2.1.0", "litert", "me-2@2.1.0",
     )  # fmt: skip
     assert found.spec.options == {**vars(NetworkOptions()), "width": 8, "height": 8}
     assert (ref.source, ref.licence, ref.size) == (
@@ -176,7 +176,7 @@ def test_a_strangers_driver_is_described_by_its_own_options(tmp_path):
         command = [sys.executable, "-c", program, str(tmp_path / page), str(tmp_path / "weights")]
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
 
-    assert run("right.toml").stdout.split() == ["theirs-9", "CC0-1.0", str(255 * 4)]
+    assert run("right.toml").stdout.split() == ["theirs@9", "CC0-1.0", str(255 * 4)]
     assert "wrong.toml, line 4 (options)" in run("wrong.toml").stderr
 
 
@@ -269,6 +269,10 @@ def test_what_changes_a_mask_changes_the_identity_and_nothing_else_does(folder, 
     for key, value in changes.items():
         if key != "driver":  # another driver cannot open the same file
             assert identity(folder, me_toml.page(changed(page, key, value))) != before, key
+    # A name may hold hyphens and digits, and a firmware too: where one ends is part of the identity.
+    named = [changed(changed(page, "name", n), "firmware", f) for n, f in (("me", "2-1"), ("me-2", "1"))]
+    one, other = (identity(folder, me_toml.page(each)) for each in named)
+    assert one != other
     same = {
         key: value for key, value in SAME.items() if key.split(".")[0] in {*page, *set(SAME) - {"network"}}
     }

@@ -40,7 +40,7 @@ def spec_of(page: Page, model: Path | None, size: tuple[int, int]) -> ModelSpec:
         width=size[0],
         height=size[1],
     )
-    named = {"name": page.driver, "version": f"{page.name}-{page.firmware}", "route": route}
+    named = {"name": page.driver, "version": f"{page.name}@{page.firmware}", "route": route}
     if page.driver not in SECTIONS:
         return _strangers(page).model_copy(update=named)
     weights = (_weights(page, model),) if model is not None else ()
