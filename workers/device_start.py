@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -24,7 +24,9 @@ from typing import Any
 from broker.control import Control
 from broker.device_register import DeviceRegister, unit_of
 from broker.errors import (
+    BrokerRefuses,
     BrokerUnavailable,
+    BrokerUntrusted,
     HardposeError,
     MissingDependency,
     NotFound,
@@ -99,6 +101,26 @@ def wait_for_device(settings: Settings, description: DeviceDescription, name: st
                     told = time.monotonic()
                     log.warning("waiting for the device %s: %s", description.name, error)
                     _tell(settings, description, name)
+            time.sleep(ASK_SECONDS)
+
+
+def wait_for_broker(ping: Callable[[], None]) -> None:
+    """Waits until ``ping`` is answered, for days if need be. SIGTERM ends it.
+
+    Raises:
+        BrokerRefuses, BrokerUntrusted: waiting would not help.
+    """
+    told = -TELL_SECONDS
+    with _ended_by_term():
+        while True:
+            try:
+                return ping()
+            except (BrokerRefuses, BrokerUntrusted):
+                raise
+            except BrokerUnavailable as error:
+                if time.monotonic() - told >= TELL_SECONDS:
+                    told = time.monotonic()
+                    log.warning("waiting for the broker: %s", error)
             time.sleep(ASK_SECONDS)
 
 

@@ -15,7 +15,7 @@ from broker.errors import BrokerRefuses, BrokerUnavailable, BrokerUntrusted, Set
 from broker.queues import stages_of_queue
 from broker.recipe import CHAIN, Stage
 from broker.settings import TOKENS_VARIABLE, Settings
-from workers.device_start import device_queues, wait_for_device
+from workers.device_start import device_queues, wait_for_broker, wait_for_device
 from workers.devices.description import load_description
 from workers.machine import prepare_machine
 from workers.metrics_folder import metrics_folder
@@ -80,8 +80,13 @@ def serve(settings: Settings, queues: Sequence[str], name: str | None = None) ->
     name = name or f"{names[0]}-{os.getpid()}"
     # Before anything can start CUDA; the processes of the pool inherit it.
     os.environ.update(prepare_machine(settings, served_stages(names)))
-    check_broker(settings)
-    tested = wait_for_device(settings, description, name) if description is not None else {}
+    tested: Mapping[str, Any] = {}
+    if description is None:
+        check_broker(settings)
+    else:
+        # A board may be up before its network is: what is announced to nobody would never be shown.
+        wait_for_broker(lambda: Control.of(settings).ping())
+        tested = wait_for_device(settings, description, name)
     with _metrics(settings) as settings:
         _serve(settings, names, name, tested)
 
