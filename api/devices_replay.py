@@ -28,7 +28,7 @@ def register(devices_cli: typer.Typer) -> None:
 
 def replay(
     device: Annotated[
-        str, typer.Option(help="Its name, its page (me.toml), a .tflite file, or a driver's name.")
+        str, typer.Option(help="Its name, its page (me.toml), a .tflite or .onnx file, or a driver's name.")
     ],
     bases: Annotated[
         list[str] | None,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from api.findings import Finding
 from api.local import attach
@@ -12,7 +13,7 @@ from broker.errors import HardposeError
 from broker.recipe import Stage
 from broker.settings import Settings
 from tasks.device_names import configured_device, is_announced_name
-from workers.models import installed
+from workers.models import NETWORKS, installed
 from workers.onnx_runtime import installed_providers, sees_gpu
 from workers.weights import WeightsStore
 
@@ -53,7 +54,7 @@ def model_findings(settings: Settings) -> Iterator[Finding]:
     names = {Stage.POSE: settings.pose_model, Stage.MASK: settings.mask_model}
     if settings.device_model.endswith(".toml") or is_announced_name(settings.device_model):
         yield _own_device(settings)
-    elif not settings.device_model.endswith(".tflite"):  # a file is its own weights
+    elif Path(settings.device_model).suffix not in NETWORKS:  # a file is its own weights
         names[Stage.ME] = settings.device_model
     store = WeightsStore(settings.weights_dir)
     for stage, name in names.items():

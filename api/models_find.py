@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from broker.errors import HardposeError, NotFound, SettingsError
 from broker.recipe import ModelSpec, Stage, WeightsRef
@@ -15,6 +16,7 @@ from workers.cards import ModelCard
 from workers.models import (
     DEVICES,
     MASKS,
+    NETWORKS,
     POSE,
     ModelClass,
     TakesWeights,
@@ -130,7 +132,7 @@ class InstalledModel:
 
 
 def _device_name(device: str) -> str:
-    return "litert" if device.endswith(".tflite") else device
+    return NETWORKS.get(Path(device).suffix, device)
 
 
 def all_models(settings: Settings) -> list[InstalledModel]:

@@ -26,7 +26,9 @@ Json = Annotated[bool, typer.Option("--json", help="JSON on standard output, for
 Threshold = Annotated[float | None, typer.Option(help="IoU below which a frame is hard (default 0.5).")]
 Pose = Annotated[str | None, typer.Option(help="The pose model, as `hardpose models list` names it.")]
 Masks = Annotated[str | None, typer.Option(help="The teacher, as `hardpose models list` names it.")]
-Device = Annotated[str | None, typer.Option(help="Your device: a .tflite file, or a driver's name.")]
+Device = Annotated[
+    str | None, typer.Option(help="Your device: a .tflite or .onnx file, its page (me.toml) or its name.")
+]
 Placement = Annotated[
     str | None, typer.Option(help='Which stages share a process: "pose+mask | me | compare".')
 ]

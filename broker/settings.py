@@ -126,8 +126,8 @@ class Settings(BaseSettings):
     mask_options: dict[str, Plain] = {}
     """Options of the teacher in place of its defaults; part of the recipe."""
     device_model: str = "litert"
-    """The device: an entry point's name, the path of a ``.tflite`` file or of a device's description
-    (``me.toml``), or the name of a device whose worker has announced itself."""
+    """The device: an entry point's name, the path of a ``.tflite`` or ``.onnx`` file or of a device's
+    description (``me.toml``), or the name of a device whose worker has announced itself."""
     device_threshold: float = Field(0.5, gt=0, lt=1)
     """Probability from which a pixel of the device's output counts as person."""
     sampling: Sampling = Sampling()

@@ -10,7 +10,7 @@ from broker.messages import Segment
 from broker.recipe import ModelSpec
 from broker.settings import Settings
 
-FILES = (".tflite", ".toml")
+FILES = (".tflite", ".onnx", ".toml")
 """Ends of the files that ``settings.device_model`` may be the path of."""
 
 
@@ -68,8 +68,8 @@ def _unknown(name: str, devices: Sequence[str], more: str = "") -> NotFound:
     return UnknownDevice(
         f"There is no device {name!r}.",
         f"Installed drivers: {', '.join(installed(DEVICES)) or 'none'}; devices that have announced "
-        f"themselves: {', '.join(devices) or 'none'}; or give the path of a .tflite file or of a device's "
-        f"description (me.toml).{more}",
+        f"themselves: {', '.join(devices) or 'none'}; or give the path of a .tflite or .onnx file, or of "
+        f"a device's description (me.toml).{more}",
     )
 
 

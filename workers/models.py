@@ -18,6 +18,8 @@ from workers.options import with_options
 
 POSE, MASKS, DEVICES = "hardpose.pose", "hardpose.masks", "hardpose.devices"
 """Entry point groups; a stranger's package registers its own models in them."""
+NETWORKS = {".tflite": "litert", ".onnx": "onnx"}
+"""Files that are a device by themselves, and their drivers."""
 
 
 class Weights(Protocol):
@@ -174,28 +176,36 @@ def _spec(group: str, name: str, options: Mapping[str, Plain], weights_dir: Path
 def device_spec(settings: Settings) -> ModelSpec:
     """The description of the device that the settings name, with their threshold.
 
-    ``settings.device_model`` is an entry point's name, or the path of a ``.tflite`` file. What the file
-    cannot say about itself (see ``NetworkOptions``) may stand in a JSON object beside it: for
+    ``settings.device_model`` is an entry point's name, or the path of a ``.tflite`` or ``.onnx`` file. What
+    the file cannot say about itself (see ``NetworkOptions``) may stand in a JSON object beside it: for
     ``me.tflite`` in ``me.json``.
 
     Raises:
         NotFound: no such entry point or file.
-        SettingsError: the JSON beside the file is no object of plain values.
+        SettingsError: the JSON beside the file is no object of plain values; or the entry point drives
+            nothing without a description.
     """
-    if settings.device_model.endswith(".tflite"):
-        return _tflite_spec(Path(settings.device_model), settings.device_threshold)
-    spec = model_class(DEVICES, settings.device_model).default_spec()
+    name = settings.device_model
+    if Path(name).suffix in NETWORKS:
+        return _file_spec(Path(name), settings.device_threshold)
+    chosen = model_class(DEVICES, name)
+    if getattr(chosen, "only_described", False):
+        raise SettingsError(
+            f"The driver {name} drives no device without a description of it.",
+            f'Write one, a me.toml with driver = "{name}", and name that file in place of the driver.',
+        )
+    spec = chosen.default_spec()
     if "threshold" not in spec.options:
         return spec
     return spec.model_copy(update={"options": {**spec.options, "threshold": settings.device_threshold}})
 
 
-def _tflite_spec(path: Path, threshold: float) -> ModelSpec:
+def _file_spec(path: Path, threshold: float) -> ModelSpec:
     if not path.is_file():
-        raise NotFound(f"The device's model {path} is not a file.", "Give the path of a .tflite file.")
+        raise NotFound(f"The device's model {path} is not a file.", f"Give the path of a {path.suffix} file.")
     data = path.read_bytes()
     if not data:
-        raise SettingsError(f"The device's model {path} is empty.", "Give a .tflite file.")
+        raise SettingsError(f"The device's model {path} is empty.", f"Give a {path.suffix} file.")
     ref = WeightsRef(
         file=path.name,
         sha256=hashlib.sha256(data).hexdigest(),
@@ -205,7 +215,8 @@ def _tflite_spec(path: Path, threshold: float) -> ModelSpec:
     )
     # The default options describe another network and stay out; those that are not given have defaults.
     options = {"threshold": threshold, **_options_beside(path)}
-    return ModelSpec(name="litert", version=f"file-{path.stem}", weights=(ref,), options=options)
+    driver = NETWORKS[path.suffix]
+    return ModelSpec(name=driver, version=f"file-{path.stem}", weights=(ref,), options=options)
 
 
 def _options_beside(path: Path) -> dict[str, str | int | float | bool]:

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from tiny_onnx import Red
 from tiny_tflite import Tiny
 
 from broker.errors import HardposeError, NotFound, SettingsError
@@ -168,6 +169,21 @@ def test_a_file_is_described_by_its_bytes(tmp_path):
 def test_a_device_that_is_not_there_is_named(name):
     with pytest.raises(NotFound, match=name.split("/")[-1]):
         models.device_spec(load_settings(device_model=name))
+
+
+@pytest.mark.parametrize("driver", ["http", "command", "onnx"])
+def test_a_driver_that_needs_a_description_is_no_device_by_itself(driver):
+    with pytest.raises(SettingsError, match=driver) as refused:
+        models.device_spec(load_settings(device_model=driver))
+    assert f'driver = "{driver}"' in refused.value.remedy
+
+
+def test_an_onnx_file_is_a_device_as_a_tflite_file_is(tmp_path, store):
+    device = open_file(Red(out="logit").write(tmp_path / "me.onnx"), store, output="logit")
+    (mask,) = drawn(device, [halves(RED, BLUE)])
+    assert mask[:, :15].all()
+    assert not mask[:, 25:].any()
+    assert models.device_spec(load_settings(device_model=str(tmp_path / "me.onnx"))).name == "onnx"
 
 
 def test_an_unknown_model_lists_what_is_installed():

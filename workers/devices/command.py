@@ -47,6 +47,8 @@ class CommandDevice:
         DeviceMisdescribed: the command cannot be split, or its program is not there.
     """
 
+    only_described = True
+
     def __init__(self, description: DeviceDescription) -> None:
         self._description = description
         self._options: AnswerOptions = answer_options(description.spec)

@@ -39,6 +39,8 @@ class HttpDevice:
         DeviceMisdescribed: the token's file or the certificate authority cannot be used; names the line.
     """
 
+    only_described = True
+
     def __init__(self, description: DeviceDescription) -> None:
         self._description = description
         self._options: AnswerOptions = answer_options(description.spec)

@@ -64,6 +64,8 @@ class OnnxNetwork:
 class OnnxDevice(InProcessDevice):
     """Draws masks with an ``.onnx`` file; see ``InProcessDevice``. It has no network of its own."""
 
+    only_described = True
+
     @classmethod
     def default_spec(cls) -> ModelSpec:
         """No network: the user names his in a description."""
