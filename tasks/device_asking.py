@@ -130,7 +130,7 @@ class Asking:
     def _require_sane(self, doubt: Answer | Exception) -> None:
         assert self._described is not None
         try:
-            right = known_picture.check(self._device, self._threshold)
+            right = known_picture.of(self._described).check(self._device, self._threshold)
         except (ImageFailed, RuntimeError, OSError) as error:
             right, doubt = False, error
         if not right:

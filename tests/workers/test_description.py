@@ -43,9 +43,10 @@ HTTP = COMMAND.replace("command", "http").replace("run = ", "url = ").replace("t
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("device")
     Tiny(side=8).write(folder / "me.tflite")
-    Tiny(side=8, channels=2).write(folder / "other.tflite")
+    Tiny(side=8, batch=-1).write(folder / "many.tflite")
+    Tiny(side=8, channels=2, batch=-1).write(folder / "other.tflite")
     (folder / "copy").mkdir()
-    (folder / "copy" / "again.tflite").write_bytes((folder / "me.tflite").read_bytes())
+    (folder / "copy" / "again.tflite").write_bytes((folder / "many.tflite").read_bytes())
     (folder / "empty.tflite").write_bytes(b"")
     return folder
 
@@ -99,6 +100,7 @@ FAULTS = [
     (LITERT.replace("me.tflite", "empty.tflite"), "line 6 (network.model)", "empty"),
     (LITERT.replace("me.tflite", "me0.toml"), "line 6 (network.model)", "LiteRT"),  # no network at all
     ("input = [16, 8]\n" + LITERT, "line 1 (input)", "[8, 8]"),  # the file says otherwise
+    ("batch = 4\n" + LITERT, "line 1 (batch)", "Leave the line out"),  # the file takes one in each call
     (LITERT + "output = logit", "line 7", "TOML"),  # no TOML
     (LITERT + 'model = "a"', "line 7", "TOML"),  # a key twice
     (LITERT.replace("litert", "http"), "line 5 (network)", "[http]"),  # another driver's table
@@ -184,7 +186,7 @@ NETWORK = {
     "name": "me-2", "firmware": "2.1.0", "driver": "litert", "resize": "area", "frames": "png",
     "threshold": 0.5, "empty_masks": "verify", "input": [8, 8],
     "network": {
-        "model": "me.tflite", "colours": "rgb", "scale": 1.0, "offset": 0.0, "mean": [0.0, 0.5, 1.0],
+        "model": "many.tflite", "colours": "rgb", "scale": 1.0, "offset": 0.0, "mean": [0.0, 0.5, 1.0],
         "std": [1.0, 2.0, 0.25], "output": "logit", "person_channel": 1, "output_name": "",
         "delegate": "npu.so",
         "delegate_options": {"device": "0", "cache": "on"},
@@ -215,6 +217,7 @@ OTHER_ANSWER = {
     "command.answer_size": [9, 8],
 }  # fmt: skip
 SAME = {
+    "known_picture": {"image": "face.png", "mask": "mask.png"},
     "queue": "own", "pixels": "inline", "batch": 4, "time_limit": 99.5, "licence": "Apache-2.0",
     "network.model": "copy/again.tflite", "network.delegate": "elsewhere/npu.so",
     "command.run": "ssh me {input_dir} x{output_dir}",

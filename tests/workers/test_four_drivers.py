@@ -34,7 +34,7 @@ def frames(clips):
 def student(weights, tmp_path_factory):
     """The page of a device that runs the embedded student in this process."""
     folder = tmp_path_factory.mktemp("student")
-    return write_page(folder / "me.toml", "litert", {"model": str(weights.path(SELFIE))}, batch=5)
+    return write_page(folder / "me.toml", "litert", {"model": str(weights.path(SELFIE))})
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ TOP = 'name = "me-2"\nfirmware = "2.1.0"\n'
 def folder(tmp_path_factory, weights):
     folder = tmp_path_factory.mktemp("devices")
     (folder / "student.tflite").symlink_to(weights.path(SELFIE))
-    person = known_picture.truth()[::16, ::16].astype(np.float32)  # 40 x 30
+    person = known_picture.embedded().truth[::16, ::16].astype(np.float32)  # 40 x 30
     by_heart(folder / "softmax.onnx", np.stack([2 - 4 * person, 4 * person - 2]))
     by_heart(folder / "upside_down.onnx", 1 - person[None])
     by_heart(folder / "unlikely.onnx", 2 - 4 * person[None])
@@ -59,21 +59,21 @@ def network(model, *lines, top=""):
 
 
 def test_the_known_picture_shows_one_person_and_is_small():
-    assert known_picture.picture().shape == (640, 480, 3)
-    assert known_picture.truth().shape == (640, 480)
-    assert 0.08 < known_picture.truth().mean() < 0.12
+    assert known_picture.embedded().picture.shape == (640, 480, 3)
+    assert known_picture.embedded().truth.shape == (640, 480)
+    assert 0.08 < known_picture.embedded().truth.mean() < 0.12
     everything, nothing = np.full((4, 4), 255, np.uint8), np.zeros((4, 4), np.uint8)
-    assert known_picture.iou(everything, 0.5) < 0.2  # a whole picture of person is not good enough
-    assert known_picture.iou(nothing, 0.5) == 0
+    assert known_picture.embedded().iou(everything, 0.5) < 0.2  # a whole picture of person is not good enough
+    assert known_picture.embedded().iou(nothing, 0.5) == 0
     with pytest.raises(ValueError, match="read-only"):
-        known_picture.picture()[0, 0] = 0
+        known_picture.embedded().picture[0, 0] = 0
 
 
 def test_the_embedded_student_passes_as_it_is_described(folder):
-    found = shown(folder, network("student.tflite", top="batch = 3\n"))
+    found = shown(folder, network("student.tflite"))
     assert found.iou > 0.9
     assert found.warnings == ()
-    assert (found.name, found.firmware, found.driver, found.batch) == ("me-2", "2.1.0", "litert", 3)
+    assert (found.name, found.firmware, found.driver, found.batch) == ("me-2", "2.1.0", "litert", 1)
     assert (found.answer_width, found.answer_height) == (256, 256)
     assert 0.08 < found.share < 0.13
     assert 0 < found.milliseconds < 5000
@@ -158,6 +158,31 @@ def test_a_good_mask_that_would_be_better_otherwise_is_a_warning(folder, lines, 
     assert right in words.split("; with")[1]
 
 
+OWN = '[known_picture]\nimage = "face.png"\nmask = "{}"\n'
+
+
+def test_a_device_for_other_scenes_is_tried_on_a_picture_of_its_own(folder):
+    known = known_picture.embedded()
+    Pillow.fromarray(known.picture).save(folder / "face.png")
+    person = np.roll(known.truth, 15 * 16, axis=1)
+    Pillow.fromarray(person.astype(np.uint8) * 255).save(folder / "mask.png")
+    Pillow.fromarray(person[1:]).save(folder / "cut.png")
+    Pillow.fromarray(person.astype(np.uint8)).save(folder / "labels_as_mask.png")
+    page = network("far_off.onnx", top="threshold = 0.3\n")
+    with pytest.raises(DeviceMisdescribed):
+        shown(folder, page)
+    found = shown(folder, page + OWN.format("mask.png"))
+    assert found.iou > 0.6
+    for mask, said in (
+        ("cut.png", "480 x 639, and the picture 480 x 640"),
+        ("labels_as_mask.png", "background"),
+        ("nowhere.png", "cannot be read"),
+        ("me.toml", "no whole PNG"),
+    ):
+        with pytest.raises(DeviceMisdescribed, match=rf"line 9 \(known_picture\.mask\).*{said}"):
+            shown(folder, page + OWN.format(mask))
+
+
 PROGRAM = """import sys, shutil, pathlib
 for picture in pathlib.Path(sys.argv[1]).iterdir():
     shutil.copy(pathlib.Path(__file__).with_suffix(".png"), pathlib.Path(sys.argv[2]) / f"{picture.stem}.png")
@@ -167,7 +192,7 @@ for picture in pathlib.Path(sys.argv[1]).iterdir():
 @pytest.fixture(scope="module")
 def program(folder):
     """A real program that answers every picture with the class numbers 0 and 15, by heart."""
-    Pillow.fromarray(known_picture.truth().astype(np.uint8) * 15).save(folder / "labels.png")
+    Pillow.fromarray(known_picture.embedded().truth.astype(np.uint8) * 15).save(folder / "labels.png")
     (folder / "labels.py").write_text(PROGRAM)
     run = f"{sys.executable} {folder}/labels.py {{input_dir}} {{output_dir}}"
     return f'driver = "command"\n[command]\nrun = "{run}"\n'
@@ -189,8 +214,8 @@ def test_an_answer_that_is_read_wrongly_is_read_otherwise(folder, program, lines
 
 
 def test_class_numbers_of_a_program_are_a_mask(folder, program):
-    found = shown(folder, program + 'answer = "label"\nperson_label = 15\n')
-    assert (found.iou, found.driver, found.answer_height) == (1.0, "command", 640)
+    found = shown(folder, "batch = 3\n" + program + 'answer = "label"\nperson_label = 15\n')
+    assert (found.iou, found.driver, found.answer_height, found.batch) == (1.0, "command", 640, 3)
 
 
 def test_a_device_that_does_not_answer_is_away_and_not_misdescribed(folder, program):

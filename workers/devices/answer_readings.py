@@ -38,24 +38,22 @@ class AnswerReadings:
 
     def _fits(self) -> Iterator[Fit]:
         options, values = self._description.spec.options, self._answer
-        threshold = threshold_of(self._description.spec)
+        known, threshold = known_picture.of(self._description), threshold_of(self._description.spec)
         if options.get("answer") == "label":
             values = self._as_sent()
-            yield Fit({"answer": "probability"}, known_picture.iou(values, threshold))
+            yield Fit({"answer": "probability"}, known.iou(values, threshold))
         for each in THRESHOLDS:
-            yield Fit({"threshold": each}, known_picture.iou(self._answer, each))
+            yield Fit({"threshold": each}, known.iou(self._answer, each))
         labels = np.unique(values).tolist()
         for label in labels if len(labels) <= _MOST_LABELS else ():
             person = np.where(values == label, 255, 0).astype(np.uint8)
             changed = {"answer": "label", "person_label": label}
-            yield Fit(
-                {k: v for k, v in changed.items() if options.get(k) != v}, known_picture.iou(person, 0.5)
-            )
-        yield Fit({}, known_picture.iou(255 - values, threshold), inverted=True)
+            yield Fit({k: v for k, v in changed.items() if options.get(k) != v}, known.iou(person, 0.5))
+        yield Fit({}, known.iou(255 - values, threshold), inverted=True)
 
     def _as_sent(self) -> PersonMap:
         spec = self._description.spec
         plain = spec.model_copy(update={"options": {**spec.options, "answer": "probability"}})
         device = open_described(replace(self._description, spec=plain))
         device.load()
-        return device.maps([known_picture.picture()])[0]
+        return device.maps([known_picture.of(self._description).picture])[0]

@@ -9,6 +9,7 @@ from broker.queues import DEVICE_QUEUE, device_queue
 from broker.recipe import ModelSpec, Route, WeightsRef
 from broker.settings import Plain
 from workers import models
+from workers.devices.network_sizes import InputSize
 from workers.devices.page import AnswerSection, NetworkSection, Page
 from workers.downloads.files import file_sha256
 from workers.options import option_values, with_options
@@ -19,13 +20,13 @@ SECTIONS = {"litert": "network", "onnx": "network", "http": "http", "command": "
 """The section of each driver; that of another package's driver is ``[options]``."""
 
 
-def spec_of(page: Page, model: Path | None, size: tuple[int, int]) -> ModelSpec:
+def spec_of(page: Page, model: Path | None, size: InputSize) -> ModelSpec:
     """The device as recipes name it.
 
     Args:
         page: checked.
         model: the network's file; None for a driver that has none here.
-        size: width and height that the device works on, pixels; 0: the frame's own.
+        size: what the device works on; a width and a height of 0: the frame's own.
 
     Raises:
         NotFound, MissingDependency: the driver is not installed here.
@@ -37,8 +38,8 @@ def spec_of(page: Page, model: Path | None, size: tuple[int, int]) -> ModelSpec:
         firmware=page.firmware,
         queue=device_queue(page.name) if page.queue == "own" else DEVICE_QUEUE,
         pixels=page.pixels,
-        width=size[0],
-        height=size[1],
+        width=size.width,
+        height=size.height,
     )
     named = {"name": page.driver, "version": f"{page.name}@{page.firmware}", "route": route}
     if page.driver not in SECTIONS:
@@ -58,10 +59,10 @@ def _weights(page: Page, model: Path) -> WeightsRef:
     )
 
 
-def _options(page: Page, size: tuple[int, int]) -> dict[str, Plain]:
+def _options(page: Page, size: InputSize) -> dict[str, Plain]:
     """Every option of the driver, the defaults written out."""
     section = getattr(page, SECTIONS[page.driver])
-    given = _picture_keys(page) | {"width": size[0], "height": size[1]}
+    given = _picture_keys(page) | {"width": size.width, "height": size.height}
     given |= _network_keys(section) if isinstance(section, NetworkSection) else _answer_keys(section)
     kind = _options_kind(page.driver)
     floats = {field.name for field in fields(kind) if isinstance(field.default, float)}

@@ -28,12 +28,13 @@ class DeviceDescription:
         path: of the file.
         spec: the device as recipes name it: its driver, its product and firmware as the version, the hash of
             its model, every option that changes a mask, and its route. No address, command or secret.
-        batch: images in one call.
+        batch: images in one call; as the network's file says, where it does.
         time_limit: seconds for one call.
         model: the network's file; None for a driver that has none here.
         delegate: of LiteRT, the path of its shared library; empty: the CPU.
         delegate_options: for it.
         connection: what ``http`` and ``command`` reach the device by; never part of ``spec``, never logged.
+        known_files: of a known picture of its own, its ``image`` and its ``mask``; None: the embedded one.
         lines: the line of each key, such as ``network.colours``.
     """
 
@@ -45,6 +46,7 @@ class DeviceDescription:
     delegate: str = ""
     delegate_options: Mapping[str, str] = field(default_factory=dict)
     connection: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    known_files: Mapping[str, Path] | None = None
     lines: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -89,7 +91,8 @@ def load_description(path: Path) -> DeviceDescription:
     try:
         if model is not None and not model.stat().st_size:
             raise OSError(0, "it is empty")
-        spec = spec_of(page, model, working_size(path, lines, page, model))
+        size = working_size(path, lines, page, model)
+        spec = spec_of(page, model, size)
     except OSError as error:
         raise DeviceMisdescribed(
             f"{place(path, lines, 'network.model')}: {model} cannot be read ({error.strerror}).",
@@ -103,12 +106,13 @@ def load_description(path: Path) -> DeviceDescription:
     return DeviceDescription(
         path=path,
         spec=spec,
-        batch=page.batch,
+        batch=size.batch,
         time_limit=page.time_limit,
         model=model,
         delegate=_library(path, network.delegate) if network else "",
         delegate_options=network.delegate_options if network else {},
         connection=_connection(path, page),
+        known_files=_known_files(path, page),
         lines=lines,
     )
 
@@ -202,3 +206,8 @@ def _connection(path: Path, page: Page) -> dict[str, Any]:
         files = {"token_file": page.http.token_file, "ca": page.http.ca}
         return {"url": page.http.url} | {key: path.parent / file for key, file in files.items() if file}
     return {"run": page.command.run} if page.command is not None else {}
+
+
+def _known_files(path: Path, page: Page) -> dict[str, Path] | None:
+    own = page.known_picture
+    return None if own is None else {"image": path.parent / own.image, "mask": path.parent / own.mask}

@@ -50,7 +50,7 @@ def explain(
         return description.wrong("network.model", error.cause, error.remedy)
     seen = refused.cause.rstrip(".") if refused is not None else ""
     if answer is not None:
-        iou = known_picture.iou(answer, threshold_of(description.spec))
+        iou = known_picture.of(description).iou(answer, threshold_of(description.spec))
         seen = f"the device's mask of the known picture has an IoU of {iou:.2f} with the right one"
     for tried in (search.alone, search.in_pairs) if search else ():
         fits = tried()
@@ -61,7 +61,7 @@ def explain(
     )  # fmt: skip
     where = description.place("network.model") if description.model else str(description.path)
     notes = [f"{where}: {seen}, and no other value of one or two lines explains it."]
-    notes += [_looks(answer, threshold_of(description.spec))] if answer is not None else []
+    notes += [_looks(answer, description)] if answer is not None else []
     notes += ["Not every value was tried: the network is too slow."] if search and search.exhausted else []
     return DeviceMisdescribed(" ".join(notes), remedy)
 
@@ -70,7 +70,9 @@ def better_fits(device: Device, description: DeviceDescription, iou: float) -> l
     """Of a description that is good enough, which line would be clearly better otherwise; in words."""
     if not isinstance(device, InProcessDevice):
         return []
-    fits = Readings(device.network(), network_options(description.spec), budget=HURRY).alone()
+    fits = Readings(
+        device.network(), network_options(description.spec), known_picture.of(description), HURRY
+    ).alone()
     better = [
         fit for fit in fits
         if fit.iou >= iou + CLEARLY and 1 - fit.iou <= LEFT * (1 - iou) and not _TASTE & fit.changes.keys()
@@ -86,7 +88,8 @@ def _search(
     device: Device, description: DeviceDescription, answer: PersonMap | None
 ) -> Readings | AnswerReadings | None:
     if isinstance(device, InProcessDevice):
-        return Readings(device.network(), network_options(description.spec))
+        known = known_picture.of(description)
+        return Readings(device.network(), network_options(description.spec), known)
     if answer is None or description.spec.name not in SECTIONS:
         return None
     return AnswerReadings(description, answer)
@@ -111,13 +114,14 @@ def _wrong_line(description: DeviceDescription, fits: Sequence[Fit], seen: str) 
     )
 
 
-def _looks(answer: PersonMap, threshold: float) -> str:
+def _looks(answer: PersonMap, description: DeviceDescription) -> str:
     if answer.min() == answer.max():
         return f"The answer is constant: {answer.min() / 255:.2f} everywhere."
-    share = np.mean(answer >= np.float32(255 * threshold))
+    share = np.mean(answer >= np.float32(255 * threshold_of(description.spec)))
+    right = known_picture.of(description).share
     return (
-        f"Of the answer {share:.0%} is person (10 % would be right); its probabilities go from "
-        f"{answer.min() / 255:.2f} to {answer.max() / 255:.2f}."
+        f"Of the answer {share:.0%} is person ({100 * right:.0f} % would be right); its probabilities go "
+        f"from {answer.min() / 255:.2f} to {answer.max() / 255:.2f}."
     )
 
 

@@ -1,14 +1,23 @@
-"""The size of pictures that a network's file wants."""
+"""The size and number of pictures that a network's file wants."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from workers.compute import Compute
 from workers.errors import ModelMismatch
 
 
-def size_in_file(driver: str, path: Path) -> tuple[int, int]:
-    """Width and height of the input of a network, pixels; 0 where the file leaves it open.
+class InputSize(NamedTuple):
+    """Of a device's input: width and height in pixels, and pictures in one call; 0 where one is open."""
+
+    width: int
+    height: int
+    batch: int
+
+
+def size_in_file(driver: str, path: Path) -> InputSize:
+    """The size of a network's input, as its file says.
 
     Args:
         driver: ``litert`` or ``onnx``.
@@ -34,7 +43,7 @@ def size_in_file(driver: str, path: Path) -> tuple[int, int]:
     return _sides(path, inputs[0].shape, str(inputs[0]))
 
 
-def _sides(path: Path, shape: Sequence[int | None], words: str) -> tuple[int, int]:
+def _sides(path: Path, shape: Sequence[int | None], words: str) -> InputSize:
     """Three channels stand last, or second."""
     if len(shape) == 4 and shape[3] == 3:
         height, width = shape[1:3]
@@ -44,4 +53,4 @@ def _sides(path: Path, shape: Sequence[int | None], words: str) -> tuple[int, in
         raise ModelMismatch(
             f"The input of {path} is {words}.", "Give a network whose input is one picture of three channels."
         )
-    return max(width or 0, 0), max(height or 0, 0)
+    return InputSize(*(max(side or 0, 0) for side in (width, height, shape[0])))

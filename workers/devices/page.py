@@ -115,6 +115,15 @@ class CommandSection(AnswerSection):
     """The command; no shell reads it."""
 
 
+class KnownPictureSection(Section):
+    """``[known_picture]``: in place of the embedded one, for a device that is made for other scenes."""
+
+    image: Text = Field(min_length=1, title="the path of a PNG or JPEG, relative to this file")
+    """With somebody in it."""
+    mask: Text = Field(min_length=1, title="the path of its mask, a grey PNG: 0 background, 255 person")
+    """What the device has to find there."""
+
+
 class Page(Section):
     """The whole file."""
 
@@ -135,7 +144,7 @@ class Page(Section):
     pixels: Literal["store", "inline"] = Field("store", title='"store" or "inline"')
     """How frames come: from the artifact store, or in the messages."""
     batch: int = Field(1, ge=1, le=256, title="a whole number from 1 to 256")
-    """Images in one call."""
+    """Images in one call, where a network's file leaves it open."""
     time_limit: float = Field(
         10.0, gt=0, le=MAX_TIME_LIMIT, allow_inf_nan=False, title="seconds, above 0 and at most 3600"
     )
@@ -158,5 +167,7 @@ class Page(Section):
     """Of ``http``."""
     command: CommandSection | None = Field(None, title="a table, [command]")
     """Of ``command``."""
+    known_picture: KnownPictureSection | None = Field(None, title="a table, [known_picture]")
+    """What the device is tried on."""
     options: dict[str, Plain] = Field({}, title="a table of plain values, [options]")
     """Of a driver of another package."""

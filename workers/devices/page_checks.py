@@ -11,7 +11,7 @@ from broker.errors import HardposeError, MissingDependency
 from workers import models
 from workers.devices.described_spec import SECTIONS
 from workers.devices.errors import DeviceMisdescribed
-from workers.devices.network_sizes import size_in_file
+from workers.devices.network_sizes import InputSize, size_in_file
 from workers.devices.page import Page
 from workers.devices.page_errors import misdescribed, no_toml, place
 from workers.devices.toml_lines import key_lines
@@ -75,8 +75,8 @@ def check_driver(path: Path, lines: Mapping[str, int], page: Page) -> None:
         )
 
 
-def working_size(path: Path, lines: Mapping[str, int], page: Page, model: Path | None) -> tuple[int, int]:
-    """Width and height that the device works on: what the network's file says, else what the page says.
+def working_size(path: Path, lines: Mapping[str, int], page: Page, model: Path | None) -> InputSize:
+    """What the device works on: what the network's file says, else what the page says.
 
     Args:
         path: of the description.
@@ -85,22 +85,22 @@ def working_size(path: Path, lines: Mapping[str, int], page: Page, model: Path |
         model: the network's file.
 
     Returns:
-        Pixels; 0 and 0: the frame's own.
+        A width and a height of 0: the frame's own.
 
     Raises:
         DeviceMisdescribed: neither says it, or the two differ; or the file is no network.
         MissingDependency: the page does not say it, and the runtime that could read the file is not here.
     """
-    stated = (page.input[0], page.input[1]) if page.input is not None else None
+    stated = InputSize(page.input[0], page.input[1], page.batch) if page.input is not None else None
     if model is None:
         if stated is None and page.pixels == "inline" and page.driver in SECTIONS:
             raise DeviceMisdescribed(
                 f'{path} says pixels = "inline" and not how large the pictures are to be.',
                 "Write the size that the device works on: input = [256, 256].",
             )
-        return stated or (0, 0)
+        return stated or InputSize(0, 0, page.batch)
     try:
-        width, height = size_in_file(page.driver, model)
+        width, height, batch = size_in_file(page.driver, model)
     except (ModelMismatch, MissingDependency) as error:
         if stated is not None and (isinstance(error, MissingDependency) or _delegate(page)):
             # A file for an NPU may hold operations that only its delegate knows.
@@ -111,13 +111,20 @@ def working_size(path: Path, lines: Mapping[str, int], page: Page, model: Path |
             f"{place(path, lines, 'network.model')}: {model.name} leaves its input's size open.",
             "Write the size that the device works on: input = [256, 256].",
         )
-    if stated is not None and (width or stated[0], height or stated[1]) != stated:
+    if stated is not None and (width or stated.width, height or stated.height) != stated[:2]:
         raise DeviceMisdescribed(
-            f"{place(path, lines, 'input')}: {list(stated)} stands there, and the input of {model.name} is "
+            f"{place(path, lines, 'input')}: {page.input} stands there, and the input of {model.name} is "
             f"{width} x {height} (width x height).",
             f"Give [{width}, {height}], or leave the line out: the file says it itself.",
         )
-    return stated or (width, height)
+    if batch and "batch" in lines and page.batch != batch:
+        raise DeviceMisdescribed(
+            f"{place(path, lines, 'batch')}: {page.batch} stands there, and {model.name} takes {batch} "
+            "picture(s) in each call, no more and no fewer.",
+            "Leave the line out: the file says it itself.",
+        )
+    size = stated or InputSize(width, height, page.batch)
+    return size._replace(batch=batch or page.batch)
 
 
 def _delegate(page: Page) -> bool:

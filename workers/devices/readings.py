@@ -9,8 +9,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from broker.settings import Plain
-from workers.devices import known_picture
 from workers.devices.errors import DeviceFault
+from workers.devices.known_picture import KnownPicture
 from workers.devices.network import CHOICES, Network, NetworkOptions
 from workers.devices.network_input import NetworkInput, network_input
 from workers.devices.network_output import mask_output
@@ -57,11 +57,14 @@ class Readings:
     Args:
         network: loaded.
         options: as described.
+        known: the picture that they are tried on.
         budget: seconds after which no more are tried.
     """
 
-    def __init__(self, network: Network, options: NetworkOptions, budget: float = BUDGET) -> None:
-        self._network, self._options = network, options
+    def __init__(
+        self, network: Network, options: NetworkOptions, known: KnownPicture, budget: float = BUDGET
+    ) -> None:
+        self._network, self._options, self._known = network, options, known
         self._until = time.monotonic() + budget
         self._raw: dict[tuple[object, ...], list[NDArray[Any]]] = {}
 
@@ -92,7 +95,7 @@ class Readings:
         except (ModelMismatch, DeviceFault):
             return None
         answer = 255 - answer if inverted else answer
-        return Fit(changes, known_picture.iou(answer, options.threshold), inverted)
+        return Fit(changes, self._known.iou(answer, options.threshold), inverted)
 
     def _best(self, fits: Iterable[Fit | None]) -> list[Fit]:
         """Of equals the one that was tried first; a rounding is no difference."""
@@ -102,7 +105,7 @@ class Readings:
         """All outputs for the known picture."""
         key = (seen.width, seen.height, seen.way, seen.bgr, seen.factor.tobytes(), seen.shift.tobytes())
         if key not in self._raw:
-            values = seen.fill([known_picture.picture()])
+            values = seen.fill([self._known.picture])
             self._raw[key] = self._network.run(values, *self._network.outputs)
         return self._raw[key]
 
