@@ -18,6 +18,7 @@ from broker.backlog_scripts import COUNTS, HELD_BY, HOLD, PASS, SENT, WAKE
 from broker.connection import EXPIRY_SECONDS
 from broker.control import HELD, Control
 from broker.recipe import Frozen
+from broker.settings import Settings
 
 SEND_SECONDS = 30.0
 """In which a message that was taken is sent, or it is given out again: its sender has died."""
@@ -44,6 +45,16 @@ class Room(Frozen):
         if self.awake:
             return self.waiting < bound
         return self.held == 0 and self.waiting + self.reserved < bound
+
+
+def bound_of(settings: Settings, inline: bool) -> int:
+    """Segments that may wait for a device.
+
+    Args:
+        settings: of the system.
+        inline: whether their messages hold the pictures.
+    """
+    return min(settings.device_backlog, settings.inline_backlog) if inline else settings.device_backlog
 
 
 class HeldSegment(Frozen):
@@ -96,6 +107,7 @@ class Backlog:
         ticket: str,
         job_id: str,
         rank: int,
+        inline: bool = False,
     ) -> None:
         """Holds a segment, in place of what was held of it before; one that comes again keeps its place.
 
@@ -107,9 +119,12 @@ class Backlog:
             ticket: of the segment.
             job_id: of its job.
             rank: of its priority, 0 the most urgent.
+            inline: whether its message to the device will hold the pictures.
         """
         body = json.dumps(message, separators=(",", ":"))
-        self._run(HOLD, queue, key, body, ticket, job_id, rank * URGENT, json.dumps(list(between)))
+        self._run(
+            HOLD, queue, key, body, ticket, job_id, rank * URGENT, json.dumps(list(between)), int(inline)
+        )
 
     def passed(self, queue: str, key: str, ticket: str) -> None:
         """A woken segment goes on; a copy that is held of it is not needed any more."""
@@ -147,6 +162,11 @@ class Backlog:
         with self._control.server() as server:
             text: Any = server.hget(self._key("between"), queue)
         return tuple(json.loads(text)) if text else ()
+
+    def inline(self, queue: str) -> bool:
+        """Whether anything that is held, or was since nothing was, gets its pictures in its message."""
+        with self._control.server() as server:
+            return bool(server.hexists(self._key("inline"), queue))
 
     def _key(self, part: str) -> str:
         return self._control.key(f"{HELD}:{part}")

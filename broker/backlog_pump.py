@@ -12,7 +12,7 @@ from typing import Any
 from celery import bootsteps, signature
 from kombu.exceptions import OperationalError
 
-from broker.backlog import Backlog
+from broker.backlog import Backlog, bound_of
 from broker.control import Control
 from broker.errors import BrokerUnavailable
 from broker.queue_lengths import waiting_in
@@ -98,7 +98,8 @@ def wake_all(app: Any, settings: Settings, control: Control, stopped: threading.
     """
     backlog, woken = Backlog(control), 0
     for queue in backlog.counts():
-        room = settings.device_backlog - waiting_in(app, settings, control, backlog.between(queue))
+        bound = bound_of(settings, backlog.inline(queue))
+        room = bound - waiting_in(app, settings, control, backlog.between(queue))
         for held in backlog.wake(queue, room, BATCH):
             if stopped is not None and stopped.is_set():
                 return woken

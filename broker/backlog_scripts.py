@@ -3,8 +3,9 @@
 Hashes by a segment's key: ``messages``, ``serials``, ``tickets``, ``jobs``, ``queues``, ``places`` (its rank
 and the time at which it was first held; kept until it passes). Sorted sets of keys for each device queue:
 ``waiting:QUEUE`` by place, and by time ``taken:QUEUE``, which is being sent, ``woken:QUEUE``, which has not
-come by the gate since, and ``reserved:QUEUE``, the latest of those. Hashes by queue or job: ``between``, and
-``by-queue`` and ``by-job``, the counts of what is held, whether waiting or taken.
+come by the gate since, and ``reserved:QUEUE``, the latest of those. Hashes by queue or job: ``between``;
+``by-queue`` and ``by-job``, the counts of what is held, whether waiting or taken; and ``inline``, the queues
+for which anything is held whose messages will hold the pictures.
 """
 
 _COMMON = """
@@ -13,7 +14,9 @@ local clock = redis.call('TIME')
 local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
 local function text(number) return string.format('%.6f', number) end
 local function less(hash, field)
-  if redis.call('HINCRBY', p .. hash, field, -1) < 1 then redis.call('HDEL', p .. hash, field) end
+  if redis.call('HINCRBY', p .. hash, field, -1) > 0 then return end
+  redis.call('HDEL', p .. hash, field)
+  if hash == 'by-queue' then redis.call('HDEL', p .. 'inline', field) end
 end
 local function remove(key)
   local queue = redis.call('HGET', p .. 'queues', key)
@@ -47,6 +50,7 @@ redis.call('HSETNX', p .. 'places', key, text(tonumber(ARGV[6]) + now))
 redis.call('ZADD', p .. 'waiting:' .. queue, redis.call('HGET', p .. 'places', key), key)
 asleep(queue, key)
 redis.call('HSET', p .. 'between', queue, ARGV[7])
+if ARGV[8] == '1' then redis.call('HSET', p .. 'inline', queue, '1') end
 """
 )
 PASS = (

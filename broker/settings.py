@@ -146,6 +146,9 @@ class Settings(BaseSettings):
     """Of a device's own worker: the page that describes the device (``me.toml``)."""
     device_backlog: int = Field(200, ge=1)
     """Segments that may wait for one device queue before the stages in front of it stop running ahead."""
+    inline_backlog: int = Field(25, ge=1)
+    """The same, if fewer, where the messages hold the pictures: what waits is in the broker's memory, up to
+    ``inline_max_bytes`` of pictures and a third more as text for each segment (some 6 MB at 512 x 512)."""
     inline_max_bytes: int = Field(8 * 1024**2, ge=1024)
     """Most bytes of pictures in one message to a device that does not reach the artifact store."""
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from celery import Task
 
-from broker.backlog import Backlog
+from broker.backlog import Backlog, bound_of
 from broker.messages import Segment
 from broker.priority import rank_of
 from broker.queue_lengths import on_control, waiting_in
@@ -22,7 +22,7 @@ class SegmentHeld(MessageVoid):
 
 
 def check_room(task: Task, runtime: Runtime, stages: Group, segment: Segment) -> None:
-    """Lets a segment pass whose device has less to do than ``settings.device_backlog``.
+    """Lets a segment pass whose device has less to do than ``broker.backlog.bound_of`` says.
 
     Where there is no device ahead, or the bound is far, it costs one round trip at most.
 
@@ -34,12 +34,14 @@ def check_room(task: Task, runtime: Runtime, stages: Group, segment: Segment) ->
     if not ahead:
         return
     backlog, queue, settings = Backlog(runtime.control), ahead[-1], runtime.settings
+    route = segment.recipe.device_model.route
+    inline = route is not None and route.pixels == "inline"
     rank = rank_of(settings, (task.request.delivery_info or {}).get("priority"))
     room = backlog.room(queue, ahead if on_control(settings) else (), segment.key, rank)
     if not on_control(settings):
         waiting = waiting_in(task.app, settings, runtime.control, ahead)
         room = room.model_copy(update={"waiting": waiting})
-    if room.lets_pass(settings.device_backlog):
+    if room.lets_pass(bound_of(settings, inline)):
         if room.awake:
             backlog.passed(queue, segment.key, segment.ticket)
         return
@@ -51,6 +53,7 @@ def check_room(task: Task, runtime: Runtime, stages: Group, segment: Segment) ->
         ticket=segment.ticket,
         job_id=segment.job_id,
         rank=rank,
+        inline=inline,
     )
     raise SegmentHeld(f"segment {segment.key} is held: {room.waiting} segments wait for {queue}")
 

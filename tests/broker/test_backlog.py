@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from broker import backlog as backlog_module
 from broker.app import create_app
-from broker.backlog import Backlog, HeldSegment
+from broker.backlog import Backlog, HeldSegment, bound_of
 from broker.backlog_pump import wake_all
 from broker.control import Control
 from broker.embedded import EmbeddedBroker
@@ -193,6 +193,38 @@ def test_what_is_woken_is_sent_as_it_was(server: EmbeddedBroker) -> None:
     assert (args, message.headers["id"], message.properties["priority"]) == (["it"], "one", 6)
     assert embedded["chain"][0]["task"] == "hardpose.mask"
     assert Backlog(control).counts() == {DEVICE: 1}
+
+
+def test_where_messages_hold_pictures_the_smaller_bound_counts(server: EmbeddedBroker) -> None:
+    given = load_settings(broker_url=server.url, namespace="bounds", device_backlog=9, inline_backlog=2)
+    control = Control.of(given)
+    held = Backlog(control)
+    with create_app(given) as app:
+        sent = app.signature("hardpose.pose", args=("it",), queue="pose")
+
+        def woken_of(*inline: bool) -> int:
+            for number, each in enumerate(inline):
+                held.hold(
+                    DEVICE,
+                    (DEVICE,),
+                    str(number),
+                    sent,
+                    ticket="1",
+                    job_id="j",
+                    rank=3,
+                    inline=each,
+                )
+            woken = wake_all(app, given, control)
+            control.void_tickets({str(number): "9" for number in range(len(inline))})
+            for number in range(len(inline)):
+                held.passed(DEVICE, str(number), "1")
+            assert held.counts() == {}
+            return woken
+
+        assert [woken_of(*[True] * 5), woken_of(*[False] * 5)] == [2, 5]
+        assert woken_of(True, False, False, False, False) == 2, "the gate would send the others back"
+    few = load_settings(device_backlog=1)
+    assert [bound_of(few, True), bound_of(given, True), bound_of(given, False)] == [1, 2, 9]
 
 
 @dataclass
