@@ -10,7 +10,7 @@ from broker.device_register import DeviceRegister
 from broker.errors import BrokerUnavailable
 from broker.recipe import Stage
 from tasks.exports.order import send_open_exports
-from tasks.pipeline import send_links
+from tasks.replaying import resume
 from tasks.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -56,9 +56,11 @@ class Reconciler:
             return True
 
     def resend(self, job_id: str) -> int:
-        """Sends the open links of a job anew; what is done is not done again. Returns how many."""
+        """Sends the open links of a job anew, and to its device what only waits for that; what is done is not
+        done again. Returns how many links.
+        """
         self._seen = time.monotonic()
-        sent = send_links(self._app, self._runtime, job_id)
+        sent = resume(self._app, self._runtime, job_id)
         log.warning("job %s has open work and no message: sent %s links anew", job_id, sent)
         return sent
 

@@ -16,8 +16,8 @@ from broker.messages import Failure, Segment, Video, result_folder
 from broker.priority import Priority
 from broker.recipe import ModelSpec, Recipe, Stage, canonical_hash
 from broker.replay_books import Place, ReplayBase
-from broker.views import State
-from tasks.pipeline import segments_of
+from broker.views import JobView, LinkView, State
+from tasks.pipeline import segments_of, send_links
 from tasks.replay_chain import MasksNotKept, send_replays
 from tasks.runtime import Runtime
 
@@ -158,6 +158,52 @@ def start(app: Celery, runtime: Runtime, plan: Plan, priority: Priority = Priori
     return replay
 
 
+def resume(app: Celery, runtime: Runtime, job_id: str) -> int:
+    """Sends a job's open links anew, after their messages were lost; returns how many.
+
+    What waits only for its device, as in a replay, goes back to it and needs no video: a link whose video an
+    earlier recipe with the same teacher has examined, and whose open segments all have masks. The others
+    begin with their download, as ever.
+
+    Raises:
+        BrokerUnavailable: some may have been sent; sending all anew is safe.
+    """
+    job, sent = runtime.catalog.job_light(job_id), 0
+    plan = Plan(job_id, job.recipe, _same_masks(runtime, job.recipe))
+    fetched = []
+    for link in job.links:
+        if link.state.final:
+            continue
+        if link.video is None or link.video.id not in plan.links or not _masks_kept(runtime, job, link):
+            fetched.append(link.position)
+            continue
+        at = (link.video.id, Place(position=link.position, state=link.state))
+        _replay_video(app, runtime, plan, at, job.priority, Replay(job_id, job.recipe.id, ()))
+        sent += 1
+    return sent + send_links(app, runtime, job_id, fetched)
+
+
+def _same_masks(runtime: Runtime, recipe: Recipe) -> tuple[ReplayBase, ...]:
+    """The earlier recipes whose masks are those of ``recipe``, by the same hash."""
+    masks = recipe.stage_id(Stage.MASK)
+    bases = (base for base in runtime.catalog.replays.bases() if base.recipe.id != recipe.id)
+    return tuple(base for base in bases if base.recipe.stage_id(Stage.MASK) == masks)
+
+
+def _masks_kept(runtime: Runtime, job: JobView, link: LinkView) -> bool:
+    """Whether all that is open of a link has the teacher's masks. One without segments yet is of a replay."""
+    assert link.video is not None, "asked of a link with a video"
+    still_open = {segment.index for segment in link.segments if not segment.state.final}
+    kept = _kept_masks(runtime, job.recipe, link.video)
+    whole = segments_of(job.id, link.video, job.recipe)
+    return all(each.result_key(Stage.MASK) in kept for each in whole if each.index in still_open)
+
+
+def _kept_masks(runtime: Runtime, recipe: Recipe, video: Video) -> set[str]:
+    """Keys of the teacher's results of a video that are in the store."""
+    return set(runtime.artifacts.keys(result_folder(recipe.stage_id(Stage.MASK), video.id)))
+
+
 def _replay_video(
     app: Celery, runtime: Runtime, plan: Plan, at: tuple[str, Place], priority: Priority, replay: Replay
 ) -> None:
@@ -173,7 +219,7 @@ def _replay_video(
         runtime.catalog.fail_link(plan.job_id, place.position, Failure.of(error))
         replay.leave_out(error.code, len(whole))
         return
-    kept = set(runtime.artifacts.keys(result_folder(plan.recipe.stage_id(Stage.MASK), video.id)))
+    kept = _kept_masks(runtime, plan.recipe, video)
     sent = [segment for segment in todo if segment.result_key(Stage.MASK) in kept]
     left = [segment for segment in todo if segment.result_key(Stage.MASK) not in kept]
     for segment, why in _reasons(runtime, plan, video, left):

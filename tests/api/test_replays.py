@@ -9,14 +9,17 @@ from api_server import served
 from painted_books import RECIPE, painted_books
 from pydantic import SecretStr
 
+from api.reconcile import Reconciler
+from broker.app import create_app
 from broker.artifacts import Artifacts
 from broker.control import Control
+from broker.device_register import DeviceRegister
 from broker.messages import result_folder
 from broker.priority import Priority
 from broker.recipe import Recipe, Stage
 from broker.settings import Settings
 from broker.views import State
-from tasks.replaying import plan
+from tasks.replaying import book, plan
 from tasks.runtime import Runtime
 
 READER, SENDER = "token-of-reader-0123456789", "token-of-sender-0123456789"
@@ -98,6 +101,31 @@ def test_a_device_is_not_tried_on_its_own_frames(api: httpx.Client, settings: Se
     (first,) = api.post("/replays", json={"device": "me-2"}).json()["replays"]
     answer = api.post("/replays", json={"device": "me-2", "jobs": [first["job_id"]]})
     assert (answer.status_code, answer.json()["code"]) == (409, "nothing_to_replay")
+
+
+def test_a_replay_whose_messages_are_lost_goes_on_without_its_videos(
+    api: httpx.Client, settings: Settings
+) -> None:
+    """As `hardpose up` does at its start, and whenever the broker has lost what it held."""
+    (said,) = api.post("/replays", json={"device": "me-2"}).json()["replays"]
+    runtime = Runtime(settings)
+    with create_app(settings) as app:
+        for _ in range(2):
+            runtime.control.clear_queue_state()
+            assert Reconciler(app, runtime).resend(said["job_id"]) == 2
+            assert runtime.control.messages(["compare"]) == 2
+            assert runtime.control.messages(["download", "pose", "mask", "me"]) == 0
+            assert DeviceRegister(runtime.control).names() == ["me-2"]
+        (order,) = plan(runtime, device_spec("me-2"), ["job2"])  # of one that was booked and not yet sent
+        book(runtime, order)
+        assert Reconciler(app, runtime).resend(order.job_id) == 1
+        assert runtime.control.messages(["compare"]) == 3
+        assert runtime.control.messages(["download"]) == 0
+        assert "failed" in {segment.state for segment in runtime.catalog.job(order.job_id).links[0].segments}
+        gone = result_folder(RECIPE.stage_id(Stage.MASK), "https:video1")
+        Artifacts(settings.artifacts).delete_prefix(gone)
+        assert Reconciler(app, runtime).resend(said["job_id"]) == 2
+        assert runtime.control.messages(["download"]) == 1, "the one of which the masks are gone"
 
 
 def test_who_may_only_read_orders_none(api: httpx.Client) -> None:
