@@ -2,13 +2,15 @@
 
 from broker.recipe import ModelSpec
 from workers.contracts import Image
+from workers.devices.answers import REACHED
 from workers.pictures import decode_rgb, encode_jpeg, encode_png, resized
 
 
 def as_sent(image: Image, spec: ModelSpec) -> bytes:
     """A frame as it travels to the device inside a message: at the size of its route, PNG.
 
-    A device whose option ``frames`` is ``jpeg`` gets a JPEG of quality 95, a tenth of the bytes.
+    A device whose option ``frames`` is ``jpeg`` gets a JPEG of quality 95, a tenth of the bytes. One that is
+    sent pictures by its driver gets it there: twice through a JPEG would be other pixels.
 
     Args:
         image: the stored frame, H x W x 3 uint8 RGB.
@@ -32,4 +34,4 @@ def _at_route_size(image: Image, spec: ModelSpec) -> Image:
 
 
 def _as_jpeg(spec: ModelSpec) -> bool:
-    return spec.options.get("frames") == "jpeg"
+    return spec.options.get("frames") == "jpeg" and spec.name not in REACHED

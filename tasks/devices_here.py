@@ -6,13 +6,11 @@ from urllib.parse import urlsplit
 from broker.recipe import ModelSpec, WeightsRef
 from workers.compute import Compute
 from workers.contracts import Device
+from workers.devices.answers import REACHED
 from workers.devices.description import DeviceDescription, load_description, open_described
 from workers.devices.errors import DeviceElsewhere, DeviceMismatch
 from workers.models import open_device
 from workers.weights import WeightsStore
-
-REACHED = frozenset({"http", "command"})
-"""Drivers that reach a device by an address or a command; only its description has that."""
 
 
 def open_here(

@@ -1,6 +1,7 @@
 """The same frames through four drivers: what a device sees does not depend on how it is reached."""
 
 import sys
+import tomllib
 from itertools import islice
 
 import numpy as np
@@ -8,10 +9,11 @@ import pytest
 from device_pages import opened, reference_server, write_page
 from tiny_onnx import Red
 
+from tasks.device_pictures import as_seen, as_sent
 from workers.devices.answers import mask_of
 from workers.devices.description import load_description, open_described
 from workers.embedded_weights import SELFIE
-from workers.pictures import resized
+from workers.pictures import decode_rgb, resized
 from workers.video import read_candidates
 
 FRAMES = 50
@@ -62,6 +64,23 @@ def test_the_student_draws_people(in_process, frames):
 def test_a_server_gives_the_same_maps(url, frames, in_process, tmp_path):
     device = opened(tmp_path / "me.toml", "http", {"url": url}, input=SIZE, batch=5)
     assert same(device.maps(frames), in_process) == FRAMES
+
+
+def test_frames_go_through_one_jpeg_whichever_driver_draws(url, student, frames, tmp_path):
+    model = {"model": tomllib.loads(student.read_text())["network"]["model"]}
+    drivers = (("litert", model), ("http", {"url": url}))
+    pages = [
+        write_page(tmp_path / f"{driver}.toml", driver, section, input=SIZE, frames="jpeg")
+        for driver, section in drivers
+    ]
+    drawn = []
+    for description in map(load_description, pages):
+        device, spec = open_described(description), description.spec
+        from_store = [as_seen(frame, spec) for frame in frames[::10]]
+        inline = [decode_rgb(as_sent(frame, spec)) for frame in frames[::10]]
+        drawn += [[m.tobytes() for m in device.maps(images)] for images in (from_store, inline)]
+    assert len(drawn[0]) == FRAMES // 10
+    assert all(maps == drawn[0] for maps in drawn[1:])
 
 
 def test_a_server_that_resizes_itself_gives_the_same_maps(url, frames, in_process, tmp_path):

@@ -12,6 +12,8 @@ from workers.pictures import stretched
 
 DEFAULT_THRESHOLD = 0.5
 MAX_SIDE = 8192
+REACHED = frozenset({"http", "command"})
+"""Drivers that send pictures on, to an address or a command that only the device's description knows."""
 CHOICES = {
     "resize": ("area", "linear"),
     "frames": ("png", "jpeg"),
