@@ -12,6 +12,7 @@ import slow_worker
 from cut_link import Link
 
 from broker.app import create_app
+from broker.connection import key_prefix
 from broker.control import Control
 from broker.embedded import EmbeddedBroker
 from broker.settings import load_settings
@@ -20,6 +21,8 @@ SILENCE = 2.0
 """Seconds after which the worker of these tests takes a link for broken."""
 LEASE = 4.0
 QUEUE = slow_worker.QUEUE
+FOREIGN = '"]],"properties":{"delivery_tag": 人%s\\'
+"""A name that is well kept only by who does not read the message, or reads all of it."""
 
 
 class Rig:
@@ -27,7 +30,7 @@ class Rig:
 
     def __init__(self, folder: Path, url: str, link: Link, kind: str) -> None:
         self.folder, self.link, self.kind = folder, link, kind
-        self.settings = load_settings(broker_url=url, visibility_timeout=int(LEASE))
+        self.settings = load_settings(broker_url=url, visibility_timeout=int(LEASE), namespace="own")
         self.notes = folder / "notes"
         self.notes.touch()
 
@@ -60,7 +63,7 @@ class Rig:
     def waiting(self) -> int:
         """In the queue, and held by nobody."""
         with Control.of(self.settings).server() as server:
-            return int(server.llen(QUEUE))
+            return int(server.llen(key_prefix(self.settings) + QUEUE))
 
     def messages(self) -> int:
         return Control.of(self.settings).messages([QUEUE])
@@ -92,28 +95,30 @@ def test_what_is_at_work_when_the_link_is_torn_runs_once(rig: Rig) -> None:
 
 
 def test_what_could_not_be_given_back_comes_again_and_others_are_taken(rig: Rig) -> None:
-    rig.send("a", 1, back=True)
-    rig.wait_for("begin a")
+    rig.send(FOREIGN, 1, back=True)
+    rig.wait_for(f"begin {FOREIGN}")
     rig.link.frozen.set()
-    rig.wait_for("back a")
+    rig.wait_for(f"back {FOREIGN}")
     time.sleep(1.5 * SILENCE)
     rig.link.frozen.clear()
     rig.send("b", 0)
-    rig.wait_for("end a")
+    rig.wait_for(f"end {FOREIGN}")
     rig.wait_for("end b")
     rig.wait(lambda: rig.messages() == 0)
-    assert rig.noted().count("begin a") == 2
+    assert rig.noted().count(f"begin {FOREIGN}") == 2
 
 
 @pytest.mark.parametrize("rig", ["device"], indirect=True)
 def test_what_was_sent_into_a_dead_link_comes_again(rig: Rig) -> None:
     rig.send("a", 0)
     rig.wait_for("end a")
-    rig.link.deaf.set()
-    rig.send("b", 0)
-    rig.wait(lambda: rig.waiting() == 0)  # the server believes that the worker has it
+    rig.link.deafening = b"unheard"
+    rig.send("unheard", 0)
+    rig.wait(rig.link.deaf.is_set)
+    assert rig.waiting() == 0  # the server believes that the worker has it
+    rig.link.deafening = b""
     rig.link.tear()
     rig.link.deaf.clear()
-    rig.wait_for("end b")
+    rig.wait_for("end unheard")
     rig.wait(lambda: rig.messages() == 0)
-    assert rig.noted() == ["begin a", "end a", "begin b", "end b"]
+    assert rig.noted() == ["begin a", "end a", "begin unheard", "end unheard"]

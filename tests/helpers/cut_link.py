@@ -25,6 +25,8 @@ class Link:
         self.frozen = threading.Event()
         self.deaf = threading.Event()
         """What the server says does not arrive; it hears everything."""
+        self.deafening = b""
+        """Once the server says this, nothing that it says arrives, this included."""
         self.passed = 0
         self._ends: list[socket.socket] = []
 
@@ -61,12 +63,15 @@ class Link:
                 near.close()
                 continue
             self._ends += [near, far]
-            for source, target, holds in ((near, far, [self.frozen]), (far, near, [self.frozen, self.deaf])):
-                threading.Thread(target=self._forward, args=(source, target, holds), daemon=True).start()
+            threading.Thread(target=self._forward, args=(near, far, self.frozen), daemon=True).start()
+            both = (self.frozen, self.deaf)
+            threading.Thread(target=self._forward, args=(far, near, *both), daemon=True).start()
 
-    def _forward(self, source: socket.socket, target: socket.socket, holds: list[threading.Event]) -> None:
+    def _forward(self, source: socket.socket, target: socket.socket, *holds: threading.Event) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(PIECE):
+                if self.deafening and self.deafening in data and self.deaf in holds:
+                    self.deaf.set()
                 self._hold(*holds)
                 target.sendall(data)
                 self.passed += len(data)
