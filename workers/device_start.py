@@ -34,7 +34,7 @@ from broker.errors import (
     WeightsError,
 )
 from broker.presence_beat import own_key
-from broker.queues import stages_of_queue
+from broker.queues import DEVICE_QUEUE
 from broker.recipe import Stage
 from broker.settings import Settings, load_settings
 from broker.unit_state import UnitState
@@ -56,20 +56,21 @@ ERRORS = {kind.code: kind for kind in _KINDS}
 
 
 def device_queues(description: DeviceDescription, asked: Sequence[str]) -> tuple[str, ...]:
-    """The queues that a device's worker serves: its own as described, unless others are asked for.
+    """The queue that a device's worker serves: the one that its page says, which ``me`` means too.
 
     Raises:
-        SettingsError: one of them is no device's.
+        SettingsError: another one is asked for; whatever waits there is not for this device.
     """
-    wrong = [name for name in asked if stages_of_queue(name) != (Stage.ME,)]
+    route = description.spec.route
+    assert route is not None
+    wrong = [name for name in asked if name not in (DEVICE_QUEUE, route.queue)]
     if wrong:
         raise SettingsError(
             f"The worker of the device {description.name} cannot serve the queue {wrong[0]!r}.",
-            "A described device does the stage me alone: name me or me.NAME, or no queue at all for its own.",
+            f"It drives this device alone, whose queue is {route.queue} ({description.place('queue')}): name "
+            f"{DEVICE_QUEUE} or no queue, and start other workers without --device.",
         )
-    route = description.spec.route
-    assert route is not None
-    return tuple(dict.fromkeys(asked)) or (route.queue,)
+    return (route.queue,)
 
 
 def wait_for_device(settings: Settings, description: DeviceDescription, name: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,11 @@ from api.exit_codes import ExitCode
 from broker.control import Control
 from broker.device_register import DeviceRegister, DeviceUnit
 from broker.embedded import EmbeddedBroker
+from broker.errors import SettingsError
+from broker.recipe import Route
 from broker.unit_state import UnitState
+from workers.device_start import device_queues
+from workers.devices.description import DeviceDescription, load_description
 from workers.devices.litert import LiteRTDevice
 from workers.weights import WeightsStore
 
@@ -44,6 +49,23 @@ def test_it_serves_no_other_stage(page: Callable[..., Path]) -> None:
     ended = hardpose("worker", "pose", "--device", page(), env=NO_BROKER)
     assert ended.code == ExitCode.USAGE
     assert "'pose'" in ended.stderr
+    assert "line 4 (queue)" in ended.stderr
+
+
+def test_me_is_the_queue_of_the_page(page: Callable[..., Path]) -> None:
+    own = load_description(page())
+    shared = replace(own, spec=own.spec.model_copy(update={"route": route_of(own, "me")}))
+    for asked in ([], ["me"], ["me.me-2"], ["me", "me.me-2"]):
+        assert device_queues(own, asked) == ("me.me-2",)
+    assert device_queues(shared, []) == device_queues(shared, ["me"]) == ("me",)
+    for description, asked in ((own, "me.me-3"), (shared, "me.me-2"), (own, "me+compare"), (own, "export")):
+        with pytest.raises(SettingsError, match=asked.replace("+", r"\+")):
+            device_queues(description, [asked])
+
+
+def route_of(description: DeviceDescription, queue: str) -> Route:
+    assert description.spec.route is not None
+    return description.spec.route.model_copy(update={"queue": queue})
 
 
 def test_a_device_that_does_not_answer_is_waited_for(page: Callable[..., Path], tmp_path: Path) -> None:
