@@ -15,6 +15,7 @@ device. ``in_stage`` is the share of the time that the stage itself took; the re
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -55,32 +56,39 @@ WAYS = {
 }
 AIM = 0.9
 """Of the bare loop's frames a second, with frames inside the messages."""
-POLL_SECONDS = 0.005
+POLL_SECONDS = 0.02
 PAGE = """name = "bench"
 firmware = "1"
 driver = "litert"
 pixels = "{pixels}"
 frames = "{frames}"
 licence = "Apache-2.0"
+{processes}
 [network]
 model = "{model}"
 """
 
 
-def measure(segments: int = SEGMENTS, frames: int = FRAMES) -> dict[str, Any]:
-    """Each way, with bare loops before and behind it."""
+def measure(segments: int = SEGMENTS, frames: int = FRAMES, processes: int = 0) -> dict[str, Any]:
+    """Each way, with bare loops before and behind it; ``processes`` of the worker, 0: its own default."""
     weights = WeightsStore(load_settings().weights_dir)
     model = weights.path(SELFIE)
     pictures = _pictures(weights, frames)
     bare = [_bare(model)]
     numbers: dict[str, Any] = {"segments": segments, "frames": frames, "picture": pictures[0].shape[:2]}
-    for way in WAYS:
+    for way, keys in WAYS.items():
         with tempfile.TemporaryDirectory() as folder:
-            found = _worker(Path(folder), way, model, pictures, STORED if way == "store" else segments)
+            page = Path(folder) / "me.toml"
+            page.write_text(PAGE.format(**keys, model=model, processes=_line(processes)))
+            found = _worker(Path(folder), page, pictures, STORED if way == "store" else segments)
         bare.append(_bare(model))
         yardstick = (bare[-2] + bare[-1]) / 2
         numbers[way] = {**found, "bare_per_second": yardstick, "ratio": found["per_second"] / yardstick}
     return {**numbers, "bare_per_second": median(bare)}
+
+
+def _line(processes: int) -> str:
+    return f"processes = {processes}" if processes else ""
 
 
 def _pictures(weights: WeightsStore, count: int) -> list[Any]:
@@ -114,10 +122,8 @@ def bare_main(model: Path, seconds: float = 3.0) -> float:
     return count / (time.perf_counter() - start)
 
 
-def _worker(folder: Path, way: str, model: Path, pictures: Sequence[Any], segments: int) -> dict[str, float]:
+def _worker(folder: Path, page: Path, pictures: Sequence[Any], segments: int) -> dict[str, float]:
     """The real worker over all segments but the first."""
-    page = folder / "me.toml"
-    page.write_text(PAGE.format(**WAYS[way], model=model))
     with EmbeddedBroker(folder / "broker") as broker:
         settings = load_settings(home=folder / "state", broker_url=broker.url, inline_max_bytes=64 * 1024**2)
         runtime = Runtime(settings)
@@ -141,6 +147,7 @@ def _worker(folder: Path, way: str, model: Path, pictures: Sequence[Any], segmen
         try:
             first = _when(runtime.control, 1, worker, folder / "log")
             last = _when(runtime.control, segments, worker, folder / "log")
+            memory = _memory(worker.pid)
         finally:
             worker.terminate()
             worker.wait(40)
@@ -148,7 +155,15 @@ def _worker(folder: Path, way: str, model: Path, pictures: Sequence[Any], segmen
     return {
         "per_second": (segments - 1) * len(pictures) / (last - first),
         "in_stage": inside / (last - first),
+        "memory_mb": memory / 1e6,
     }
+
+
+def _memory(pid: int) -> int:
+    """Bytes of a worker and its processes, what they share counted once (Linux, proc_pid_smaps(5))."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    rolled = [Path(f"/proc/{each}/smaps_rollup").read_text() for each in (pid, *children)]
+    return sum(1024 * int(re.findall(r"^Pss: +([0-9]+) kB", text, re.MULTILINE)[0]) for text in rolled)
 
 
 def _stage_seconds(settings: Settings, count: int) -> float:
@@ -215,13 +230,14 @@ def main() -> int:
     reader = argparse.ArgumentParser()
     reader.add_argument("--segments", type=int, default=SEGMENTS)
     reader.add_argument("--frames", type=int, default=FRAMES)
+    reader.add_argument("--processes", type=int, default=0)
     reader.add_argument("--out", type=Path)
     reader.add_argument("--bare", type=Path, help=argparse.SUPPRESS)
     asked = reader.parse_args()
     if asked.bare:
         print(bare_main(asked.bare))
         return 0
-    numbers = measure(asked.segments, asked.frames)
+    numbers = measure(asked.segments, asked.frames, asked.processes)
     text = json.dumps(numbers, indent=2)
     print(text)
     if asked.out:

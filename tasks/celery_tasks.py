@@ -214,6 +214,7 @@ def preload_threads(sender: Any, **_: Any) -> None:
 def _preload(pid: int) -> None:
     here, queues = process_runtime(), tuple(current_app.amqp.queues.consume_from)
     name, started = current_app.hardpose_worker
+    here.device_turn = getattr(current_app, "hardpose_device_turn", None)
     card = load_and_describe(here, name, pid, started, queues)
     announce(here, card, getattr(current_app, "hardpose_self_test", {}))
 

@@ -113,7 +113,7 @@ class Asking:
         return [each if isinstance(each, Exception) else self._answer(each, ms) for each in maps]
 
     def _answer(self, person: PersonMap, ms: float | None) -> Answer:
-        return Answer(person, ms, empty=not (person >= np.float32(255 * self._threshold)).any())
+        return Answer(person, ms, empty=bool(person.max() < 255 * self._threshold))
 
     def _maps(self, images: Sequence[Image]) -> Sequence[PersonMap]:
         try:

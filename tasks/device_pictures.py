@@ -17,7 +17,7 @@ def as_sent(image: Image, spec: ModelSpec) -> bytes:
         spec: the device.
     """
     sized = _at_route_size(image, spec)
-    return encode_jpeg(sized) if _as_jpeg(spec) else encode_png(sized)
+    return encode_jpeg(sized) if _as_jpeg(spec) else encode_png(sized, natural=True)
 
 
 def as_seen(image: Image, spec: ModelSpec) -> Image:

@@ -146,7 +146,7 @@ class InlinePictures:
 
     def put(self, keeper: Keeper, answer: PersonMap) -> Keeper:
         """Keeps the map for the message; the keeper stays as it is, for the mask is made behind."""
-        self._answers[keeper.time_ms] = inline_picture(keeper.time_ms, encode_png(answer))
+        self._answers[keeper.time_ms] = inline_picture(keeper.time_ms, encode_png(answer, natural=True))
         return keeper
 
     def finish(self, result: SegmentResult) -> SegmentResult:

@@ -16,6 +16,7 @@ from workers.weights import WeightsStore
 
 if TYPE_CHECKING:
     from broker.catalog import Catalog
+    from workers.device_turn import DeviceTurn
     from workers.devices.description import DeviceDescription
 
 
@@ -25,6 +26,8 @@ class Runtime:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._runners: dict[tuple[Stage, str], StageRunner] = {}
+        self.device_turn: DeviceTurn | None = None
+        """Where several processes drive the described device."""
 
     @cached_property
     def artifacts(self) -> Artifacts:
@@ -157,7 +160,7 @@ class Runtime:
             return MaskGeneration(model)
         from tasks.device_masks import DeviceMasks
 
-        return DeviceMasks(model) if self.described is None else DeviceMasks(model, described=self.described)
+        return DeviceMasks(model, self.described, self.device_turn)
 
     def load(self, stages: tuple[Stage, ...]) -> None:
         """Loads what the configured recipe needs for ``stages`` of the chain, libraries and models."""

@@ -1,6 +1,7 @@
 """What a worker tells others of its device: that it is there, that it does not answer, and that it does."""
 
 import logging
+import time
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -14,13 +15,18 @@ from broker.recipe import ModelSpec
 log = logging.getLogger(__name__)
 
 
+REPEAT_SECONDS = 10.0
+"""After them it is told again: another process of the worker may have told otherwise meanwhile."""
+
+
 class UnitNews:
-    """Tells only what is new. Of a worker that drives no device of its own it tells nothing."""
+    """Tells what is new, and at times what is not; nothing of a worker without a device of its own."""
 
     def __init__(self) -> None:
         self._register: DeviceRegister | None = None
         self._worker_key = ""
         self._told: UnitState | None = None
+        self._told_at = 0.0
 
     def begin(
         self, control: Control, spec: ModelSpec, card: WorkerCard, tested: Mapping[str, Any], ready: bool
@@ -47,6 +53,7 @@ class UnitNews:
             self_test_iou=tested.get("iou"),
             self_test_ms=tested.get("milliseconds"),
         )
+        self._told_at = time.monotonic()
         self._told = UnitState.READY if ready else UnitState.WAITING_FOR_DEVICE
         self._register.announce(unit, self._told)
 
@@ -59,11 +66,12 @@ class UnitNews:
         self._tell(UnitState.WAITING_FOR_DEVICE)
 
     def _tell(self, state: UnitState) -> None:
-        if self._register is None or self._told == state:
+        now = time.monotonic()
+        if self._register is None or (self._told == state and now - self._told_at < REPEAT_SECONDS):
             return
         try:
             self._register.state(self._worker_key, state)
-            self._told = state
+            self._told, self._told_at = state, now
         except BrokerUnavailable as error:  # the work is what matters
             log.warning("the broker does not hear that the device is %s: %s", state, error)
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import billiard.pool
+from celery import Celery
 
 from broker.app import TASKS_MODULE, create_app
 from broker.control import Control
@@ -16,6 +17,7 @@ from broker.queues import stages_of_queue
 from broker.recipe import CHAIN, Stage
 from broker.settings import TOKENS_VARIABLE, Settings
 from workers.device_start import device_queues, wait_for_broker, wait_for_device
+from workers.device_turn import DeviceTurn
 from workers.devices.description import load_description
 from workers.machine import prepare_machine
 from workers.metrics_folder import metrics_folder
@@ -55,11 +57,11 @@ def served_stages(queues: Sequence[str]) -> tuple[Stage, ...]:
     return tuple(stage for stage in Stage if stage in served)
 
 
-def pool_arguments(queues: Sequence[str]) -> list[str]:
-    """Threads for downloads; one forked process for models, where time limits and revokes work."""
+def pool_arguments(queues: Sequence[str], processes: int = 1) -> list[str]:
+    """Threads for downloads; forked processes for models, where time limits and revokes work."""
     if set(queues) == {Stage.DOWNLOAD.value}:
         return ["--pool=threads", f"--concurrency={DOWNLOAD_THREADS}"]
-    return ["--pool=prefork", "--concurrency=1"]
+    return ["--pool=prefork", f"--concurrency={processes}"]
 
 
 def serve(settings: Settings, queues: Sequence[str], name: str | None = None) -> None:
@@ -87,8 +89,9 @@ def serve(settings: Settings, queues: Sequence[str], name: str | None = None) ->
         # A board may be up before its network is: what is announced to nobody would never be shown.
         wait_for_broker(lambda: Control.of(settings).ping())
         tested = wait_for_device(settings, description, name)
+    processes = description.processes if description is not None else 1
     with _metrics(settings) as settings:
-        _serve(settings, names, name, tested)
+        _serve(settings, names, name, tested, processes)
 
 
 def check_broker(settings: Settings) -> None:
@@ -107,7 +110,9 @@ def check_broker(settings: Settings) -> None:
         log.warning("waiting for the broker: %s", error)
 
 
-def _serve(settings: Settings, names: Sequence[str], name: str, tested: Mapping[str, Any]) -> None:
+def _serve(
+    settings: Settings, names: Sequence[str], name: str, tested: Mapping[str, Any], processes: int
+) -> None:
     arguments = [
         "worker",
         f"--queues={','.join(names)}",
@@ -115,7 +120,7 @@ def _serve(settings: Settings, names: Sequence[str], name: str, tested: Mapping[
         f"--loglevel={settings.log_level}",
         "--without-gossip",
         "--without-mingle",
-        *pool_arguments(names),
+        *pool_arguments(names, processes),
     ]
     log.info("serving %s", ", ".join(names))
     os.environ.pop(TOKENS_VARIABLE, None)
@@ -126,7 +131,23 @@ def _serve(settings: Settings, names: Sequence[str], name: str, tested: Mapping[
     importlib.import_module(TASKS_MODULE)
     app = create_app(settings, tuple(names))
     app.hardpose_self_test = dict(tested)  # of the device; the processes of the pool inherit it
+    if processes > 1:
+        _share_device(app, processes)
     app.worker_main(arguments)
+
+
+def _share_device(app: Celery, processes: int) -> None:
+    """The processes of the pool use the device in turns.
+
+    Each segment's time is as many times as long, because most of it may be spent waiting for the others'.
+    None is fetched beyond those at work: there is always one that waits for its turn.
+    """
+    app.hardpose_device_turn = DeviceTurn()  # inherited, as the self-test is
+    app.conf.update(
+        task_soft_time_limit=processes * app.conf.task_soft_time_limit,
+        task_time_limit=processes * app.conf.task_time_limit,
+        worker_prefetch_multiplier=1,
+    )
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """Bad answers of a device: each is a typed error on its frame, or the device is away; never a wrong IoU."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,15 @@ from kept_frames import STEP_MS, with_keepers
 from broker.artifacts import Artifacts
 from broker.errors import ArtifactMissing, DiskFull
 from broker.messages import SegmentResult, Verdict
-from broker.recipe import ModelSpec, Route
+from broker.recipe import ModelSpec, Route, Stage
+from tasks import device_drawing
 from tasks.compare import Compare
 from tasks.device_masks import DeviceMasks
 from tasks.device_pictures import as_seen, as_sent
 from tasks.faults import BadModelOutput
 from tasks.frame_store import FrameStore
 from tasks.frames import Frames
+from workers.device_turn import DeviceTurn
 from workers.devices import errors, known_picture
 from workers.devices.description import DeviceDescription
 from workers.errors import ImageFailed
@@ -81,11 +84,13 @@ def greys(count: int) -> list[Any]:
     return [np.full((*SIZE, 3), 10 * (number + 1), np.uint8) for number in range(count)]
 
 
-def run(device: Answers, described: DeviceDescription | None = DESCRIBED) -> SegmentResult:
+def run(
+    device: Answers, described: DeviceDescription | None = DESCRIBED, turn: DeviceTurn | None = None
+) -> SegmentResult:
     """The device's stage and the comparison, on a frame for each script."""
     artifacts = Artifacts("memory:///")
     start = with_keepers(artifacts, greys(len(device.scripts)), described.spec if described else SPEC)
-    drawn = DeviceMasks(device, described).run(start, FrameStore(artifacts))
+    drawn = DeviceMasks(device, described, turn).run(start, FrameStore(artifacts))
     frames = Frames(artifacts)
     return Compare().run(drawn, frames)
 
@@ -187,6 +192,7 @@ def test_a_driver_with_too_few_answers_fails_the_segment() -> None:
         run(Few([[WHOLE], [WHOLE]], batch_size=2))
 
 
+TURN = DeviceTurn()
 Behaviour = st.sampled_from(["whole", "left", "nobody", "fault", "late once", "empty once"])
 SCRIPTS: dict[str, list[Any]] = {
     "whole": [WHOLE],
@@ -203,17 +209,17 @@ EXPECTED = {
 
 
 @settings(max_examples=60)
-@given(st.lists(Behaviour, max_size=9), st.integers(1, 4), st.booleans())
+@given(st.lists(Behaviour, max_size=9), st.integers(1, 4), st.booleans(), st.sampled_from([None, TURN]))
 def test_whatever_the_device_answers_times_and_funnel_add_up(
-    behaviours: list[str], batch: int, sane: bool
+    behaviours: list[str], batch: int, sane: bool, turn: DeviceTurn | None
 ) -> None:
     # A batch of which one fails is asked for frame by frame: by then a fault that comes once may have passed.
     device = Answers([SCRIPTS[name] for name in behaviours], KNOWN if sane else NOBODY, batch)
     if not sane and {"nobody", "fault"} & set(behaviours):
         with pytest.raises(errors.DeviceAway):
-            run(device)
+            run(device, turn=turn)
         return
-    result = run(device)
+    result = run(device, turn=turn)
     assert [k.time_ms for k in result.keepers] == [STEP_MS * n for n in range(len(behaviours))]
     assert [k.verdict for k in result.keepers] == [EXPECTED[name] for name in behaviours]
     assert all((k.fault == "") == (k.verdict != Verdict.FAILED) for k in result.keepers)
@@ -235,6 +241,47 @@ def test_a_damaged_or_missing_picture_costs_its_frame() -> None:
     result = DeviceMasks(Answers([[WHOLE]] * 3), DESCRIBED).run(start, FrameStore(artifacts))
     assert [k.fault for k in result.keepers] == [PictureDamaged.code, "", ArtifactMissing.code]
     assert [bool(k.device_key) for k in result.keepers] == [False, True, False]
+
+
+def test_in_turns_pictures_are_read_and_stored_while_the_device_is_anothers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[str] = []
+
+    class Turn(DeviceTurn):
+        @contextmanager
+        def taken(self) -> Iterator[None]:
+            seen.append("turn")
+            self.waited += 60
+            yield
+            seen.append("end")
+
+    class Device(Answers):
+        def maps(self, images: Sequence[Any]) -> list[Any]:
+            seen.append("drawn")
+            return super().maps(images)
+
+    class Store(FrameStore):
+        def get(self, key: str) -> bytes:
+            seen.append("read")
+            return super().get(key)
+
+        def put(self, key: str, encoded: bytes) -> None:
+            seen.append("put")
+            super().put(key, encoded)
+
+    monkeypatch.setattr(device_drawing, "TURN_BYTES", 3 * 3 * SIZE[0] * SIZE[1])
+    artifacts = Artifacts("memory:///")
+    start = with_keepers(artifacts, greys(5), SPEC)
+    artifacts.delete(start.keepers[4].frame_key)
+    device = Device([[WHOLE]] * 5, batch_size=2)
+    done = DeviceMasks(device, DESCRIBED, Turn()).run(start, Store(artifacts))
+    # Three frames fill a turn; the batch of two is filled up. Of a lost one nothing is drawn.
+    turn = ["turn", "drawn", "drawn", "end"]
+    assert seen == ["read"] * 4 + turn + ["put"] * 4 + ["read", "turn", "end"]
+    assert [bool(k.device_key) for k in done.keepers] == [True] * 4 + [False]
+    assert done.seconds[Stage.ME] < -60  # the waiting, which the stage did not work in, is taken off
+    assert threads() == set()
 
 
 @pytest.mark.parametrize("when", ["read", "shown", "stored"])

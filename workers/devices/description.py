@@ -29,6 +29,7 @@ class DeviceDescription:
         spec: the device as recipes name it: its driver, its product and firmware as the version, the hash of
             its model, every option that changes a mask, and its route. No address, command or secret.
         batch: images in one call; as the network's file says, where it does.
+        processes: of its worker; one uses the device, while the others read pictures and send answers on.
         time_limit: seconds for one call.
         model: the network's file; None for a driver that has none here.
         delegate: of LiteRT, the path of its shared library; empty: the CPU.
@@ -41,6 +42,7 @@ class DeviceDescription:
     path: Path
     spec: ModelSpec
     batch: int = 1
+    processes: int = 1
     time_limit: float = 10.0
     model: Path | None = None
     delegate: str = ""
@@ -107,6 +109,7 @@ def load_description(path: Path) -> DeviceDescription:
         path=path,
         spec=spec,
         batch=size.batch,
+        processes=page.processes or _processes(page),
         time_limit=page.time_limit,
         model=model,
         delegate=_library(path, network.delegate) if network else "",
@@ -194,6 +197,16 @@ class OwnFile:
         if not final.exists():
             make(self.path(ref), final)
         return final
+
+
+def _processes(page: Page) -> int:
+    """Two where the device is this machine's processor: it then waits for neither messages nor pictures.
+
+    One otherwise: an NPU may be open in one process only, and what is reached by a network or a program takes
+    far longer than all that is done beside it.
+    """
+    on_processor = page.network is not None and not page.network.delegate
+    return 2 if on_processor else 1
 
 
 def _library(path: Path, delegate: str) -> str:

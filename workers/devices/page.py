@@ -145,6 +145,8 @@ class Page(Section):
     """How frames come: from the artifact store, or in the messages."""
     batch: int = Field(1, ge=1, le=256, title="a whole number from 1 to 256")
     """Images in one call, where a network's file leaves it open."""
+    processes: int | None = Field(None, ge=1, le=4, title="a whole number from 1 to 4")
+    """Of its worker, which use the device in turns; see ``workers.devices.description``."""
     time_limit: float = Field(
         10.0, gt=0, le=MAX_TIME_LIMIT, allow_inf_nan=False, title="seconds, above 0 and at most 3600"
     )
