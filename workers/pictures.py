@@ -133,7 +133,12 @@ def _opened(data: bytes) -> Iterator[Pillow.Image]:
     try:
         with Pillow.open(io.BytesIO(data), formats=FORMATS) as picture:
             yield picture
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Pillow.DecompressionBombError) as error:
+    except UnidentifiedImageError as error:  # its words name an object of ours
+        raise PictureDamaged(
+            f"{len(data)} bytes are no whole PNG or JPEG: they begin with {data[:8]!r}.",
+            "Look at what wrote them.",
+        ) from error
+    except (OSError, SyntaxError, ValueError, Pillow.DecompressionBombError) as error:
         raise PictureDamaged(
             f"{len(data)} bytes are no whole PNG or JPEG: {error}.", "Look at what wrote them."
         ) from error

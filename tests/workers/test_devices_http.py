@@ -86,7 +86,7 @@ def test_a_picture_is_sent_in_the_size_and_format_that_is_described(device, serv
         ("truncated", UnreadableAnswer, ("no whole PNG",)),
         ("cut", ServerFailed, ("ended in the middle",)),
         ("empty", UnreadableAnswer, ("0 bytes",)),
-        ("page", UnreadableAnswer, ("no whole PNG",)),
+        ("page", UnreadableAnswer, ("no whole PNG", "b'<html>")),
         ("colours", UnreadableAnswer, ("'RGB'", "8-bit grey")),  # whose luma is anybody's guess
         ("sixteen-bits", UnreadableAnswer, ("8-bit grey",)),  # would be cut off at 255
         ("palette", UnreadableAnswer, ("'P'",)),  # numbers of colours

@@ -7,13 +7,14 @@ programs that answer with pictures.
 import socket
 import sys
 
+import device_server
 import numpy as np
 import pytest
 from PIL import Image as Pillow
 
 from workers.devices import known_picture
 from workers.devices.description import load_description, open_described
-from workers.devices.errors import DeviceAway, DeviceMisdescribed
+from workers.devices.errors import DeviceAway, DeviceMisdescribed, TooLate
 from workers.devices.self_test import self_test
 from workers.embedded_weights import SELFIE
 from workers.onnx_graph import GraphWriter
@@ -30,16 +31,17 @@ def folder(tmp_path_factory, weights):
     by_heart(folder / "upside_down.onnx", 1 - person[None])
     by_heart(folder / "unlikely.onnx", 2 - 4 * person[None])
     by_heart(folder / "constant.onnx", np.full((1, 40, 30), 0.25, np.float32))
+    by_heart(folder / "one_mask.onnx", person[None], batch="n")
     by_heart(folder / "far_off.onnx", 0.4 * np.roll(person, 15, axis=1)[None])
     return folder
 
 
-def by_heart(path, answer):
-    """An ONNX network that takes a picture of 64 x 64 and puts ``answer`` (channels x h x w) out, always."""
+def by_heart(path, answer, batch=1):
+    """An ONNX network that takes pictures of 64 x 64 and puts ``answer`` (channels x h x w) out, once."""
     graph = GraphWriter()
     nothing = graph.op("Mul", graph.op("ReduceMean", "image", keepdims=0), graph.floats(0))
     graph.rename(graph.op("Add", graph.weights(answer[None]), nothing), "mask")
-    ports = {"image": (np.float32, [1, 3, 64, 64])}, {"mask": (np.float32, [1, *answer.shape])}
+    ports = {"image": (np.float32, [batch, 3, 64, 64])}, {"mask": (np.float32, [batch, *answer.shape])}
     graph.save(path, "by-heart", *ports, {})
 
 
@@ -122,6 +124,11 @@ def test_the_embedded_student_passes_as_it_is_described(folder):
             "person's channel",
         ),  # its logit
         (network("student.tflite", top="time_limit = 0.0001\n"), "line 4 (time_limit)", "more time"),
+        (
+            network("one_mask.onnx", top="batch = 3\n"),
+            "line 4 (batch)",
+            "Give 1",
+        ),  # it says that it takes more
     ],
 )
 def test_the_wrong_line_is_named_with_what_would_be_right(folder, text, where, right):
@@ -213,9 +220,68 @@ def test_an_answer_that_is_read_wrongly_is_read_otherwise(folder, program, lines
     assert right in refused.value.remedy
 
 
+@pytest.mark.parametrize(
+    ("way", "turn"),
+    [
+        ("mirrored", np.fliplr),  # at an IoU of 0.55, good enough to the eye of a threshold
+        ("upside down", np.flipud),
+        ("turned by 180", lambda mask: mask[::-1, ::-1]),
+        ("with rows and columns exchanged", np.transpose),
+    ],
+)
+def test_a_mask_that_comes_back_turned_is_told(folder, way, turn):
+    square = np.array(Pillow.fromarray(known_picture.embedded().truth).resize((64, 64))).astype(np.float32)
+    by_heart(folder / "turned.onnx", np.ascontiguousarray(turn(square))[None])
+    with pytest.raises(
+        DeviceMisdescribed, match=rf"line 5 \(network\.model\): .* back {way}.*turned back 0\.9"
+    ):
+        shown(folder, network("turned.onnx"))
+
+
 def test_class_numbers_of_a_program_are_a_mask(folder, program):
     found = shown(folder, "batch = 3\n" + program + 'answer = "label"\nperson_label = 15\n')
     assert (found.iou, found.driver, found.answer_height, found.batch) == (1.0, "command", 640, 3)
+
+
+class Waking:
+    """A device of a driver that answers late the first few times, as one that loads its network does."""
+
+    batch_size = 1
+
+    def __init__(self, late):
+        self.late = late
+
+    def load(self):
+        pass
+
+    def maps(self, images):
+        self.late -= 1
+        if self.late >= 0:
+            raise TooLate("The device gave no whole answer within 0.2 s.", "Wait.")
+        return [known_picture.embedded().truth.astype(np.uint8) * 255 for _ in images]
+
+
+def test_a_device_behind_an_address_may_load_its_network_at_its_first_picture(folder, program, monkeypatch):
+    (folder / "me.toml").write_text(TOP + program)
+    reached = load_description(folder / "me.toml")
+    assert self_test(Waking(late=9), reached).iou == 1
+    monkeypatch.setattr("workers.devices.self_test.WARM_UP_SECONDS", 0.0)
+    assert self_test(Waking(late=1), reached).iou == 1
+    with pytest.raises(DeviceMisdescribed, match=r"time_limit is not given\).*no whole answer"):
+        self_test(Waking(late=9), reached)
+
+
+@pytest.mark.parametrize(
+    ("path", "where"),
+    [
+        ("forbidden", "http.token_file"),
+        ("nothing_there", r"line 5 \(http.url"),
+        ("moved", r"line 5 \(http.url"),
+    ],
+)
+def test_what_a_server_refuses_is_a_wrong_line_and_not_waited_for(folder, path, where):
+    with device_server.running() as server, pytest.raises(DeviceMisdescribed, match=where):
+        shown(folder, f'driver = "http"\n[http]\nurl = "{server.url(path)}"\n')
 
 
 def test_a_device_that_does_not_answer_is_away_and_not_misdescribed(folder, program):

@@ -46,6 +46,13 @@ class ServerFailed(DeviceFault):
     code = "device_server_failed"
 
 
+class ServerRefuses(ServerFailed):
+    """It answered that a request as described is wrong, which no later one will change."""
+
+    key = "http.url"
+    """Of the description: what is wrong."""
+
+
 class CommandFailed(DeviceFault):
     """The device's command ended with an exit status other than 0."""
 

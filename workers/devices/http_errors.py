@@ -9,18 +9,20 @@ import httpx
 
 from broker.printable import printable
 from workers.devices.description import DeviceDescription
-from workers.devices.errors import DeviceAway, DeviceFault, ServerFailed
+from workers.devices.errors import DeviceAway, DeviceFault, ServerFailed, ServerRefuses
 
 WORDS = 200
 """Characters of a server's own words that an error quotes."""
-REMEDIES = {
-    401: "Look at the token: {token_file}.",
-    403: "Look at the token: {token_file}.",
-    404: "Look at the address, its path included: {url}.",
-    405: "Look at the address: {url}. It has to take POST.",
-    413: 'Send smaller pictures: {input}, or frames = "jpeg".',
-    415: 'Say what the server takes: frames = "png" or "jpeg".',
+REFUSALS = {
+    401: ("http.token_file", "Look at the token: {place}."),
+    403: ("http.token_file", "Look at the token: {place}."),
+    404: ("http.url", "Look at the address, its path included: {place}."),
+    405: ("http.url", "Look at the address: {place}. It has to take POST."),
+    413: ("input", 'Send smaller pictures: {place}, or frames = "jpeg".'),
+    415: ("frames", 'Say what the server takes, "png" or "jpeg": {place}.'),
 }
+"""The key that is wrong, by status (RFC 9110, 15.5), and what to do."""
+REDIRECTED = ("http.url", "Redirects are not followed. Give the last address: {place}.")
 
 
 def refused(
@@ -40,11 +42,13 @@ def refused(
     cause = f"The server of the device {description.name} answered {status}{f': {said}' if said else ''}."
     if status == httpx.codes.SERVICE_UNAVAILABLE and "Retry-After" in response.headers:
         return DeviceAway(cause, "It says that it is not ready; it is asked again.")
-    remedy = REMEDIES.get(status, "Look at the server's log.")
-    if response.is_redirect:
-        remedy = "Redirects are not followed. Give the last address: {url}."
-    places = {key: description.place(f"http.{key}") for key in ("url", "token_file")}
-    return ServerFailed(cause, remedy.format(**places, input=description.place("input")))
+    refusal = REDIRECTED if response.is_redirect else REFUSALS.get(status)
+    if refusal is None:
+        return ServerFailed(cause, "Look at the server's log.")
+    key, remedy = refusal
+    error = ServerRefuses(cause, remedy.format(place=description.place(key)))
+    error.key = key
+    return error
 
 
 def out_of_reach(

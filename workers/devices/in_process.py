@@ -109,6 +109,7 @@ class InProcessDevice(ABC):
         Raises:
             NotANumber, WrongSize: of one of the images; see ``MaskOutput.person_map``.
             TooLate: a call took longer than the description allows.
+            ModelMismatch: the network takes fewer images in a call than it says.
         """
         step = self.batch_size
         return [m for at in range(0, len(images), step) for m in self._call(images[at : at + step])]
@@ -117,6 +118,11 @@ class InProcessDevice(ABC):
         ready = self._loaded()
         started = time.monotonic()
         (raw,) = ready.network.run(ready.seen.fill(images), ready.mask.tensor)
+        if len(raw) < len(images):
+            raise ModelMismatch(
+                f"The network's output {ready.mask.tensor} holds {len(raw)} mask(s) of {len(images)} images.",
+                "Give it one image in each call: batch = 1.",
+            )
         maps = [ready.mask.person_map(raw[i]) for i in range(len(images))]
         seconds = time.monotonic() - started
         if seconds > self._time_limit:

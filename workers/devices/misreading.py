@@ -19,6 +19,8 @@ from workers.devices.network import network_options
 from workers.devices.readings import Fit, Readings
 from workers.errors import ModelMismatch
 
+REACHED_BY = {"http": "http.url", "command": "command.run"}
+"""The line that says where a device is."""
 _TOP_LEVEL = ("resize", "frames", "threshold", "empty_masks", "input")
 _SIZES = {"width": "input", "height": "input", "answer_width": "answer_size", "answer_height": "answer_size"}
 _TASTE = frozenset({"threshold", "resize", "output_name"})
@@ -26,6 +28,8 @@ _TASTE = frozenset({"threshold", "resize", "output_name"})
 CLEARLY, LEFT = 0.05, 0.6
 """By so much of IoU, and with at most so much of the error left, another reading is clearly better. Wrong
 colours or another usual scale cost the embedded student 0.06 to 0.17 of its 0.92 on the known picture."""
+TURNED = 0.15
+"""Of IoU, by which a mask that is turned round is better than as it came: it is no accident."""
 HURRY = 5.0
 """Seconds in which another reading of a good description is looked for, at every start."""
 
@@ -64,6 +68,32 @@ def explain(
     notes += [_looks(answer, description)] if answer is not None else []
     notes += ["Not every value was tried: the network is too slow."] if search and search.exhausted else []
     return DeviceMisdescribed(" ".join(notes), remedy)
+
+
+def turned(description: DeviceDescription, answer: PersonMap, iou: float) -> DeviceMisdescribed | None:
+    """The error that a mask comes back mirrored, upside down or with rows for columns; None if it does not.
+
+    Half of a person may still be hit then: a mirrored mask of the known picture has an IoU of 0.55.
+
+    Args:
+        description: of the device.
+        answer: to the known picture.
+        iou: of it with the mask.
+    """
+    known, threshold = known_picture.of(description), threshold_of(description.spec)
+    ways = {"mirrored": answer[:, ::-1], "upside down": answer[::-1], "turned by 180°": answer[::-1, ::-1]}
+    if answer.shape[0] == answer.shape[1]:
+        ways["with rows and columns exchanged"] = answer.T
+    fits = {way: known.iou(np.ascontiguousarray(other), threshold) for way, other in ways.items()}
+    best = max(fits, key=lambda way: fits[way])
+    if fits[best] < max(iou + TURNED, known_picture.LEAST_IOU):
+        return None
+    return description.wrong(
+        REACHED_BY.get(description.spec.name, "network.model"),
+        f"the mask comes back {best}: it has an IoU of {iou:.2f} with the right one, and turned back "
+        f"{fits[best]:.2f}.",
+        "Let what draws it write its rows from top to bottom and each from left to right.",
+    )
 
 
 def better_fits(device: Device, description: DeviceDescription, iou: float) -> list[str]:

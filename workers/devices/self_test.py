@@ -2,20 +2,27 @@
 
 import time
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 
-from workers.contracts import Device, PersonMap
+from workers.contracts import Device, Image, PersonMap
 from workers.devices import known_picture
 from workers.devices.answers import threshold_of
 from workers.devices.description import DeviceDescription
-from workers.devices.errors import DeviceAway, DeviceFault, TooLate, UnreadableAnswer, WrongSize
+from workers.devices.errors import (
+    DeviceAway,
+    DeviceFault,
+    ServerRefuses,
+    TooLate,
+    UnreadableAnswer,
+    WrongSize,
+)
 from workers.devices.known_picture import LEAST_IOU, KnownPicture
-from workers.devices.misreading import better_fits, explain
-from workers.errors import DelegateFailed, ImageFailed, ModelMismatch
+from workers.devices.misreading import REACHED_BY, better_fits, explain, turned
+from workers.errors import DelegateFailed, ModelMismatch
 
-_REACHED_BY = {"http": "http.url", "command": "command.run"}
+WARM_UP_SECONDS = 60.0
+"""For a device behind an address or a command, which may load its network at its first picture."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +67,8 @@ def self_test(device: Device, description: DeviceDescription) -> SelfTest:
     known, threshold = known_picture.of(description), threshold_of(description.spec)
     try:
         device.load()
-        answer = _asked(device, description, known, 1)[0]
+        warm_up = WARM_UP_SECONDS if description.spec.name in REACHED_BY else 0.0
+        answer = _asked(device, description, known, 1, warm_up)[0]
     except DelegateFailed as error:
         raise description.wrong("network.delegate", error.cause, error.remedy) from error
     except ModelMismatch as error:
@@ -68,16 +76,13 @@ def self_test(device: Device, description: DeviceDescription) -> SelfTest:
     except DeviceFault as error:
         raise _fault(device, description, error) from error
     iou = known.iou(answer, threshold)
+    if (turn := turned(description, answer, iou)) is not None:
+        raise turn
     if iou < LEAST_IOU:
         raise explain(device, description, answer)
-    batch = max(description.batch, 1)
     started = time.perf_counter()
-    try:
-        answers = _asked(device, description, known, batch)
-    except DeviceFault as error:
-        raise _fault(device, description, error) from error
+    batch = len(_full_batch(device, description, known))
     spent = time.perf_counter() - started
-    _check_batch(description, answers, known)
     return SelfTest(
         name=description.name,
         firmware=description.firmware,
@@ -93,32 +98,46 @@ def self_test(device: Device, description: DeviceDescription) -> SelfTest:
 
 
 def _asked(
-    device: Device, description: DeviceDescription, known: KnownPicture, batch: int
+    device: Device, description: DeviceDescription, known: KnownPicture, count: int, warm_up: float = 0.0
 ) -> list[PersonMap]:
-    """The answers to ``batch`` times the known picture. A fault is asked again once: a first call warms up.
+    """The answers to ``count`` times the known picture. A fault is asked again once: a first call warms up.
+
+    Args:
+        device: loaded.
+        description: of it.
+        known: what it is shown.
+        count: of pictures in one call.
+        warm_up: seconds in which answers may come too late, and it is asked again.
 
     Raises:
-        DeviceMisdescribed: they take longer than the description's time limit.
-        DeviceFault: it answers badly, the second time too.
+        DeviceFault: it answers badly, or too late, the second time too.
         DeviceAway: the driver fails, the second time too.
     """
-    for again in (True, False):
-        started = time.monotonic()
+    began, failed = time.monotonic(), False
+    while True:
         try:
-            answers = device.maps([known.picture] * batch)
-        except DeviceFault:
-            if not again:
-                raise
-            continue
-        except (RuntimeError, OSError) as error:  # a delegate that fails, a wire that breaks
-            if not again:
+            return _in_time(device, description, [known.picture] * count)
+        except (DeviceFault, RuntimeError, OSError) as error:
+            warming = isinstance(error, TooLate) and time.monotonic() - began < warm_up
+            if failed and not warming:
+                if isinstance(error, DeviceFault):
+                    raise
+                # A delegate that fails, a wire that breaks.
                 raise _away(description, f"{type(error).__name__}: {error}.", "Look at its log.") from error
-            continue
-        if time.monotonic() - started <= description.time_limit or not again:
-            break
+            failed = True
+
+
+def _in_time(device: Device, description: DeviceDescription, images: list[Image]) -> list[PersonMap]:
+    """The answers to ``images``.
+
+    Raises:
+        TooLate: of a driver that does not look at the time itself.
+    """
+    started = time.monotonic()
+    answers = device.maps(images)
     spent = time.monotonic() - started
     if spent > description.time_limit:
-        raise _too_slow(description, f"{batch} picture(s) took {spent:.2f} s")
+        raise TooLate(f"{len(images)} picture(s) took {spent:.2f} s.", "Raise time_limit.")
     return answers
 
 
@@ -130,31 +149,47 @@ def _too_slow(description: DeviceDescription, what: str) -> Exception:
     )
 
 
-def _check_batch(description: DeviceDescription, answers: list[PersonMap], known: KnownPicture) -> None:
+def _full_batch(device: Device, description: DeviceDescription, known: KnownPicture) -> list[PersonMap]:
+    """The answers to as many pictures as the device is asked for at once; each is right.
+
+    Raises:
+        DeviceMisdescribed, DeviceAway: see ``self_test``.
+    """
+    try:
+        answers = _asked(device, description, known, description.batch)
+    except (DeviceFault, ModelMismatch) as error:
+        if description.batch > 1 and not isinstance(error, TooLate):
+            raise _batch_fails(description, error.cause.rstrip(".")) from error
+        raise _fault(device, description, error) from error
     threshold = threshold_of(description.spec)
     worst = min(known.iou(answer, threshold) for answer in answers)
     if worst < LEAST_IOU:
-        raise description.wrong(
-            "batch",
-            f"{description.batch} stands there; one picture alone comes back right, and of {len(answers)} in "
-            f"one call one has an IoU of {worst:.2f} with its mask.",
-            "Give 1.",
-        )
+        raise _batch_fails(description, f"of {len(answers)} one has an IoU of {worst:.2f} with its mask")
+    return answers
 
 
-def _fault(device: Device, description: DeviceDescription, error: ImageFailed) -> Exception:
+def _batch_fails(description: DeviceDescription, what: str) -> Exception:
+    return description.wrong(
+        "batch",
+        f"{description.batch} stands there; one picture alone comes back right, and in one call they do not: "
+        f"{what}.",
+        "Give 1.",
+    )
+
+
+def _fault(device: Device, description: DeviceDescription, error: DeviceFault | ModelMismatch) -> Exception:
     """What an unusable answer to the known picture says of the description."""
     if isinstance(error, TooLate):
         return _too_slow(description, error.cause[:1].lower() + error.cause[1:].rstrip("."))
     section = description.spec.name
-    if isinstance(error, WrongSize) and section in ("http", "command"):
+    if isinstance(error, ServerRefuses):
+        return description.wrong(error.key, error.cause, error.remedy)
+    if isinstance(error, WrongSize) and section in REACHED_BY:
         return description.wrong(f"{section}.answer_size", error.cause, error.remedy)
     if isinstance(error, UnreadableAnswer):
-        return description.wrong(
-            {"http": "http.url"}.get(section, f"{section}.run"), error.cause, error.remedy
-        )
+        return description.wrong(REACHED_BY.get(section, "driver"), error.cause, error.remedy)
     if description.model is not None:
-        return explain(device, description, None, cast(DeviceFault, error))
+        return explain(device, description, None, error)
     return _away(description, error.cause, error.remedy)
 
 
