@@ -99,6 +99,7 @@ FAULTS = [
     (LITERT.replace("me.tflite", "nowhere.tflite"), "line 6 (network.model)", "nowhere.tflite"),
     (LITERT.replace("me.tflite", "empty.tflite"), "line 6 (network.model)", "empty"),
     (LITERT.replace("me.tflite", "me0.toml"), "line 6 (network.model)", "LiteRT"),  # no network at all
+    (LITERT.replace("litert", "onnx"), "line 6 (network.model)", "an .onnx file"),  # another driver's
     ("input = [16, 8]\n" + LITERT, "line 1 (input)", "[8, 8]"),  # the file says otherwise
     ("batch = 4\n" + LITERT, "line 1 (batch)", "Leave the line out"),  # the file takes one in each call
     (LITERT + "output = logit", "line 7", "TOML"),  # no TOML
@@ -107,6 +108,7 @@ FAULTS = [
     (LITERT.split("[network]")[0], "[network]", "litert"),  # no table
     ("threshold = 1\n" + LITERT, "line 1 (threshold)", "between 0 and 1"),
     ("time_limit = 0\n" + LITERT, "line 1 (time_limit)", "seconds"),
+    ("processes = 5\n" + LITERT, "line 1 (processes)", "from 1 to 4"),
     ('pixels = "inline"\n' + COMMAND, "inline", "input = "),  # how large are the pictures to be?
     (COMMAND.replace("{output_dir}", "out"), "line 6 (command.run)", "{output_dir}"),
     (HTTP.replace("http://", "ftp://"), "line 6 (http.url)", "https://"),
@@ -218,7 +220,7 @@ OTHER_ANSWER = {
 }  # fmt: skip
 SAME = {
     "known_picture": {"image": "face.png", "mask": "mask.png"},
-    "queue": "own", "pixels": "inline", "batch": 4, "time_limit": 99.5, "licence": "Apache-2.0",
+    "queue": "own", "pixels": "inline", "batch": 4, "processes": 3, "time_limit": 99.5, "licence": "Apache-2.0",
     "network.model": "copy/again.tflite", "network.delegate": "elsewhere/npu.so",
     "command.run": "ssh me {input_dir} x{output_dir}",
 }  # fmt: skip

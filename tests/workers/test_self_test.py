@@ -104,8 +104,8 @@ def test_the_embedded_student_passes_as_it_is_described(folder):
         ),
         (  # logits, called probabilities: by default
             network("softmax.onnx"),
-            "(network.output is not given): the default",
-            'output = "',
+            '(network.output is not given): the default is output = "probability", and the network\'s output',
+            'output = "softmax"',
         ),
         (
             network("softmax.onnx", 'output = "softmax"', "person_channel = 0"),

@@ -52,7 +52,7 @@ def explain(
         search = _search(device, description, answer)
     except ModelMismatch as error:
         return description.wrong("network.model", error.cause, error.remedy)
-    seen = refused.cause.rstrip(".") if refused is not None else ""
+    seen = f"{refused.cause[:1].lower()}{refused.cause[1:].rstrip('.')}" if refused is not None else ""
     if answer is not None:
         iou = known_picture.of(description).iou(answer, threshold_of(description.spec))
         seen = f"the device's mask of the known picture has an IoU of {iou:.2f} with the right one"

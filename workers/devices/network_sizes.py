@@ -34,7 +34,10 @@ def size_in_file(driver: str, path: Path) -> InputSize:
         return _sides(path, network.input.shape, str(network.input))
     from workers.onnx_runtime import OnnxModel
 
-    inputs = list(OnnxModel(path, Compute(providers=("cpu",))).inputs.values())
+    try:
+        inputs = list(OnnxModel(path, Compute(providers=("cpu",))).inputs.values())
+    except ModelMismatch as error:
+        raise ModelMismatch(error.cause, "Give an .onnx file of a segmentation network, whole.") from error
     if len(inputs) != 1:
         raise ModelMismatch(
             f"{path} has {len(inputs)} inputs ({', '.join(map(str, inputs))}).",

@@ -122,9 +122,11 @@ class Readings:
 
     def _usual(self) -> list[Changes]:
         channels = self._channels()
+        # Of several channels, logits are softmax's; as good on one picture, a sigmoid of one is the rare way.
+        outputs = sorted(CHOICES["output"], key=lambda name: channels > 1 and name == "logit")
         return self._others([
             *({"colours": name} for name in CHOICES["colours"]),
-            *({"output": name} for name in CHOICES["output"]),
+            *({"output": name} for name in outputs),
             *_NORMS,
             *({"person_channel": number} for number in range(min(channels, _MOST_CLASSES)) if channels > 1),
         ])  # fmt: skip
