@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-MODULE = '''
+MODULE = """
 import os
 import numpy as np
 from broker.recipe import ModelSpec
@@ -28,15 +28,21 @@ class Aborting:
             if red > 200 and green < 50:
                 os.abort()
         return [np.full((4, 4), 255, np.uint8) for _ in images]
-'''
+"""
 
 
-def install(folder: Path) -> dict[str, str]:
-    """Lays the package out in ``folder``; returns the environment that makes Python see it."""
-    info = folder / "aborting_device-1.0.dist-info"
+def install(
+    folder: Path, name: str = "aborting", module: str = MODULE, kind: str = "Aborting"
+) -> dict[str, str]:
+    """Lays a package out in ``folder`` whose driver ``name`` is the class ``kind`` of ``module``.
+
+    Returns:
+        The environment that makes Python see it.
+    """
+    info = folder / f"{name}_device-1.0.dist-info"
     info.mkdir(parents=True)
-    (folder / "aborting_device_module.py").write_text(MODULE)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: aborting-device\nVersion: 1.0\n")
-    points = "[hardpose.devices]\naborting = aborting_device_module:Aborting\n"
+    (folder / f"{name}_device_module.py").write_text(module)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}-device\nVersion: 1.0\n")
+    points = f"[hardpose.devices]\n{name} = {name}_device_module:{kind}\n"
     (info / "entry_points.txt").write_text(points)
     return {"PYTHONPATH": os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))}
