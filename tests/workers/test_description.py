@@ -75,6 +75,9 @@ def test_the_smallest_page_writes_every_default_out(folder):
     assert (found.spec.route.queue, found.spec.route.pixels, found.spec.route.width) == ("me", "store", 8)
     assert (found.batch, found.time_limit, found.lines["network.model"]) == (1, 10.0, 6)
     assert load(folder, HTTP).spec.options == vars(AnswerOptions())
+    npu = LITERT + 'delegate = "npu.so"\n'
+    pages = (LITERT, npu, HTTP, COMMAND, "processes = 3\n" + npu)
+    assert [load(folder, page).processes for page in pages] == [2, 1, 1, 1, 3]
     device = open_described(found)
     device.load()
     assert device.maps([np.zeros((9, 7, 3), np.uint8)])[0].shape == (8, 8)
@@ -220,7 +223,8 @@ OTHER_ANSWER = {
 }  # fmt: skip
 SAME = {
     "known_picture": {"image": "face.png", "mask": "mask.png"},
-    "queue": "own", "pixels": "inline", "batch": 4, "processes": 3, "time_limit": 99.5, "licence": "Apache-2.0",
+    "queue": "own", "pixels": "inline", "batch": 4, "processes": 3, "time_limit": 99.5,
+    "licence": "Apache-2.0",
     "network.model": "copy/again.tflite", "network.delegate": "elsewhere/npu.so",
     "command.run": "ssh me {input_dir} x{output_dir}",
 }  # fmt: skip
