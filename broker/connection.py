@@ -83,22 +83,22 @@ def broker_error(error: BaseException) -> BrokerUnavailable:
 
     Neither library puts a password into its words.
     """
-    chain = _chain(error)
+    chain, words = _chain(error), str(error).rstrip(".")
     if any(isinstance(link, redis.AuthenticationError) for link in chain):
         return BrokerRefuses(
-            f"The broker refuses the user or the password: {error}.",
+            f"The broker refuses the user or the password: {words}.",
             "Set them right in HARDPOSE_BROKER_URL: rediss://USER:PASSWORD@HOST:PORT/0.",
         )
     if any(isinstance(link, ssl.SSLCertVerificationError) or CERTIFICATE in str(link) for link in chain):
         return BrokerUntrusted(
-            f"The broker's certificate is not believed: {error}.",
+            f"The broker's certificate is not believed: {words}.",
             "Name the authority that has signed it with HARDPOSE_BROKER_CA, ask for the host by the name in "
             "the certificate, and look at this machine's clock and the certificate's dates.",
         )
-    return BrokerUnavailable(
-        f"The broker does not answer: {error}.",
-        "Check that it runs and that HARDPOSE_BROKER_URL and its password are right.",
-    )
+    remedy = "Check that it runs and that HARDPOSE_BROKER_URL and its password are right."
+    if any(isinstance(link, (ConnectionResetError, ssl.SSLError)) for link in chain):
+        remedy += " It begins with rediss:// where the broker speaks TLS, with redis:// where it does not."
+    return BrokerUnavailable(f"The broker does not answer: {words}.", remedy)
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:

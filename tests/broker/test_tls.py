@@ -15,7 +15,7 @@ from namespaces import require_programs
 
 from broker.app import create_app
 from broker.control import Control
-from broker.errors import BrokerRefuses, BrokerUntrusted, SettingsError
+from broker.errors import BrokerRefuses, BrokerUnavailable, BrokerUntrusted, SettingsError
 from broker.settings import Settings, load_settings
 from workers.process import check_broker
 
@@ -87,6 +87,13 @@ def refused(settings: Settings) -> None:
     untrusted = pytest.raises(redis.ConnectionError, match="CERTIFICATE_VERIFY_FAILED")
     with create_app(settings) as app, app.connection_for_read() as connection, untrusted:
         connection.connect()
+
+
+def test_a_url_without_tls_is_told_so_and_shows_no_password(good: Callable[..., Settings]) -> None:
+    plain = load_settings(broker_url=good().broker.replace("rediss://", "redis://"))
+    with pytest.raises(BrokerUnavailable, match=r"rediss:// where the broker speaks TLS") as error:
+        Control.of(plain).ping()
+    assert PASSWORD not in str(error.value)
 
 
 def test_a_certificate_of_a_stranger_or_for_another_host_is_not_believed(
