@@ -19,7 +19,6 @@ from PIL import Image
 from workers.pictures import decode_rgb, encode_jpeg, encode_png
 
 TOKEN = "tell-nobody-0123456789"
-LATE_SECONDS = 1.6
 
 
 def picture(mode, size=(8, 6)):
@@ -54,8 +53,14 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(200, self.red)
 
     def serve_late_once(self, number):
-        time.sleep(LATE_SECONDS if number == 1 else 0)
-        self.answer(200, self.red)
+        if number > 1:
+            self.answer(200, self.red)
+            return
+        self.server.late.wait(20)
+        try:
+            self.answer(200, self.red)
+        finally:  # nobody may be there any more
+            self.server.answered_late.set()
 
     def serve_drip(self, number):
         self.answer(200, b"", length=len(self.red))
@@ -166,6 +171,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.seen, self.lock, self.busy = [], threading.Lock(), threading.Lock()
         self.stopping, self._tls = threading.Event(), tls
+        self.late, self.answered_late = threading.Event(), threading.Event()
         if tls:
             self.socket = tls.wrap_socket(self.socket, server_side=True)
 

@@ -4,13 +4,12 @@
 """
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
-
-from PIL import Image
 
 
 def say(text):
@@ -23,6 +22,8 @@ class Tool:
         self.pictures = sorted(inputs.iterdir())
 
     def good(self):
+        from PIL import Image  # only where it is needed: the tool is started for every test
+
         for path in self.pictures:
             Image.open(path).convert("RGB").getchannel("R").save(self.outputs / f"{path.stem}.png")
 
@@ -56,6 +57,8 @@ class Tool:
             path.write_bytes(path.read_bytes()[:-24])
 
     def wrong_size(self):
+        from PIL import Image
+
         Image.new("L", (9, 6)).save(self.outputs / "000.png")
 
     def huge(self):
@@ -120,6 +123,15 @@ class Tool:
     def linked_output(self):
         self.outputs.rmdir()
         self.outputs.symlink_to(self.inputs)
+
+    def gone(self):
+        shutil.rmtree(self.outputs.parent)
+
+    def deep(self):
+        os.chdir(self.outputs)
+        for _ in range(1200):
+            Path("d").mkdir()
+            os.chdir("d")
 
     def talks(self):
         self.good()

@@ -25,7 +25,8 @@ from workers.models import open_device
 runtime = Runtime(load_settings(artifacts_url="memory:///"))
 preload(runtime, (Stage.ME,))
 frames_for((Stage.ME,), runtime)
-assert known_picture.embedded().check(open_device(runtime.models((Stage.ME,))[Stage.ME], runtime.weights), 0.5)
+device = open_device(runtime.models((Stage.ME,))[Stage.ME], runtime.weights)
+assert known_picture.embedded().check(device, 0.5)
 print("loaded", sorted(name for name in {LACKING} if name in sys.modules))
 """
 

@@ -110,6 +110,8 @@ def test_a_picture_is_sent_in_the_size_and_format_that_is_described(device):
         ("over-input", WroteOutside, ("changed the picture 000.png",)),
         ("no-input", WroteOutside, ("changed the picture 000.png",)),
         ("linked-output", WroteOutside, ("another 'out'",)),
+        ("gone", WroteOutside, ("folder is gone",)),
+        ("deep", NothingWritten, ("is 'd'",)),  # deeper than Python removes
     ],
 )
 def test_what_is_no_mask_is_an_error_of_its_own(device, way, error, words):
@@ -121,10 +123,11 @@ def test_what_is_no_mask_is_an_error_of_its_own(device, way, error, words):
 
 
 @pytest.mark.parametrize("way", ["slow", "stubborn"])
-def test_a_command_that_does_not_end_is_killed_with_its_children(device, way):
+def test_a_command_that_does_not_end_is_killed_with_its_children(device, way, monkeypatch):
+    monkeypatch.setattr("workers.devices.command_run.GRACE_SECONDS", 0.2)
     began = time.monotonic()
-    with pytest.raises(TooLate, match=r"within 1.5 s.*time_limit") as caught:
-        device(way, time_limit=1.5).maps([frame()])
+    with pytest.raises(TooLate, match=r"within 1 s.*time_limit") as caught:
+        device(way, time_limit=1.0).maps([frame()])
     assert time.monotonic() - began < 5
     child = int(re.search(r"child (\d+)", str(caught.value)).group(1))
     while alive(child) and time.monotonic() - began < 10:
@@ -144,8 +147,8 @@ def alive(pid: int) -> bool:
 def test_what_a_command_leaves_running_is_not_waited_for(device, way):
     began, threads = time.monotonic(), threading.active_count()
     assert len(device(way).maps([frame()])) == 1
-    time.sleep(0.5)
-    assert threading.active_count() == threads
+    while threading.active_count() > threads and time.monotonic() - began < 3:
+        time.sleep(0.02)
     assert time.monotonic() - began < 3
 
 

@@ -4,6 +4,7 @@ import logging
 import os
 import shlex
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -147,7 +148,17 @@ def _private_folder() -> Iterator[Path]:
     try:
         yield folder.resolve()
     finally:
-        try:
-            shutil.rmtree(folder)
-        except OSError as error:
-            log.warning("%s could not be removed whole: %s", folder, error.strerror)
+        _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:  # the command did it
+        return
+    except OSError as error:
+        log.warning("%s could not be removed whole: %s", folder, error.strerror)
+    except RecursionError:  # a thousand folders, one in the other
+        line = ["rm", "-rf", "--", str(folder)]
+        if subprocess.run(line, check=False).returncode:  # noqa: S603 - a folder of ours
+            log.warning("%s could not be removed whole", folder)

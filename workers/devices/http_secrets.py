@@ -26,7 +26,7 @@ def read_token(description: DeviceDescription) -> str:
     given = description.connection.get("token_file")
     if not given:
         return ""
-    if httpx.URL(str(description.connection["url"])).scheme != "https":
+    if not _is_https(description):
         log.warning(
             "%s: whoever listens on the way reads the token; use https.", description.place("http.url")
         )
@@ -62,6 +62,8 @@ def tls_context(description: DeviceDescription) -> ssl.SSLContext:
         DeviceMisdescribed: the authority's file cannot be read or is no PEM.
     """
     given = description.connection.get("ca")
+    if not given and not _is_https(description):
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trusts nobody; the system's authorities are many
     try:
         return ssl.create_default_context(cafile=str(given) if given else None)
     except OSError as error:  # ssl.SSLError is one
@@ -70,3 +72,7 @@ def tls_context(description: DeviceDescription) -> ssl.SSLContext:
             f"{given} is no certificate authority ({error.strerror}).",
             "Give the PEM file of the authority that signed the device's certificate.",
         ) from error
+
+
+def _is_https(description: DeviceDescription) -> bool:
+    return httpx.URL(str(description.connection["url"])).scheme == "https"

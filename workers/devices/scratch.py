@@ -9,7 +9,8 @@ from pathlib import Path
 from workers.devices.errors import NothingWritten, UnreadableAnswer, WroteOutside
 
 REMEDY = "Let the command write plain files into {output_dir}, and nothing anywhere else."
-_SHOWN = 3
+_SHOWN, _LETTERS = 3, 40
+"""Of the names that a command left: so many stand in an error, and so much of each."""
 
 
 class Scratch:
@@ -44,9 +45,13 @@ class Scratch:
         Raises:
             WroteOutside: something lies beside ``out``, or the pictures are no longer what they were.
         """
-        _refuse(
-            {path.name for path in self._folder.iterdir()} - {"in", "out", "tmp"}, "beside its output folder"
-        )
+        try:
+            beside = {path.name for path in self._folder.iterdir()} - {"in", "out", "tmp"}
+        except OSError as error:
+            raise WroteOutside(
+                f"The command's folder is gone or closed ({error.strerror}).", REMEDY
+            ) from error
+        _refuse(beside, "beside its output folder")
         for path, handle in self._open.items():
             if not _same(path, handle):
                 raise WroteOutside(
@@ -72,8 +77,8 @@ class Scratch:
         try:
             data = _content(self._open[self.outputs], name, most)
         except FileNotFoundError as error:
-            found = sorted(_names(self._open[self.outputs]))
-            there = ", ".join(map(repr, found[:_SHOWN])) or "nothing"
+            found = _names(self._open[self.outputs])
+            there = _shown(found) or "nothing"
             raise NothingWritten(
                 f"The command ended well and left no {name}; in its output folder is {there}"
                 f"{f' and {len(found) - _SHOWN} more' if len(found) > _SHOWN else ''}.",
@@ -99,8 +104,11 @@ def _names(folder: int) -> set[str]:
 
 def _refuse(names: set[str], where: str) -> None:
     if names:
-        shown = ", ".join(map(repr, sorted(names)[:_SHOWN]))
-        raise WroteOutside(f"The command has left {shown} {where}.", REMEDY)
+        raise WroteOutside(f"The command has left {_shown(names)} {where}.", REMEDY)
+
+
+def _shown(names: set[str]) -> str:
+    return ", ".join(repr(name[:_LETTERS]) for name in sorted(names)[:_SHOWN])
 
 
 def _same(path: Path, handle: int) -> bool:
