@@ -1,21 +1,24 @@
 """Frames a second of a device's worker, against the bare loop of its interpreter on the same pictures.
 
-    python -m benchmarks.device_throughput [--segments 24] [--frames 40] [--out numbers.json]
+    python -m benchmarks.device_throughput [--segments 24] [--frames 40] [--rounds 3] [--processes N]
 
 The bare loop is set_tensor, invoke, get_tensor on inputs that lie ready in memory, in a process of its own.
 The worker is the real one (``hardpose worker me --device me.toml``) on a real broker in which the messages of
-all segments wait beforehand; it is timed from its first segment's end to its last one's, and so without its
-start. Bare loops before and behind it are the yardstick, because machines differ and are noisy.
+all segments wait beforehand; it is timed from its fourth segment's end to its last one's: without its start,
+and with up to four processes without what they had begun by then. Bare loops before and behind it are the yardstick, because machines differ and are noisy; of the rounds
+the median counts. The broker runs on the same machine, and takes its share of the processors.
 
 ``inline``: the frames inside the messages, at the network's size, as PNG or JPEG. ``store``: from the
 artifact store, whole frames decoded and resized, and masks of their size stored, on the machine that has the
-device. ``in_stage`` is the share of the time that the stage itself took; the rest is the queue's.
+device. ``in_stage`` is the time that the stage itself took, over all processes and without their waiting for
+each other, as a share of the time that passed. ``processor_ms`` is what all processes of the worker took of
+the processors for a frame: two cores that do nothing else reach 0.9 of a bare loop of 4 ms below 8.9 ms.
+``memory_mb`` is of all of them, what they share counted once.
 """
 
 import argparse
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -26,6 +29,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+import psutil
 from celery import chain, signature
 
 from broker.app import create_app
@@ -47,8 +51,11 @@ from workers.weights import WeightsStore
 
 SEGMENTS, FRAMES = 24, 40
 """A segment of 20 s has at most 40 frames, at two kept a second."""
-STORED = 3
-"""Segments of the store way, which takes ten times as long a frame."""
+LEAD = 4
+"""Segments before the timing begins."""
+STORED = 8
+"""Segments of the store way, which takes five times as long a frame."""
+ROUNDS = 3
 WAYS = {
     "inline": {"pixels": "inline", "frames": "png"},
     "inline_jpeg": {"pixels": "inline", "frames": "jpeg"},
@@ -69,21 +76,26 @@ model = "{model}"
 """
 
 
-def measure(segments: int = SEGMENTS, frames: int = FRAMES, processes: int = 0) -> dict[str, Any]:
-    """Each way, with bare loops before and behind it; ``processes`` of the worker, 0: its own default."""
+def measure(
+    segments: int = SEGMENTS, frames: int = FRAMES, rounds: int = ROUNDS, processes: int = 0
+) -> dict[str, Any]:
+    """Each way in its rounds; ``processes`` of the worker, 0: its own default."""
     weights = WeightsStore(load_settings().weights_dir)
     model = weights.path(SELFIE)
     pictures = _pictures(weights, frames)
-    bare = [_bare(model)]
     numbers: dict[str, Any] = {"segments": segments, "frames": frames, "picture": pictures[0].shape[:2]}
+    bare = [_bare(model)]
     for way, keys in WAYS.items():
-        with tempfile.TemporaryDirectory() as folder:
-            page = Path(folder) / "me.toml"
-            page.write_text(PAGE.format(**keys, model=model, processes=_line(processes)))
-            found = _worker(Path(folder), page, pictures, STORED if way == "store" else segments)
-        bare.append(_bare(model))
-        yardstick = (bare[-2] + bare[-1]) / 2
-        numbers[way] = {**found, "bare_per_second": yardstick, "ratio": found["per_second"] / yardstick}
+        found: list[dict[str, float]] = []
+        for _ in range(rounds):
+            with tempfile.TemporaryDirectory() as folder:
+                page = Path(folder) / "me.toml"
+                page.write_text(PAGE.format(**keys, model=model, processes=_line(processes)))
+                done = _worker(Path(folder), page, pictures, STORED if way == "store" else segments)
+            bare.append(_bare(model))
+            yardstick = (bare[-2] + bare[-1]) / 2
+            found.append({**done, "bare_per_second": yardstick, "ratio": done["per_second"] / yardstick})
+        numbers[way] = {"ratio": median(each["ratio"] for each in found), "rounds": found}
     return {**numbers, "bare_per_second": median(bare)}
 
 
@@ -123,7 +135,7 @@ def bare_main(model: Path, seconds: float = 3.0) -> float:
 
 
 def _worker(folder: Path, page: Path, pictures: Sequence[Any], segments: int) -> dict[str, float]:
-    """The real worker over all segments but the first."""
+    """The real worker over all segments but the first four."""
     with EmbeddedBroker(folder / "broker") as broker:
         settings = load_settings(home=folder / "state", broker_url=broker.url, inline_max_bytes=64 * 1024**2)
         runtime = Runtime(settings)
@@ -145,25 +157,36 @@ def _worker(folder: Path, page: Path, pictures: Sequence[Any], segments: int) ->
                 stderr=log,
             )
         try:
-            first = _when(runtime.control, 1, worker, folder / "log")
-            last = _when(runtime.control, segments, worker, folder / "log")
+            first, before = _when(runtime.control, LEAD, worker, folder / "log"), _processor(worker.pid)
+            last, behind = _when(runtime.control, segments, worker, folder / "log"), _processor(worker.pid)
             memory = _memory(worker.pid)
         finally:
             worker.terminate()
             worker.wait(40)
-        inside = _stage_seconds(settings, segments) * (segments - 1) / segments
+        inside = _stage_seconds(settings, segments) * (segments - LEAD) / segments
+    count = (segments - LEAD) * len(pictures)
     return {
-        "per_second": (segments - 1) * len(pictures) / (last - first),
+        "per_second": count / (last - first),
+        "processor_ms": 1000 * (behind - before) / count,
         "in_stage": inside / (last - first),
         "memory_mb": memory / 1e6,
     }
 
 
+def _tree(pid: int) -> list[psutil.Process]:
+    worker = psutil.Process(pid)
+    return [worker, *worker.children()]
+
+
+def _processor(pid: int) -> float:
+    """Seconds that a worker and its processes have had of the processors."""
+    times = [process.cpu_times() for process in _tree(pid)]
+    return float(sum(each.user + each.system for each in times))
+
+
 def _memory(pid: int) -> int:
-    """Bytes of a worker and its processes, what they share counted once (Linux, proc_pid_smaps(5))."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    rolled = [Path(f"/proc/{each}/smaps_rollup").read_text() for each in (pid, *children)]
-    return sum(1024 * int(re.findall(r"^Pss: +([0-9]+) kB", text, re.MULTILINE)[0]) for text in rolled)
+    """Bytes of a worker and its processes, what they share counted once (Linux: proportional set size)."""
+    return int(sum(process.memory_full_info().pss for process in _tree(pid)))
 
 
 def _stage_seconds(settings: Settings, count: int) -> float:
@@ -230,6 +253,7 @@ def main() -> int:
     reader = argparse.ArgumentParser()
     reader.add_argument("--segments", type=int, default=SEGMENTS)
     reader.add_argument("--frames", type=int, default=FRAMES)
+    reader.add_argument("--rounds", type=int, default=ROUNDS)
     reader.add_argument("--processes", type=int, default=0)
     reader.add_argument("--out", type=Path)
     reader.add_argument("--bare", type=Path, help=argparse.SUPPRESS)
@@ -237,12 +261,12 @@ def main() -> int:
     if asked.bare:
         print(bare_main(asked.bare))
         return 0
-    numbers = measure(asked.segments, asked.frames, asked.processes)
+    numbers = measure(asked.segments, asked.frames, asked.rounds, asked.processes)
     text = json.dumps(numbers, indent=2)
     print(text)
     if asked.out:
         asked.out.write_text(text + "\n")
-    return 0 if numbers["inline_jpeg"]["ratio"] >= AIM else 1
+    return 0 if min(numbers[way]["ratio"] for way in ("inline", "inline_jpeg")) >= AIM else 1
 
 
 if __name__ == "__main__":
