@@ -13,8 +13,11 @@ serial=$1 inputs=$2 outputs=$3
 work=/data/local/tmp/hardpose-$$
 
 adb -s "$serial" get-state >/dev/null || exit 75
+ulimit -f 524288 # 256 MiB a file: a device that has gone mad does not fill this disk
 trap 'adb -s "$serial" shell "rm -rf $work"' EXIT
-adb -s "$serial" shell "mkdir -p $work/out"
+trap 'exit 143' TERM # at the time limit
+# Masks of an earlier call, which was killed, are not to be taken for this one's: process numbers come again.
+adb -s "$serial" shell "rm -rf $work && mkdir -p $work/out"
 adb -s "$serial" push "$inputs" "$work/in"
 adb -s "$serial" shell "segment $work/in $work/out"
 adb -s "$serial" pull "$work/out/." "$outputs"

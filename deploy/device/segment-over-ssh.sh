@@ -11,6 +11,7 @@
 set -eu
 host=$1 inputs=$2 outputs=$3
 
+ulimit -f 524288 # 256 MiB a file: a device that has gone mad does not fill this disk
 tar -C "$inputs" -cf "$TMPDIR/in.tar" .
 status=0
 ssh -o BatchMode=yes -o ConnectTimeout=5 -o ServerAliveInterval=5 "$host" '

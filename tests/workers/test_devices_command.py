@@ -13,6 +13,7 @@ import device_tool
 import numpy as np
 import pytest
 from device_pages import opened
+from PIL import Image
 
 from workers.devices.errors import (
     CommandFailed,
@@ -224,3 +225,20 @@ def test_a_device_over_a_script_of_ours(tmp_path, monkeypatch, tool):
     script(draws, f'#!/bin/sh\nexec "{sys.executable}" "{device_tool.__file__}" good "$@"\n')
     assert [m.max() for m in device.maps([frame(red) for red in (70, 140, 210)])] == [70, 140, 210]
     assert [each.name for each in unit.iterdir()] == ["on"]  # nothing is left on the device
+
+
+def test_masks_of_a_call_that_was_killed_are_not_taken_for_those_of_the_next(tmp_path, monkeypatch):
+    """It left its folder on the device, and process numbers come again."""
+    unit = tmp_path / "unit"
+    unit.mkdir()
+    (unit / "on").touch()
+    script(tmp_path / "adb", FAKES["adb"])
+    script(tmp_path / "segment", "#!/bin/sh\n")  # draws nothing
+    Image.new("L", (8, 6), 255).save(tmp_path / "old.png")
+    left = f"mkdir -p {unit}/hardpose-$$/out && cp {tmp_path}/old.png {unit}/hardpose-$$/out/000.png"
+    script(tmp_path / "again", f'#!/bin/sh\n{left}\nexec {SCRIPTS}/segment-over-adb.sh "$@"\n')
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("DEVICE", str(unit))
+    run = "./again me-2 {input_dir} {output_dir}"
+    with pytest.raises(NothingWritten):
+        opened(tmp_path / "me.toml", "command", {"run": run}, time_limit=60.0).maps([frame()])
