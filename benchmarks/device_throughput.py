@@ -5,8 +5,9 @@
 The bare loop is set_tensor, invoke, get_tensor on inputs that lie ready in memory, in a process of its own.
 The worker is the real one (``hardpose worker me --device me.toml``) on a real broker in which the messages of
 all segments wait beforehand; it is timed from its fourth segment's end to its last one's: without its start,
-and with up to four processes without what they had begun by then. Bare loops before and behind it are the yardstick, because machines differ and are noisy; of the rounds
-the median counts. The broker runs on the same machine, and takes its share of the processors.
+and with up to four processes without what they had begun by then. Bare loops before and behind it are the
+yardstick, because machines differ and are noisy; of the rounds the median counts. The broker runs on the same
+machine, and takes its share of the processors.
 
 ``inline``: the frames inside the messages, at the network's size, as PNG or JPEG. ``store``: from the
 artifact store, whole frames decoded and resized, and masks of their size stored, on the machine that has the

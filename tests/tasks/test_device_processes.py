@@ -18,11 +18,13 @@ from broker.control import Control
 from broker.device_register import DeviceRegister
 from broker.embedded import EmbeddedBroker
 from broker.messages import SegmentResult
-from broker.presence import Presence
-from broker.recipe import Stage
+from broker.presence import Presence, WorkerCard
+from broker.recipe import ModelSpec, Route, Stage
 from broker.settings import load_settings
 from broker.unit_state import UnitState
+from tasks import unit_news
 from tasks.runtime import Runtime
+from tasks.unit_news import UnitNews
 from workers.devices.description import load_description
 
 pytestmark = pytest.mark.system
@@ -103,6 +105,26 @@ def test_they_take_turns_and_one_that_is_killed_in_its_turn_costs_nothing(
         assert [bool(k.device_key) for k in stored.keepers] == [True] * FRAMES
         assert stored.seconds[Stage.ME] < 2 * FRAMES * 0.05  # without the other's turns
     check_turns(seen, killed)
+
+
+def test_what_one_process_has_told_is_put_right_by_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = ModelSpec(name="watched", version="cam@1", route=Route(device="cam", firmware="1"))
+    card = WorkerCard(name="cam", host="board", pid=7, queues=("me",), version="1", started=0.0)
+    with EmbeddedBroker(tmp_path / "broker") as broker:
+        control = Control(broker.url)
+        one, other = UnitNews(), UnitNews()
+        for news in (one, other):
+            news.begin(control, spec, card, {}, ready=True)
+        states = []
+        for repeat in (unit_news.REPEAT_SECONDS, 0.0):
+            monkeypatch.setattr(unit_news, "REPEAT_SECONDS", repeat)
+            one.is_away()
+            other.answers()
+            (unit,) = DeviceRegister(control).units("cam")
+            states.append(unit.state)
+    assert states == [UnitState.WAITING_FOR_DEVICE, UnitState.READY]
 
 
 def segments(runtime: Runtime, page: Path) -> list[SegmentResult]:
