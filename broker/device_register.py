@@ -9,7 +9,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from broker.connection import Connection
 from broker.errors import HardposeError, NotFound
@@ -223,8 +223,16 @@ def _read(row: dict[str, Any]) -> DeviceUnit | None:
     if "body" not in row:
         return None
     try:
-        said = json.loads(row.pop("body"))
+        said = _SAID.validate_json(row.pop("body"))
         return DeviceUnit.model_validate({**said, **row, "alive": row["alive"] == "1"})
-    except (HardposeError, ValidationError) as error:
-        log.warning("a device of another release is not shown: %s", error)
-        return None
+    except HardposeError as error:
+        why = error.cause
+    except ValidationError as error:
+        fields = dict.fromkeys(str(each["loc"][0]) for each in error.errors() if each["loc"])
+        why = f"{', '.join(fields) or 'all of it'} cannot be read"
+    log.warning("the unit %r of another release is not shown: %s", row["key"], why)
+    return None
+
+
+_SAID = TypeAdapter(dict[str, Any])
+"""What a worker has said of its unit."""

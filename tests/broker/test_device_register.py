@@ -153,13 +153,17 @@ def test_work_for_a_device_that_was_never_heard_of_has_a_known_queue(register: D
     assert register.units() == []
 
 
+@pytest.mark.parametrize("body", ['{"device": "me-9", "colour": "red"}', "{no JSON", "[1]", ""])
 def test_a_unit_of_another_release_is_not_shown_and_harms_nobody(
-    register: DeviceRegister, control: Control
+    register: DeviceRegister, control: Control, caplog: pytest.LogCaptureFixture, body: str
 ) -> None:
     register.announce(a_unit(a_spec()))
     with control.server() as server:
-        server.hset(control.key("devices"), "body:me-9@shelf:1", '{"device": "me-9", "colour": "red"}')
+        server.hset(control.key("devices"), "body:me-9@shelf:1", body)
     assert register.names() == ["me-2"]
+    (line,) = caplog.messages
+    assert "'me-9@shelf:1'" in line
+    assert "\n" not in line
 
 
 def test_a_worker_beats_for_its_unit_and_announces_it_anew_to_a_broker_without_memory(
