@@ -1,4 +1,7 @@
-"""A replay on a real worker and a real broker: another device on 500 frames, without video or teacher."""
+"""A replay on a real worker and a real broker: another device on 500 frames, without video or teacher.
+
+First a device that reads the artifact store, then the same network with its pictures inside the messages.
+"""
 
 import json
 import subprocess
@@ -24,8 +27,17 @@ from tasks.runtime import Runtime
 pytestmark = pytest.mark.system
 VIDEOS, FRAMES = 10, 50
 KEPT = VIDEOS * FRAMES
-BACKLOG = 5
+BACKLOG, INLINE_BACKLOG = 20, 15
 """Fewer than a replay has segments: it must not flood the device's queue."""
+PAGE = """
+name = "red"
+firmware = "2"
+driver = "litert"
+pixels = "inline"
+threshold = 0.15
+[network]
+model = "{model}"
+"""
 
 
 @dataclass(frozen=True)
@@ -38,17 +50,10 @@ class Old:
     recipe: Recipe
     env: dict[str, str]
 
-    def replay(self, threshold: float, *more: str, code: ExitCode = ExitCode.OK) -> dict[str, object]:
-        options = [
-            "--device",
-            str(self.device),
-            "--device-threshold",
-            str(threshold),
-            "--home",
-            str(self.home),
-        ]
-        ended = hardpose("devices", "replay", *options, "--json", *more, env=self.env)
-        assert ended.code == code, ended.stderr
+    def replay(self, device: Path, *more: str) -> dict[str, object]:
+        options = ["--device", str(device), "--home", str(self.home), "--json", *more]
+        ended = hardpose("devices", "replay", *options, env=self.env)
+        assert ended.code == ExitCode.OK, ended.stderr
         (replay,) = json.loads(ended.stdout)["replays"]
         return dict(replay)
 
@@ -73,7 +78,7 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Old]:
     Runtime(settings).artifacts.delete_prefix("videos")
     with EmbeddedBroker(folder / "broker") as broker:
         env = {"HARDPOSE_BROKER_URL": broker.url, "HARDPOSE_DEVICE_MODEL": str(device)}
-        env["HARDPOSE_DEVICE_BACKLOG"] = str(BACKLOG)
+        env |= {"HARDPOSE_DEVICE_BACKLOG": str(BACKLOG), "HARDPOSE_INLINE_BACKLOG": str(INLINE_BACKLOG)}
         log = (folder / "worker.log").open("wb")
         worker = subprocess.Popen(
             command("worker", "me", "compare", "--home", home),
@@ -91,7 +96,7 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Old]:
 
 
 def test_only_me_and_compare_run_and_every_frame_that_was_kept_is_judged(old: Old) -> None:
-    sent = old.replay(0.15)
+    sent = old.replay(old.device, "--device-threshold", "0.15")
     assert (sent["videos"], sent["segments"], sent["left_out"]) == (VIDEOS, KEPT // 10, {})
     assert sent["bases"] == [old.recipe.id]
     job = old.ended(sent["job_id"])
@@ -112,11 +117,13 @@ def test_only_me_and_compare_run_and_every_frame_that_was_kept_is_judged(old: Ol
     seconds = {stage for link in job.links for segment in link.segments for stage in segment.seconds}
     assert seconds == {Stage.ME, Stage.COMPARE}, "what the teacher took is not taken twice"
     assert old.runtime.artifacts.keys("videos") == []
-    again = old.replay(0.15)
-    assert (again["job_id"], again["segments"], again["done"]) == (job.id, 0, VIDEOS)
 
 
-def test_what_is_not_kept_is_left_out_with_its_reason_and_the_job_ends(old: Old) -> None:
+def test_inline_gives_the_same_and_what_is_not_kept_is_left_out_with_its_reason(old: Old) -> None:
+    page = old.device.with_name("red.toml")
+    page.write_text(PAGE.format(model=old.device))
+    by_store = old.replay(old.device, "--device-threshold", "0.15")
+    assert (by_store["segments"], by_store["done"]) == (0, VIDEOS), "the same again is the same job"
     store, video = old.runtime.artifacts, "https:clip3"
     results = sorted(store.keys(result_folder(old.recipe.stage_id(Stage.MASK), video)))
     assert len(results) == FRAMES // 10
@@ -124,7 +131,7 @@ def test_what_is_not_kept_is_left_out_with_its_reason_and_the_job_ends(old: Old)
     masks = sorted(store.keys(f"masks/{old.recipe.stage_id(Stage.MASK)}/https-clip3"))
     assert len(masks) == FRAMES
     store.delete(masks[-1])  # seen by the worker
-    sent = old.replay(0.4)
+    sent = old.replay(page)
     assert sent["left_out"] == {"removed": 1}
     assert sent["segments"] == KEPT // 10 - 1
     job = old.ended(sent["job_id"])
@@ -137,12 +144,11 @@ def test_what_is_not_kept_is_left_out_with_its_reason_and_the_job_ends(old: Old)
         1: "masks_not_kept",
         4: "masks_not_kept",
     }
-    assert len(old.frames(job.id)) == KEPT - 20
+    assert job.recipe.device_model.route is not None
+    assert job.recipe.device_model.route.pixels == "inline"
+    found, wanted = old.frames(job.id), old.frames(by_store["job_id"])
+    assert len(found) == KEPT - 20
+    assert {place: each.iou for place, each in found.items()} == {place: wanted[place].iou for place in found}
     ended = hardpose("retry", job.id, "--home", old.home, env=old.env)  # the ordinary way: from the video
     assert ended.code == ExitCode.OK, ended.stderr
     assert old.runtime.control.messages(["download"]) == 1
-    wrong = hardpose(
-        "devices", "replay", "--device", old.device, "--from", "nobody", "--home", old.home, env=old.env
-    )
-    assert wrong.code == ExitCode.USAGE
-    assert "nobody" in wrong.stderr
