@@ -67,6 +67,7 @@ def test_each_answer_belongs_to_its_picture_over_connections_that_are_kept(devic
     assert len(server.seen) == 5
     assert len({client for client, _, _ in server.seen}) <= 2  # at once, and kept
     assert {head["Content-Type"] for _, head, _ in server.seen} == {"image/png"}
+    assert {head["Accept-Encoding"] for _, head, _ in server.seen} == {"identity"}  # packed masks are refused
 
 
 @pytest.mark.parametrize("form", ["png", "jpeg"])
