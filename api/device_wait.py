@@ -97,8 +97,10 @@ def device_wait(
 
 
 def _of_replay(control: Control, device: ModelSpec, unsettled: int) -> int:
-    """Segments of a replay that wait. It passes no stage before the device: they are in that one's queue."""
-    if device.route is None or device.route.queue == DEVICE_QUEUE or unsettled < 1:
+    """Segments of a replay that wait, at most. It passes no stage before the device: they are in its queue,
+    beside those of others.
+    """
+    if device.route is None or unsettled < 1:
         return 0
     return min(unsettled, control.lengths([device.route.queue])[0][device.route.queue])
 

@@ -180,8 +180,8 @@ def test_a_replay_waits_in_the_queue_of_its_device(control: Control) -> None:
     assert str(replay(OWN)) == "30 segments wait for me-2, never heard of"  # the others are another job's
     hold(control, "job", "a")
     assert str(replay(OWN)).startswith("30 segments wait for me-2, never heard of (1 of them held")
-    put(control, "me", 42)
-    assert str(replay("me")).startswith("1 segment waits")  # whose the others are cannot be told
+    put(control, "me", 12)  # that devices share
+    assert str(replay("me")).startswith("13 segments wait for me-2, never heard of (1 of them held")
 
 
 def test_an_emulated_device_is_waited_for_only_where_segments_are_held(control: Control) -> None:
