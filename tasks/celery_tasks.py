@@ -215,6 +215,8 @@ def _preload(pid: int) -> None:
     here, queues = process_runtime(), tuple(current_app.amqp.queues.consume_from)
     name, started = current_app.hardpose_worker
     here.device_turn = getattr(current_app, "hardpose_device_turn", None)
+    if (described := getattr(current_app, "hardpose_described", None)) is not None:
+        here.described = described  # what was tested, whatever its page says by now
     card = load_and_describe(here, name, pid, started, queues)
     announce(here, card, getattr(current_app, "hardpose_self_test", {}))
 

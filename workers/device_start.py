@@ -38,7 +38,7 @@ from broker.queues import DEVICE_QUEUE
 from broker.recipe import Stage
 from broker.settings import Settings, load_settings
 from broker.unit_state import UnitState
-from workers.devices.description import DeviceDescription
+from workers.devices.description import DeviceDescription, load_description
 from workers.devices.errors import DeviceAway, DeviceMisdescribed, DriverCrashed
 
 log = logging.getLogger(__name__)
@@ -73,8 +73,12 @@ def device_queues(description: DeviceDescription, asked: Sequence[str]) -> tuple
     return (route.queue,)
 
 
-def wait_for_device(settings: Settings, description: DeviceDescription, name: str) -> dict[str, Any]:
+def tested_device(
+    settings: Settings, description: DeviceDescription, name: str
+) -> tuple[DeviceDescription, dict[str, Any]]:
     """Tests the device; one that does not answer is waited for, for days if need be. SIGTERM ends it.
+
+    Its page may be put right meanwhile; what is tested is what is driven from then on.
 
     Args:
         settings: of the worker.
@@ -82,13 +86,23 @@ def wait_for_device(settings: Settings, description: DeviceDescription, name: st
         name: of the worker.
 
     Returns:
-        The fields of ``workers.devices.self_test.SelfTest``.
+        The description that was tested, and the fields of ``workers.devices.self_test.SelfTest``.
 
     Raises:
         DeviceMisdescribed: the known picture comes back wrong; names the line.
         DriverCrashed: the driver has ended the process.
         HardposeError: what else ``open_described`` and the driver's ``load`` raise.
     """
+    while True:
+        tested = _wait_for_device(settings, description, name)
+        now = load_description(description.path)
+        if now == description:
+            return description, tested
+        log.info("%s has changed: the device is tested anew", description.path)
+        description = now
+
+
+def _wait_for_device(settings: Settings, description: DeviceDescription, name: str) -> dict[str, Any]:
     told = -TELL_SECONDS
     with _ended_by_term():
         while True:
@@ -126,7 +140,7 @@ def wait_for_broker(ping: Callable[[], None]) -> None:
 
 
 def tested_apart(settings: Settings, description: DeviceDescription) -> dict[str, Any]:
-    """What the self-test says, in a process of its own; see ``wait_for_device``."""
+    """What the self-test says, in a process of its own; see ``tested_device``."""
     line = [sys.executable, "-P", "-m", "workers.device_start", str(description.path.absolute())]
     limit = LOAD_SECONDS + 10 * description.time_limit
     try:
@@ -193,7 +207,7 @@ def _ended_by_term() -> Iterator[None]:
 def main() -> None:
     """Does one test, in the child."""
     from workers.compute import Compute
-    from workers.devices.description import load_description, open_described
+    from workers.devices.description import open_described
     from workers.devices.self_test import self_test
     from workers.weights import WeightsStore
 

@@ -16,9 +16,9 @@ from broker.errors import BrokerRefuses, BrokerUnavailable, BrokerUntrusted, Set
 from broker.queues import stages_of_queue
 from broker.recipe import CHAIN, Stage
 from broker.settings import TOKENS_VARIABLE, Settings
-from workers.device_start import device_queues, wait_for_broker, wait_for_device
+from workers.device_start import device_queues, tested_device, wait_for_broker
 from workers.device_turn import DeviceTurn
-from workers.devices.description import load_description
+from workers.devices.description import DeviceDescription, load_description
 from workers.machine import prepare_machine
 from workers.metrics_folder import metrics_folder
 
@@ -67,12 +67,12 @@ def pool_arguments(queues: Sequence[str], processes: int = 1) -> list[str]:
 def serve(settings: Settings, queues: Sequence[str], name: str | None = None) -> None:
     """Serves ``queues`` until the process is told to stop (SIGTERM: finish the task; twice: at once).
 
-    With ``settings.device`` it drives the described device, on the device's own queue unless others are
-    given, and takes nothing before the device has answered.
+    With ``settings.device`` it drives the described device, on the queue that its page says, and takes
+    nothing before the device has answered.
 
     Raises:
-        SettingsError: a queue that no placement can have, or that no device serves.
-        DeviceMisdescribed, DriverCrashed: see ``workers.device_start.wait_for_device``.
+        SettingsError: a queue that no placement can have, or that the device does not serve.
+        DeviceMisdescribed, DriverCrashed: see ``workers.device_start.tested_device``.
         BrokerRefuses, BrokerUntrusted: waiting for the broker would not help.
         NoProvider, MissingDependency: this machine has not what the models of these queues run on.
     """
@@ -88,10 +88,10 @@ def serve(settings: Settings, queues: Sequence[str], name: str | None = None) ->
     else:
         # A board may be up before its network is: what is announced to nobody would never be shown.
         wait_for_broker(lambda: Control.of(settings).ping())
-        tested = wait_for_device(settings, description, name)
-    processes = description.processes if description is not None else 1
+        description, tested = tested_device(settings, description, name)
+        names = device_queues(description, queues)
     with _metrics(settings) as settings:
-        _serve(settings, names, name, tested, processes)
+        _serve(settings, names, name, description, tested)
 
 
 def check_broker(settings: Settings) -> None:
@@ -111,8 +111,13 @@ def check_broker(settings: Settings) -> None:
 
 
 def _serve(
-    settings: Settings, names: Sequence[str], name: str, tested: Mapping[str, Any], processes: int
+    settings: Settings,
+    names: Sequence[str],
+    name: str,
+    description: DeviceDescription | None,
+    tested: Mapping[str, Any],
 ) -> None:
+    processes = description.processes if description is not None else 1
     arguments = [
         "worker",
         f"--queues={','.join(names)}",
@@ -130,7 +135,8 @@ def _serve(
     # is not ours.
     importlib.import_module(TASKS_MODULE)
     app = create_app(settings, tuple(names))
-    app.hardpose_self_test = dict(tested)  # of the device; the processes of the pool inherit it
+    # Of the device; the processes of the pool inherit both.
+    app.hardpose_described, app.hardpose_self_test = description, dict(tested)
     if processes > 1:
         _share_device(app, processes)
     app.worker_main(arguments)

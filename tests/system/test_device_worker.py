@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 from device_pages import reference_server, write_page
 from hardpose_process import hardpose, start
@@ -15,6 +16,7 @@ from broker.control import Control
 from broker.device_register import DeviceRegister, DeviceUnit
 from broker.embedded import EmbeddedBroker
 from broker.errors import SettingsError
+from broker.presence import Presence
 from broker.recipe import Route
 from broker.unit_state import UnitState
 from workers.device_start import device_queues
@@ -69,17 +71,25 @@ def route_of(description: DeviceDescription, queue: str) -> Route:
 
 
 def test_a_device_that_does_not_answer_is_waited_for(page: Callable[..., Path], tmp_path: Path) -> None:
-    with reference_server(page()) as address:
-        port = address.rsplit(":", 1)[1].split("/")[0]
+    """Its page is put right meanwhile, and spoilt later, which is nothing to a worker that runs."""
     behind = tmp_path / "behind.toml"
-    write_page(behind, "http", {"url": address}, queue="own", input=[256, 256])
+    write_page(behind, "http", {"url": "http://127.0.0.1:1/mask"}, queue="own", input=[256, 256])
     with EmbeddedBroker(tmp_path / "broker") as broker:
-        register = DeviceRegister(Control(broker.url))
+        control = Control(broker.url)
+        register, workers = DeviceRegister(control), Presence(control)
         worker = start("worker", "--device", behind, env={"HARDPOSE_BROKER_URL": broker.url})
         try:
             assert state_of(register, UnitState.WAITING_FOR_DEVICE).self_test_iou is None
-            with reference_server(page(), "--port", port):
+            with reference_server(page()) as address:
+                write_page(behind, "http", {"url": address}, queue="own", input=[256, 256])
                 assert (state_of(register, UnitState.READY).self_test_iou or 0) > 0.5
+                (card,) = workers.alive()
+                behind.write_text("name = ")
+                workers.withdraw(card.key)
+                (child,) = psutil.Process(worker.pid).children()
+                child.kill()
+                wait_until(lambda: bool(workers.alive()))
+                assert workers.alive()[0].models == card.models != {}
                 worker.send_signal(signal.SIGTERM)
                 output, _ = worker.communicate(timeout=60)
         finally:
@@ -87,6 +97,13 @@ def test_a_device_that_does_not_answer_is_waited_for(page: Callable[..., Path], 
     assert worker.returncode == 0, output
     assert "waiting for the device me-2" in output
     assert broker.url not in output
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
 
 
 def state_of(register: DeviceRegister, state: UnitState, seconds: float = 60) -> DeviceUnit:
