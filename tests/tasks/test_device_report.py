@@ -309,6 +309,7 @@ def test_the_page_of_two_devices(books: Books, tmp_path: Path) -> None:
         f"{section.count('fixed')} fixed against {section.count('newly_broken')} newly broken" in page.words
     )
     assert "threshold=0.15) against" in page.words
+    assert "Before, or old, is litert file-red (threshold=0.5), which was named first" in page.words
     assert "Clip <0>" in page.words  # a title of another's making, escaped
     assert "<0>" not in page.source
     pictures = [tag for name, tag in page.tags if name == "img"]
