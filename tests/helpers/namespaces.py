@@ -1,6 +1,7 @@
 """Hosts of their own on one machine: network namespaces with a cable each to one switch (root, Linux)."""
 
 import os
+import re
 import secrets
 import shutil
 import subprocess
@@ -8,7 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+import psutil
 import pytest
+
+OURS = "hp"
+"""How the names of our hosts begin; the process that has made them follows."""
 
 
 class NotPermitted(Exception):
@@ -43,7 +48,8 @@ def hosts(addresses: Mapping[str, Sequence[str]]) -> Iterator[Hosts]:
     """
     if os.geteuid() != 0:
         raise NotPermitted("network namespaces want root")
-    made = Hosts(f"hp{secrets.token_hex(3)}")
+    _sweep()
+    made = Hosts(f"{OURS}{os.getpid()}x{secrets.token_hex(3)}")
     with ExitStack() as stack:
         for name in ("switch", *addresses):
             _ip("netns", "add", f"{made.prefix}-{name}")
@@ -75,6 +81,14 @@ def _ip(*arguments: str) -> None:
 def _forget(namespace: str) -> None:
     """Its processes are ended by whoever has started them; the devices in it go with it."""
     subprocess.run(["ip", "netns", "delete", namespace], capture_output=True, check=False)
+
+
+def _sweep() -> None:
+    """Takes away the hosts of a test that was killed; those of one that runs are left alone."""
+    listed = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=False).stdout
+    for name, maker in re.findall(rf"^({OURS}(\d+)x\S+)", listed, re.MULTILINE):
+        if not psutil.pid_exists(int(maker)):
+            _forget(name)
 
 
 def require_programs(*names: str) -> None:

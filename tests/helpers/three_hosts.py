@@ -16,6 +16,7 @@ from hardpose_process import command, environment
 from namespaces import Hosts, hosts
 
 from broker.connection import Connection
+from broker.valkey import die_with_parent
 
 COORDINATOR, STORE, GPU, DEVICE = "10.78.1.1", "10.78.2.1", "10.78.1.2", "10.78.1.3"
 """The store's network has no way to the device."""
@@ -64,6 +65,7 @@ class System:
             process = subprocess.Popen(
                 self.net.line(host, [str(word) for word in line]),
                 stdout=log, stderr=log, cwd=self.folder, env=environment(env or {}),
+                preexec_fn=die_with_parent(),
             )  # fmt: skip
         self.started.append(process)
         return process
