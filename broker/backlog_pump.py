@@ -4,90 +4,47 @@ These are the workers of the first stage, and those that keep the books, where r
 every system, and without one a segment that was woken could not go on anyhow.
 """
 
-import logging
-import random
 import threading
+from collections.abc import Sequence
 from typing import Any
 
-from celery import bootsteps, signature
-from kombu.exceptions import OperationalError
+from celery import signature
 
 from broker.backlog import Backlog, bound_of
 from broker.control import Control
-from broker.errors import BrokerUnavailable
+from broker.pump_step import PumpStep, pump_until
 from broker.queue_lengths import waiting_in
 from broker.queues import stages_of_queue
 from broker.recipe import CHAIN
 from broker.settings import Settings
 
-log = logging.getLogger(__name__)
-
 EVERY_SECONDS = 0.5
-"""Between two looks; each pause differs a little, so that many workers do not look at once."""
+"""Between two looks."""
 BATCH = 50
-AWAY_SECONDS = 2.0
-"""Pause while the broker is away."""
-STOP_SECONDS = 2.0
 
 
-class BacklogPump(bootsteps.StartStopStep):  # type: ignore[misc]
-    """A step of the consumer: it starts with every (re)connect and stops with every loss of it."""
+class BacklogPump(PumpStep):
+    """The thread of a worker to which segments come first."""
 
-    requires = ("celery.worker.consumer.tasks:Tasks",)
+    thread_name = "backlog-pump"
 
-    def __init__(self, parent: Any, **kwargs: Any) -> None:
-        super().__init__(parent, **kwargs)
-        self._thread: threading.Thread | None = None
-        self._stopped = threading.Event()
+    def serves(self, queues: Sequence[str]) -> bool:
+        """Those of the first stage, and of the books."""
+        return any(map(_is_first, queues))
 
-    def start(self, parent: Any) -> None:
-        """Called with the consumer at every (re)connect."""
-        if not any(map(_is_first, parent.app.amqp.queues.consume_from)):
-            return
-        self.stop(parent)
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(
-            target=pump_backlog,
-            args=(parent.app, parent.app.hardpose_settings, self._stopped),
-            name="backlog-pump",
-            daemon=True,
-        )
-        self._thread.start()
+    def pump(self, app: Any, settings: Settings, stopped: threading.Event) -> None:
+        """Wakes what there is room for until ``stopped``."""
 
-    def stop(self, parent: Any) -> None:  # noqa: ARG002 - Celery's signature
-        """Ends the thread; what it has taken and not sent is given out again in a short while."""
-        self._stopped.set()
-        if self._thread is not None:
-            self._thread.join(STOP_SECONDS)
-            self._thread = None
+        def turn(control: Control) -> bool:
+            wake_all(app, settings, control, stopped)
+            return False  # what is woken takes a while to make room
 
-    terminate = shutdown = stop
+        pump_until(stopped, settings, turn, EVERY_SECONDS, "held segments")
 
 
 def _is_first(queue: str) -> bool:
     """Whether segments come to ``queue`` first: to be examined, or, in a replay, from the books."""
     return not {CHAIN[0], CHAIN[-1]}.isdisjoint(stages_of_queue(queue) or ())
-
-
-def pump_backlog(app: Any, settings: Settings, stopped: threading.Event) -> None:
-    """Wakes what there is room for until ``stopped``; a broker that is away is waited for."""
-    try:
-        control = Control.of(settings)
-    except BrokerUnavailable as error:
-        log.error("this worker wakes no held segments: %s", error)
-        return
-    wait = 0.0
-    while not stopped.wait(wait):
-        wait = EVERY_SECONDS * random.uniform(0.75, 1.25)  # noqa: S311 - no secret
-        try:
-            wake_all(app, settings, control, stopped)
-        except (BrokerUnavailable, OperationalError, OSError) as error:
-            log.warning("held segments wait for the broker: %s", error)
-            wait = AWAY_SECONDS
-        except Exception:
-            # Without this thread what is held would be held for ever.
-            log.exception("a held segment could not be woken; it is tried again")
-            wait = AWAY_SECONDS
 
 
 def wake_all(app: Any, settings: Settings, control: Control, stopped: threading.Event | None = None) -> int:

@@ -1,90 +1,44 @@
 """Sends parked messages when their time has come: one thread in each worker that fetches."""
 
-import logging
-import random
 import threading
+from collections.abc import Sequence
 from typing import Any
 
-from celery import bootsteps
-from kombu.exceptions import OperationalError
-
-from broker.control import Control
-from broker.errors import BrokerUnavailable
 from broker.parking import ParkedLink, Parking
+from broker.pump_step import PumpStep, pump_until
 from broker.settings import Settings
-
-log = logging.getLogger(__name__)
 
 QUEUE = "download"
 """The queue of the parked messages, and of the workers that send them."""
 TASK = "hardpose.download"
 EVERY_SECONDS = 0.4
-"""Between two looks; each pause differs a little, so that many workers do not look at once."""
+"""Between two looks."""
 BATCH = 50
-AWAY_SECONDS = 2.0
-"""Pause while the broker is away."""
-STOP_SECONDS = 2.0
 
 
-class ParkingPump(bootsteps.StartStopStep):  # type: ignore[misc]
-    """A step of the consumer: it starts with every (re)connect and stops with every loss of it.
+class ParkingPump(PumpStep):
+    """The thread of a worker that fetches."""
 
-    A worker that shuts down sends nothing more. What it leaves parked is sent by the other workers, or by
-    the next one that starts.
-    """
+    thread_name = "parking-pump"
 
-    requires = ("celery.worker.consumer.tasks:Tasks",)
+    def serves(self, queues: Sequence[str]) -> bool:
+        """Those of the download queue."""
+        return QUEUE in queues
 
-    def __init__(self, parent: Any, **kwargs: Any) -> None:
-        super().__init__(parent, **kwargs)
-        self._thread: threading.Thread | None = None
-        self._stopped = threading.Event()
-
-    def start(self, parent: Any) -> None:
-        """Called with the consumer at every (re)connect."""
-        if QUEUE not in parent.app.amqp.queues.consume_from:
-            return
-        self.stop(parent)
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(
-            target=pump,
-            args=(parent.app, parent.app.hardpose_settings, self._stopped),
-            name="parking-pump",
-            daemon=True,
-        )
-        self._thread.start()
-
-    def stop(self, parent: Any) -> None:  # noqa: ARG002 - Celery's signature
-        """Ends the thread; what it has taken and not sent is due again in a short while."""
-        self._stopped.set()
-        if self._thread is not None:
-            self._thread.join(STOP_SECONDS)
-            self._thread = None
-
-    terminate = shutdown = stop
+    def pump(self, app: Any, settings: Settings, stopped: threading.Event) -> None:
+        """See the function of that name."""
+        pump(app, settings, stopped)
 
 
 def pump(app: Any, settings: Settings, stopped: threading.Event) -> None:
     """Sends what is due until ``stopped``; a broker that is away is waited for."""
-    try:
-        parking = Parking(Control.of(settings))
-    except BrokerUnavailable as error:
-        log.error("this worker sends no parked messages: %s", error)
-        return
-    wait = 0.0
-    while not stopped.wait(wait):
-        wait = EVERY_SECONDS * random.uniform(0.75, 1.25)  # noqa: S311 - no secret
-        try:
-            sent = send_due(app, parking, stopped)
-        except (BrokerUnavailable, OperationalError, OSError) as error:
-            log.warning("parked messages wait for the broker: %s", error)
-            wait = AWAY_SECONDS
-        except Exception:
-            # Without this thread the parked messages of the last worker would wait for ever.
-            log.exception("a parked message could not be sent; it is tried again")
-            wait = AWAY_SECONDS
-        else:
-            wait = 0.0 if sent == BATCH else wait
+    pump_until(
+        stopped,
+        settings,
+        lambda control: send_due(app, Parking(control), stopped) == BATCH,
+        EVERY_SECONDS,
+        "parked messages",
+    )
 
 
 def send_due(app: Any, parking: Parking, stopped: threading.Event | None = None) -> int:

@@ -115,6 +115,11 @@ def segment_chain(app: Celery, segment: Segment, placement: Placement, priority:
         queue = placement.queue_of(group, segment.recipe)
         made = {"args": args, "queue": queue, "app": app, "priority": priority}
         tasks.append(signature(f"hardpose.{queue_name(group)}", **made, **shown))
+    return joined(app, tasks, segment, placement)
+
+
+def joined(app: Celery, tasks: Sequence[Any], segment: Segment, placement: Placement) -> Any:
+    """``tasks`` about ``segment`` as one chain, whose failure is told to whoever keeps the books."""
     failed = signature(
         "hardpose.segment_failed",
         kwargs={"segment": segment.model_dump(mode="json"), "books_queue": placement.books_queue},
@@ -131,12 +136,27 @@ def send_segments(
     Raises:
         BrokerUnavailable: some may have been sent; sending all anew is safe.
     """
+    send_chains(app, runtime, segments, priority, segment_chain)
+
+
+def send_chains(
+    app: Celery,
+    runtime: Runtime,
+    segments: Sequence[Segment],
+    priority: Priority,
+    canvas: Callable[[Celery, Segment, Placement, int | None], Any],
+) -> None:
+    """Sends ``canvas`` of each segment under its ticket.
+
+    Raises:
+        BrokerUnavailable: some may have been sent; sending all anew is safe.
+    """
     number = message_priority(runtime.settings, priority)
     runtime.control.issue_tickets(segments)
     note_device_queues(runtime.control, segments)
     with sending():
         for segment in segments:
-            segment_chain(app, segment, runtime.placement, number).apply_async()
+            canvas(app, segment, runtime.placement, number).apply_async()
 
 
 @contextmanager

@@ -3,15 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
-from celery import Celery, chain, signature
+from celery import Celery, signature
 
 from broker.errors import HardposeError
 from broker.messages import Segment, SegmentResult
-from broker.priority import Priority, message_priority
+from broker.priority import Priority
 from broker.recipe import Stage
 from tasks.captions import segment_caption
-from tasks.device_names import note_device_queues
-from tasks.pipeline import sending
+from tasks.pipeline import joined, send_chains
 from tasks.placement import Placement, queue_name
 from tasks.readable import captioned
 from tasks.runtime import Runtime
@@ -41,12 +40,7 @@ def replay_chain(app: Celery, segment: Segment, placement: Placement, priority: 
         if rest:
             queue = placement.queue_of(group, segment.recipe)
             tasks.append(signature(f"hardpose.{queue_name(rest)}", args=(), queue=queue, **options))
-    failed = signature(
-        "hardpose.segment_failed",
-        kwargs={"segment": segment.model_dump(mode="json"), "books_queue": placement.books_queue},
-        app=app,
-    )
-    return chain(*tasks, app=app).on_error(failed)
+    return joined(app, tasks, segment, placement)
 
 
 def send_replays(
@@ -57,9 +51,4 @@ def send_replays(
     Raises:
         BrokerUnavailable: some may have been sent; sending all anew is safe.
     """
-    number = message_priority(runtime.settings, priority)
-    runtime.control.issue_tickets(segments)
-    note_device_queues(runtime.control, segments)
-    with sending():
-        for segment in segments:
-            replay_chain(app, segment, runtime.placement, number).apply_async()
+    send_chains(app, runtime, segments, priority, replay_chain)

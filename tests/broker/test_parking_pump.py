@@ -18,6 +18,6 @@ def test_broker_of_another_kind_without_shared_state_is_told_and_no_traceback(
     thread.start()
     thread.join(5)
     assert not thread.is_alive()
-    (record,) = [r for r in caplog.records if r.name == "broker.parking_pump"]
+    (record,) = [r for r in caplog.records if r.name == "broker.pump_step"]
     assert record.levelno == logging.ERROR and record.exc_info is None
     assert "HARDPOSE_CONTROL_URL" in record.getMessage()

@@ -60,14 +60,13 @@ def known(*recipes: Recipe) -> list[SideRecipe]:
 OLD, NEW, THIRD = recipe_of("1"), recipe_of("2"), recipe_of("3")
 THREE = sides_of(known(THIRD, NEW, OLD), [OLD.id, NEW.id, THIRD.id])
 IOUS = st.one_of(st.none(), st.floats(0, 1), st.sampled_from([THRESHOLD, 0.0, 1.0]))
+Drawn = tuple[int, PoseClass, float | None, float | None, float | None]
 FRAMES = st.lists(
     st.tuples(st.integers(0, 3), st.sampled_from(list(PoseClass)), IOUS, IOUS, IOUS), min_size=1, max_size=40
 )
 
 
-def frames_of(
-    drawn: Sequence[tuple[int, PoseClass, float | None, float | None, float | None]],
-) -> list[list[SideFrame]]:
+def frames_of(drawn: Sequence[Drawn]) -> list[list[SideFrame]]:
     """What three devices have made of drawn frames; None: the device failed."""
     return [
         [

@@ -9,24 +9,20 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
 
-from broker.recipe import ModelSpec
-from workers.compute import Compute
 from workers.contracts import Image, PersonMap
 from workers.devices.answer_pictures import person_map, to_send
-from workers.devices.answers import AnswerOptions, answer_options
 from workers.devices.command_run import Command, run
+from workers.devices.described_only import DescribedOnly
 from workers.devices.description import DeviceDescription
 from workers.devices.scratch import Scratch
-from workers.options import option_values
 
 log = logging.getLogger(__name__)
 
 SUFFIXES = {"png": "png", "jpeg": "jpg"}
 
 
-class CommandDevice:
+class CommandDevice(DescribedOnly):
     """Runs the described command for each batch. Implements ``workers.contracts.Device``.
 
     The command is split once as a shell would (``shlex``) and started without one, in the folder of the
@@ -48,31 +44,12 @@ class CommandDevice:
         DeviceMisdescribed: the command cannot be split, or its program is not there.
     """
 
-    only_described = True
+    driver = "command"
 
     def __init__(self, description: DeviceDescription) -> None:
-        self._description = description
-        self._options: AnswerOptions = answer_options(description.spec)
+        super().__init__(description)
         self._words = words_of(description)
         self._folder = description.path.parent.absolute()
-
-    @classmethod
-    def default_spec(cls) -> ModelSpec:
-        """A device that no description says more of."""
-        return ModelSpec(name="command", version="described", options=option_values(AnswerOptions()))
-
-    @classmethod
-    def of_description(cls, description: DeviceDescription, compute: Compute) -> Self:  # noqa: ARG003
-        """The described device; starts nothing yet. Arguments and errors as of the class."""
-        return cls(description)
-
-    @property
-    def batch_size(self) -> int:
-        """Pictures in one folder, as described."""
-        return self._description.batch
-
-    def load(self) -> None:
-        """Nothing: every call starts the command anew."""
 
     def maps(self, images: Sequence[Image]) -> list[PersonMap]:
         """The person map of each image (H x W x 3 uint8 RGB), h x w uint8 in the size of its mask.

@@ -4,26 +4,23 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any
 
 import httpx
 
-from broker.recipe import ModelSpec
-from workers.compute import Compute
 from workers.contracts import Image, PersonMap
 from workers.devices.answer_pictures import MEDIA_TYPES, Sent, person_map, to_send
-from workers.devices.answers import AnswerOptions, answer_options
+from workers.devices.described_only import DescribedOnly
 from workers.devices.description import DeviceDescription
 from workers.devices.errors import DeviceAway, TooLate
 from workers.devices.http_errors import at_once, out_of_reach, refused
 from workers.devices.http_secrets import read_token, tls_context
-from workers.options import option_values
 
 WORDS_BYTES = 2000
 """Read of what a server says beside an error status."""
 
 
-class HttpDevice:
+class HttpDevice(DescribedOnly):
     """Posts each image to the address in the description. Implements ``workers.contracts.Device``.
 
     The request's body is a PNG or JPEG; the answer to it has the status 200 and is a PNG or JPEG, 8-bit grey
@@ -39,33 +36,14 @@ class HttpDevice:
         DeviceMisdescribed: the token's file or the certificate authority cannot be used; names the line.
     """
 
-    only_described = True
+    driver = "http"
 
     def __init__(self, description: DeviceDescription) -> None:
-        self._description = description
-        self._options: AnswerOptions = answer_options(description.spec)
+        super().__init__(description)
         self._token = read_token(description)
         self._tls: ssl.SSLContext = tls_context(description)
         self._runner: asyncio.Runner | None = None
         self._client: httpx.AsyncClient | None = None
-
-    @classmethod
-    def default_spec(cls) -> ModelSpec:
-        """A device that no description says more of."""
-        return ModelSpec(name="http", version="described", options=option_values(AnswerOptions()))
-
-    @classmethod
-    def of_description(cls, description: DeviceDescription, compute: Compute) -> Self:  # noqa: ARG003
-        """The described device; reaches nothing yet. Arguments and errors as of the class."""
-        return cls(description)
-
-    @property
-    def batch_size(self) -> int:
-        """Requests at once, as described."""
-        return self._description.batch
-
-    def load(self) -> None:
-        """Nothing: the first request connects."""
 
     def maps(self, images: Sequence[Image]) -> list[PersonMap]:
         """The person map of each image (H x W x 3 uint8 RGB), h x w uint8 in the size of the answer.
