@@ -4,10 +4,12 @@ from broker.printable import printable as printable
 
 
 def span(seconds: float) -> str:
-    """A stretch of time in the unit that suits it: ``8 s``, ``58 min``, ``2.5 h``."""
+    """A stretch of time in the unit that suits it: ``8 s``, ``58 min``, ``2.5 h``, ``9 days``."""
     if seconds < 99.5:
         return f"{max(0.0, seconds):.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 99.5 * 60 else f"{seconds / 3600:.1f} h"
+    if seconds < 99.5 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 99.5 * 3600 else f"{seconds / 86400:.0f} days"
 
 
 def megabytes(count: float) -> str:

@@ -244,7 +244,15 @@ def test_what_is_tried_again_is_said_with_its_cause(system: Settings) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.2, "0 s"), (-3, "0 s"), (99, "99 s"), (100, "2 min"), (3480, "58 min"), (7200, "2.0 h")],
+    [
+        (0.2, "0 s"),
+        (-3, "0 s"),
+        (99, "99 s"),
+        (100, "2 min"),
+        (3480, "58 min"),
+        (7200, "2.0 h"),
+        (9 * 86400, "9 days"),
+    ],
 )
 def test_a_span(seconds: float, text: str) -> None:
     assert span(seconds) == text

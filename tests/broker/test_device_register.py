@@ -164,6 +164,10 @@ def test_a_unit_of_another_release_is_not_shown_and_harms_nobody(
     (line,) = caplog.messages
     assert "'me-9@shelf:1'" in line
     assert "\n" not in line
+    assert register.forget("me-9") == 1
+    caplog.clear()
+    assert register.names() == ["me-2"]
+    assert caplog.messages == []
 
 
 def test_a_worker_beats_for_its_unit_and_announces_it_anew_to_a_broker_without_memory(
