@@ -14,11 +14,15 @@ export class Threshold extends EventTarget {
   #today = null;
   #several = false;
   #asked = 0;
+  #moved = false;
 
   constructor() {
     super();
     this.slider = byId("threshold");
-    this.slider.addEventListener("input", () => this.#say());
+    this.slider.addEventListener("input", () => {
+      this.#moved = true;
+      this.#say();
+    });
     byId("threshold-apply").addEventListener("click", () => this.dispatchEvent(new CustomEvent("apply", { detail: this.value })));
     byId("threshold-clear").addEventListener("click", () => this.dispatchEvent(new Event("clear")));
     this.speak = later(150, (text) => { byId("threshold-says").textContent = text; });
@@ -48,7 +52,8 @@ export class Threshold extends EventTarget {
     const several = thresholds.length > 1;
     if (threshold === this.#today && several === this.#several) return;
     this.#several = several;
-    const fresh = this.#today === null && !location.search.includes("below_iou");
+    // Whoever has moved the slider while the jobs were on their way keeps it where it is.
+    const fresh = this.#today === null && !this.#moved && !location.search.includes("below_iou");
     this.#today = threshold;
     if (fresh && threshold !== null) this.slider.value = threshold;
     this.#draw();

@@ -29,10 +29,9 @@ MODELS = {"pose": "openpose-body25", "mask": "matterport"}
 PLACEMENTS = [
     "pose | mask | me | compare",  # the default: OpenPose and Mask R-CNN on machines of their own
     "pose+mask | me | compare",  # both networks on one GPU
-    "pose | mask+me+compare",  # the teacher in one process with what follows it
     "pose+mask+me+compare",  # everything in one process
 ]
-"""Every neighbourhood of the two networks; the placements of the embedded ones are in ``test_run``."""
+"""The two networks apart, side by side, and with all the rest; ``test_run`` has those of the embedded ones."""
 EXPECTED = [
     Verdict.NO_PERSON,  # nobody in the picture
     Verdict.HARD,  # the figure
@@ -129,6 +128,7 @@ def test_random_networks_keep_the_books_too(weights: WeightsStore, clip: Path, t
     caffemodel = openpose_weights.write_body25(tmp_path / "random.caffemodel", seed=1)
     h5 = matterport_weights.write_random(tmp_path / "random.h5", seed=1)
     env = bring(tmp_path / "weights", weights, pose=caffemodel, mask=h5)
+    env["HARDPOSE_PLACEMENT"] = "pose+mask+me+compare"  # one process that starts and loads, not four
     assert random_run(clip, tmp_path / "both", env).of(Verdict.NO_PERSON, Verdict.SEVERAL_PEOPLE) > 0
     # Random keypoints pass no rule. With OpenPose's weights by hand the random teacher gets to see frames,
     # and with a low bar it finds people in them.
@@ -136,7 +136,6 @@ def test_random_networks_keep_the_books_too(weights: WeightsStore, clip: Path, t
     added = hardpose("models", "add", MODELS["pose"], "--from", by_hand, "--accept-licence", env=env)
     assert added.code == ExitCode.OK, added.stderr
     env["HARDPOSE_MASK_OPTIONS"] = json.dumps({"image_size": 512, "min_score": 0.05})
-    env["HARDPOSE_PLACEMENT"] = "pose+mask+me+compare"  # one process that starts and loads, not four
     funnel = random_run(clip, tmp_path / "teacher", env)
     assert funnel.of(Verdict.NEAR_DUPLICATE, Verdict.SEVERAL_PEOPLE, Verdict.NO_PERSON) == 3
     judged = (Verdict.TEACHER_SEVERAL, Verdict.TEACHER_DOUBT, Verdict.HARD, Verdict.EASY)

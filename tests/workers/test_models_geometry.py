@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from workers.pose.geometry import Roi, letterbox, mask_iou, overlap, sigmoid
+from workers.pose.geometry import Roi, letterbox, mask_iou, overlap
+from workers.tensors import sigmoid
 
 ROIS = st.builds(
     Roi,
