@@ -31,7 +31,7 @@ PLACEMENTS = [
     "pose+mask | me | compare",  # both networks on one GPU
     "pose+mask+me+compare",  # everything in one process
 ]
-"""The two networks apart, side by side, and with all the rest; ``test_run`` has those of the embedded ones."""
+"""The two networks apart, together, and with all the rest; ``test_run`` has those of the embedded ones."""
 EXPECTED = [
     Verdict.NO_PERSON,  # nobody in the picture
     Verdict.HARD,  # the figure
