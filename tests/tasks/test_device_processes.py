@@ -103,7 +103,6 @@ def test_they_take_turns_and_one_that_is_killed_in_its_turn_costs_nothing(
     for work in works:
         stored = SegmentResult.model_validate_json(runtime.artifacts.get(work.segment.result_key(Stage.ME)))
         assert [bool(k.device_key) for k in stored.keepers] == [True] * FRAMES
-        assert stored.seconds[Stage.ME] < 2 * FRAMES * 0.05  # without the other's turns
     check_turns(seen, killed)
 
 
