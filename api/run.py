@@ -10,7 +10,6 @@ from api.local import LocalSystem, local_system
 from api.orders import job_id_of
 from api.printable import counted
 from api.progress import View
-from api.reconcile import Reconciler
 from api.snapshot import Snapshot
 from api.stopping import StopFlag, stop_on_signals
 from api.waiting import transfers_of, waits_of
@@ -23,6 +22,7 @@ from broker.settings import Settings
 from broker.views import JobView
 from tasks.pipeline import send_links
 from tasks.publish import Published, publish
+from tasks.reconcile import Reconciler
 from tasks.runtime import Runtime
 from workers.machine import prepare_machine
 

@@ -6,13 +6,13 @@ import typer
 
 from api.flower import check_flower, flower_arguments, flower_login
 from api.local import LocalSystem, local_system
-from api.reconcile import Reconciler
 from api.stopping import StopFlag, stop_on_signals
 from api.up_api import ApiNews, check_api, start_api
 from broker.app import EXPORT_QUEUE, create_app
 from broker.recipe import CHAIN, Stage
 from broker.settings import Settings
 from tasks.frame_facts import class_old_frames
+from tasks.reconcile import Reconciler
 from tasks.runtime import Runtime
 from workers.machine import prepare_machine
 

@@ -15,7 +15,6 @@ from api.exit_codes import ExitCode
 from api.findings import Finding
 from api.metrics import collect
 from api.progress import Lines
-from api.reconcile import Reconciler
 from api.snapshot import Eta, Snapshot
 from broker.app import create_app
 from broker.backlog import Backlog
@@ -24,6 +23,7 @@ from broker.device_register import DeviceRegister, UnitState
 from broker.presence import ALIVE_SECONDS
 from broker.recipe import CHAIN, ModelSpec, Stage
 from broker.settings import Settings
+from tasks.reconcile import Reconciler
 from tasks.runtime import Runtime
 
 OWN = "me.me-2"
@@ -238,7 +238,7 @@ def test_segments_that_wait_for_a_device_are_not_lost_messages(
 ) -> None:
     with create_app(system) as app:
         looking = Reconciler(app, Runtime(system))
-        monkeypatch.setattr("api.reconcile.LOOK_SECONDS", 0.0)
+        monkeypatch.setattr("tasks.reconcile.LOOK_SECONDS", 0.0)
         looking._seen -= 10 * ALIVE_SECONDS
         DeviceRegister(control).note_queues([OWN])
         put(control, OWN, 1)

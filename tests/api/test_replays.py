@@ -9,7 +9,6 @@ from api_server import served
 from painted_books import RECIPE, painted_books
 from pydantic import SecretStr
 
-from api.reconcile import Reconciler
 from broker.app import create_app
 from broker.artifacts import Artifacts
 from broker.control import Control
@@ -19,6 +18,7 @@ from broker.priority import Priority
 from broker.recipe import Recipe, Stage
 from broker.settings import Settings
 from broker.views import State
+from tasks.reconcile import Reconciler
 from tasks.replaying import book, plan
 from tasks.runtime import Runtime
 
