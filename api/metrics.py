@@ -25,6 +25,7 @@ from broker.parking import Parking
 from broker.presence import Presence
 from broker.recipe import Stage
 from broker.views import State
+from broker.work_counts import WorkCounts
 from tasks.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -84,6 +85,7 @@ def _broker(runtime: Runtime) -> list[Metric]:
         _by("workers", "Workers that were heard of in the last 30 seconds, by queue.", "queue", workers),
         _by("parked_messages", "Messages that wait outside the queues, by reason.", "reason", parked),
         alerts,
+        *_running(runtime, queues),
         *_queues(runtime, queues),
         *_egresses(egress_views(control)),
         *device_metrics(register.units()),
@@ -91,13 +93,27 @@ def _broker(runtime: Runtime) -> list[Metric]:
     ]
 
 
+def _running(runtime: Runtime, queues: list[str]) -> list[Metric]:
+    """As the workers tell it, so it is there with every broker."""
+    running = WorkCounts(runtime.control).running()
+    told = {queue: running.get(queue, 0) for queue in [*queues, *sorted(set(running) - set(queues))]}
+    return [_by("running_messages", "Messages that workers work on, by queue.", "queue", told)]
+
+
 def _queues(runtime: Runtime, queues: list[str]) -> list[Metric]:
     """Of a broker in Redis; another one has metrics of its own."""
     if not runtime.settings.broker.startswith("redis"):
         return []
     waiting, held = runtime.control.lengths(queues)
+    stalled = WorkCounts(runtime.control).stalled(waiting)
     return [
         _by("queue_messages", "Messages that wait in a queue, of all priorities.", "queue", waiting),
+        _by(
+            "queue_stalled_seconds",
+            "Seconds for which messages wait and no worker has taken one, by queue.",
+            "queue",
+            stalled,
+        ),
         _plain("held_messages", "Messages that workers have taken and not finished, of all queues.", held),
     ]
 

@@ -11,8 +11,10 @@ from celery import bootsteps
 from broker.control import Control
 from broker.device_register import DeviceRegister, DeviceUnit
 from broker.errors import BrokerUnavailable
+from broker.held_requests import HeldRequests
 from broker.presence import Presence, WorkerCard, worker_key
 from broker.settings import Settings
+from broker.work_counts import WorkCounts
 
 log = logging.getLogger(__name__)
 
@@ -33,9 +35,11 @@ class PresenceBeat(bootsteps.StartStopStep):  # type: ignore[misc]
     def start(self, parent: Any) -> None:
         """Called with the consumer at every (re)connect."""
         if PresenceBeat._thread is None:
+            requests = HeldRequests(parent.app.amqp.queues.consume_from)
+            requests.watch()
             PresenceBeat._thread = threading.Thread(
                 target=beat_until,
-                args=(PresenceBeat._ended, parent.app.hardpose_settings, own_key()),
+                args=(PresenceBeat._ended, parent.app.hardpose_settings, own_key(), requests),
                 name="presence-beat",
                 daemon=True,
             )
@@ -55,6 +59,7 @@ class PresenceBeat(bootsteps.StartStopStep):  # type: ignore[misc]
         try:
             control = Control.of(settings)
             Presence(control).withdraw(own_key())
+            WorkCounts(control).forget(own_key())
             if settings.device is not None:
                 DeviceRegister(control).leave(own_key())
         except BrokerUnavailable as error:
@@ -66,19 +71,30 @@ def own_key() -> str:
     return worker_key(socket.gethostname(), os.getpid())
 
 
-def beat_until(ended: threading.Event, settings: Settings, key: str) -> None:
-    """Beats every ``BEAT_SECONDS``; a broker that is away, or has lost its memory, is told again."""
+def beat_until(
+    ended: threading.Event, settings: Settings, key: str, requests: HeldRequests | None = None
+) -> None:
+    """Beats every ``BEAT_SECONDS``; a broker that is away, or has lost its memory, is told again.
+
+    Args:
+        ended: ends it.
+        settings: name the broker.
+        key: of the worker.
+        requests: that it holds; None: it tells of none.
+    """
     try:
         control = Control.of(settings)
     except BrokerUnavailable as error:
         log.error("this worker is not shown: %s", error)
         return
-    presence, register = Presence(control), DeviceRegister(control)
+    presence, register, counts = Presence(control), DeviceRegister(control), WorkCounts(control)
     card: WorkerCard | None = None
     unit: DeviceUnit | None = None
     while not ended.wait(BEAT_SECONDS):
         try:
             card = _beat(presence, key, card)
+            if requests is not None:
+                counts.tell(key, requests.held(), requests.taken())
             if settings.device is not None:
                 unit = _beat_unit(register, key, unit)
         except BrokerUnavailable as error:

@@ -18,6 +18,7 @@ from broker.parking import ParkedLink, Parking
 from broker.presence import Presence, WorkerCard
 from broker.settings import load_settings
 from broker.tables import FrameRow
+from broker.work_counts import WorkCounts
 from tasks.runtime import Runtime
 
 FRAMES = 50_000
@@ -48,6 +49,7 @@ def test_what_is_there_is_told(runtime: Runtime) -> None:
     Presence(control).announce(
         WorkerCard(name="a", host="h", pid=1, queues=("pose", "mask"), version="1", started=1.0)
     )
+    WorkCounts(control).tell("h:1", {"pose": 1, "me.lab": 2}, ["pose"])
     Parking(control).park(ParkedLink(job_id="j", position=0, link="x", task_id="t", reason="rate"), 60)
     control.outdated_tool("ytdlp", '2026.1"\n\\', "it does not understand")
     Egress(control, "home", videos_per_hour=300, burst=5).ask("someone")
@@ -65,6 +67,10 @@ def test_what_is_there_is_told(runtime: Runtime) -> None:
         ("hardpose_workers", "download"): 0,
         ("hardpose_queue_messages", "pose"): 3,
         ("hardpose_queue_messages", "export"): 0,
+        ("hardpose_running_messages", "pose"): 1,
+        ("hardpose_running_messages", "mask"): 0,
+        ("hardpose_running_messages", "me.lab"): 2,
+        ("hardpose_queue_stalled_seconds", "mask"): 0,
         ("hardpose_held_messages",): 0,
         ("hardpose_parked_messages", "rate"): 1,
         ("hardpose_tool_alerts", "ytdlp", '2026.1"\n\\'): 1,
