@@ -1,8 +1,8 @@
 """A worker whose stages take no time: ``python stub_worker.py NOTES QUEUE NAME``.
 
-Everything else in it is real: downloads, messages, tickets, stored results, the catalog. What is left to measure
-is the queue. A segment carries what an average segment of the benchmarks' clip carries, so that messages, stored
-results and rows in the catalog are of real sizes.
+Everything else in it is real: downloads, messages, tickets, stored results, the catalog. What is left to
+measure is the queue. A segment carries what an average segment of the benchmarks' clip carries, so that
+messages, stored results and rows in the catalog are of real sizes.
 """
 
 import os
@@ -94,7 +94,7 @@ def install(notes: Path) -> None:
     def build(runtime: Runtime, stage: Stage, spec: ModelSpec | None) -> Stub:  # noqa: ARG001
         return Stub(stage, notes)
 
-    Runtime._build = build  # type: ignore[assignment,method-assign]  # noqa: SLF001
+    Runtime._build = build  # type: ignore[assignment,method-assign]
 
 
 if __name__ == "__main__":

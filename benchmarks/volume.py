@@ -2,15 +2,15 @@
 
     python -m benchmarks.volume [--broker redis|rabbitmq] [--videos 1000] [--url amqp://...]
 
-Every file is different, is really fetched, probed and booked; each segment really passes five queues, and real
-workers serve them (``benchmarks.stub_worker``): what is measured is the queue. Counted is that every segment and
-every frame arrived, that no stage ran twice, how much memory the broker and each worker hold meanwhile, and how
-many segments a second came through. Writes ``benchmarks/results/volume.json`` and ends with 1 when a bound is
-missed.
+Every file is different, is really fetched, probed and booked; each segment really passes five queues, and
+real workers serve them (``benchmarks.stub_worker``): what is measured is the queue. Counted is that every
+segment and every frame arrived, that no stage ran twice, how much memory the broker and each worker hold
+meanwhile, and how many segments a second came through. Writes ``benchmarks/results/volume.json`` and ends with
+1 when a bound is missed.
 
-The ceiling is how many segments a second the broker's own process could carry if nothing else held it up: those
-that came through, over the CPU seconds that it spent on them. Redis and Valkey do their work in one thread, so
-for them one CPU second a second is the end; RabbitMQ spreads over cores.
+The ceiling is how many segments a second the broker's own process could carry if nothing else held it up:
+those that came through, over the CPU seconds that it spent on them. Redis and Valkey do their work in one
+thread, so for them one CPU second a second is the end; RabbitMQ spreads over cores.
 """
 
 import argparse
@@ -38,7 +38,7 @@ from broker.app import create_app
 from broker.embedded import EmbeddedBroker
 from broker.messages import Funnel
 from broker.recipe import CHAIN, Stage
-from broker.settings import Settings, load_settings
+from broker.settings import load_settings
 from broker.views import State
 from tasks.pipeline import send_links
 
@@ -60,7 +60,7 @@ WORKER = Path(__file__).with_name("stub_worker.py")
 
 @dataclass(frozen=True)
 class Servers:
-    """The servers that a run stands on: URLs of messages and of shared state, and the processes to measure."""
+    """The servers that a run stands on: URLs of messages and shared state, and what to measure."""
 
     broker: str
     control: str
