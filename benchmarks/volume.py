@@ -5,8 +5,8 @@
 Every file is different, is really fetched, probed and booked; each segment really passes five queues, and
 real workers serve them (``benchmarks.stub_worker``): what is measured is the queue. Counted is that every
 segment and every frame arrived, that no stage ran twice, how much memory the broker and each worker hold
-meanwhile, and how many segments a second came through. Writes ``benchmarks/results/volume.json`` and ends with
-1 when a bound is missed.
+meanwhile, and how many segments a second came through. Writes ``benchmarks/results/volume.json`` and ends
+with 1 when a bound is missed.
 
 The ceiling is how many segments a second the broker's own process could carry if nothing else held it up:
 those that came through, over the CPU seconds that it spent on them. Redis and Valkey do their work in one
