@@ -14,14 +14,11 @@ from pydantic import ValidationError
 
 from broker.errors import HardposeError, MissingDependency, NotFound, SettingsError, WeightsError
 from broker.recipe import ModelSpec, Recipe
-from broker.settings import Settings, load_settings
+from broker.settings import SECRET_VARIABLES, Settings, load_settings
 
 SECONDS = 90.0
 """For a process that imports models from a cold disk."""
-SECRETS = (
-    "broker_url", "control_url", "catalog_url", "api_tokens", "flower_auth", "download_proxy",
-    "download_cookies",
-)  # fmt: skip
+SECRETS = SECRET_VARIABLES | {"HARDPOSE_DOWNLOAD_COOKIES"}
 """Settings that a recipe needs nothing of."""
 _KINDS = {kind.code: kind for kind in (NotFound, SettingsError, WeightsError, MissingDependency)}
 
@@ -35,8 +32,7 @@ def environment_of(settings: Settings) -> dict[str, str]:
 
 def variables_of(settings: Settings) -> dict[str, str]:
     """``settings`` as variables, without its secrets."""
-    without = {f"HARDPOSE_{name.upper()}" for name in SECRETS}
-    return {name: value for name, value in settings.environment().items() if name not in without}
+    return {name: value for name, value in settings.environment().items() if name not in SECRETS}
 
 
 def recipe_apart(settings: Settings, device: ModelSpec | None = None) -> Recipe:

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from obstore.store import LocalStore, MemoryStore, ObjectStore, from_url
 
 from broker.errors import Action, ArtifactMissing, DiskFull, HardposeError, SettingsError
 from broker.local_copies import LocalCopies
+from broker.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +53,14 @@ class ArtifactsUnreachable(HardposeError):
     action = Action.TRANSIENT
 
 
+@dataclass(frozen=True)
+class Keys:
+    """What an S3 server knows its user by."""
+
+    key_id: str = field(repr=False)
+    secret_key: str = field(repr=False)
+
+
 def check_key(key: str) -> str:
     """Returns ``key`` if every store can hold it.
 
@@ -70,30 +80,45 @@ def check_key(key: str) -> str:
 class Artifacts:
     """An artifact store.
 
-    Safe to share between threads and to pickle (it travels as its URL). After a ``fork`` of a process
-    that has used any store, obstore's own threads are missing in the child and calls would hang for
-    ever: they are refused with a RuntimeError instead. Use it in the child only, or start children
+    Safe to share between threads and to pickle (it travels as its URL and its keys). After a ``fork`` of a
+    process that has used any store, obstore's own threads are missing in the child and calls would hang
+    for ever: they are refused with a RuntimeError instead. Use it in the child only, or start children
     with ``spawn``.
 
     Args:
         url: ``file:///folder`` or a plain path, ``s3://bucket/prefix``, ``gs://``, ``az://`` or ``memory:///``
-            (gone with this object). Credentials of remote stores come from the environment that
-            obstore reads (``AWS_ACCESS_KEY_ID``, ``AWS_ENDPOINT`` and so on).
+            (gone with this object). Addresses and credentials of remote stores come from the environment
+            that obstore reads (``AWS_ENDPOINT``, ``AWS_ACCESS_KEY_ID`` and so on).
         temp_dir: where copies of remote artifacts lie; the system's default without it.
+        keys: of ``s3://``, before those in the environment.
 
     Raises:
         SettingsError: if the URL does not name a store, or its folder cannot be made.
     """
 
-    def __init__(self, url: str, temp_dir: Path | None = None) -> None:
+    def __init__(self, url: str, temp_dir: Path | None = None, keys: Keys | None = None) -> None:
         self.url = url
         self._temp_dir = temp_dir
+        self._keys = keys
         self._folder = _folder_of(url)
-        self._store = _open(url, self._folder)
+        self._store = _open(url, self._folder, keys)
         self._copies = LocalCopies(temp_dir)
 
-    def __reduce__(self) -> tuple[type["Artifacts"], tuple[str, Path | None]]:
-        return type(self), (self.url, self._temp_dir)
+    @classmethod
+    def of(cls, settings: Settings) -> "Artifacts":
+        """The store that ``settings`` name.
+
+        Raises:
+            SettingsError: it cannot be opened.
+        """
+        key_id, secret_key = settings.artifacts_key_id, settings.artifacts_secret_key
+        if key_id is None or secret_key is None:  # neither is: settings take both or none
+            return cls(settings.artifacts, settings.temp_dir)
+        keys = Keys(key_id.get_secret_value(), secret_key.get_secret_value())
+        return cls(settings.artifacts, settings.temp_dir, keys)
+
+    def __reduce__(self) -> tuple[type["Artifacts"], tuple[str, Path | None, Keys | None]]:
+        return type(self), (self.url, self._temp_dir, self._keys)
 
     def put(self, key: str, data: bytes) -> None:
         """Writes ``data`` under ``key``, whole or not at all; doing it twice leaves the same bytes.
@@ -255,14 +280,17 @@ def _folder_of(url: str) -> Path | None:
     return None if "://" in url else Path(url).absolute()
 
 
-def _open(url: str, folder: Path | None) -> ObjectStore:
+def _open(url: str, folder: Path | None, keys: Keys | None) -> ObjectStore:
     try:
         if folder is not None:
             return LocalStore(folder, mkdir=True)
         if url.startswith("memory:"):
             return MemoryStore()
         retry: Any = {"retry_timeout": timedelta(seconds=RETRY_SECONDS)}
-        return from_url(url, retry_config=retry)
+        own: Any = {}
+        if keys is not None and url.startswith(("s3:", "s3a:")):  # another store does not know these options
+            own = {"access_key_id": keys.key_id, "secret_access_key": keys.secret_key}
+        return from_url(url, retry_config=retry, **own)
     except (obe.BaseError, OSError, ValueError) as error:
         raise SettingsError(
             f"The artifact store {_without_secrets(url)} cannot be opened: {_first_line(error)}",

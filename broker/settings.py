@@ -1,7 +1,8 @@
 """Every setting, once: from the environment (``HARDPOSE_*``), else ``hardpose.toml``, else the default.
 
 This is the only module that reads the environment. Nested values use two underscores:
-``HARDPOSE_SAMPLING__CANDIDATES_PER_SECOND=4``.
+``HARDPOSE_SAMPLING__CANDIDATES_PER_SECOND=4``. Each that does not show (``SecretStr``) may lie in a file
+instead: ``HARDPOSE_BROKER_URL_FILE=/run/secrets/broker_url``.
 """
 
 import json
@@ -9,9 +10,9 @@ import os
 import tempfile
 import tomllib
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -23,6 +24,7 @@ from pydantic_settings.exceptions import SettingsError as NotJson
 from broker.errors import BrokerUnavailable, SettingsError
 from broker.intake import Intake
 from broker.recipe import Comparison, DuplicateRule, FullBodyRule, Sampling, TeacherGates
+from broker.secret_files import SecretFiles, is_secret, with_password
 
 Tool = Literal["ytdlp", "pytubefix", "pytube"]
 """A downloader of sites, by the name of its package (yt-dlp's import name has no hyphen)."""
@@ -106,14 +108,21 @@ class Settings(BaseSettings):
     broker_ca: Path | None = None
     """Certificate authority (PEM) that has signed the broker's certificate, for ``rediss://`` and ``amqps://``;
     none: the system's."""
+    broker_password: SecretStr | None = None
+    """Filled into ``broker_url``, properly quoted, where that holds none; so are the next two into theirs."""
     control_url: SecretStr | None = None
     """Redis for the small shared state when the broker is not Redis; by default the broker itself."""
+    control_password: SecretStr | None = None
     namespace: str = Field("", pattern=r"^[a-z0-9-]*$")
     """Prefix of all keys in Redis, for systems that share a server but not a catalog."""
     catalog_url: SecretStr | None = None
     """``postgresql+psycopg://...`` or ``sqlite:///...``; by default a SQLite file in ``home``."""
+    catalog_password: SecretStr | None = None
     artifacts_url: str | None = None
     """``s3://bucket/prefix``, ``gs://``, ``az://`` or ``file:///folder``; by default a folder in ``home``."""
+    artifacts_key_id: SecretStr | None = None
+    """Of ``s3://``, with its secret key; without them ``AWS_ACCESS_KEY_ID`` and what else obstore finds."""
+    artifacts_secret_key: SecretStr | None = None
 
     # --- the work ---
     placement: str = "pose | mask | me | compare"
@@ -224,14 +233,37 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the base class fixes the name
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the base class fixes the name
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The command line before the environment before ``hardpose.toml`` (or ``HARDPOSE_CONFIG``)."""
+        """The command line before the environment before ``hardpose.toml`` (or ``HARDPOSE_CONFIG``).
+
+        Files of secrets stand with the environment: a secret that it holds too is refused there.
+        """
         file = Path(os.environ.get("HARDPOSE_CONFIG", "hardpose.toml"))
         try:
-            return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=file)
+            toml = TomlConfigSettingsSource(settings_cls, toml_file=file)
+            return init_settings, SecretFiles(settings_cls), env_settings, toml
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise SettingsError(
                 f"The file {file} is not TOML: {error}.", "Correct it or remove it."
             ) from error
+
+    @model_validator(mode="after")
+    def _fill_in_passwords(self) -> Self:
+        for name in ("broker", "control", "catalog"):
+            url, password = getattr(self, f"{name}_url"), getattr(self, f"{name}_password")
+            if url is not None and password is not None:
+                filled = with_password(url.get_secret_value(), password.get_secret_value())
+                setattr(self, f"{name}_url", SecretStr(filled))
+        return self
+
+    @model_validator(mode="after")
+    def _both_keys_or_none(self) -> Self:
+        if (self.artifacts_key_id is None) != (self.artifacts_secret_key is None):
+            missing = "ARTIFACTS_KEY_ID" if self.artifacts_key_id is None else "ARTIFACTS_SECRET_KEY"
+            raise SettingsError(
+                f"HARDPOSE_{missing} is not set, and the other key of the artifact store is.",
+                f"Set it, or HARDPOSE_{missing}_FILE.",
+            )
+        return self
 
     @property
     def broker(self) -> str:
@@ -262,10 +294,14 @@ class Settings(BaseSettings):
     def environment(self, tokens: bool = False) -> dict[str, str]:
         """The settings that differ from the defaults, as variables for a child process (secrets included).
 
+        Values of secrets take the place of the files that they came from: those variables are emptied, for
+        a child that inherits this environment.
+
         Args:
             tokens: also those of the HTTP API and Flower's password, which no worker has a use for.
         """
-        variables: dict[str, str] = {}
+        files = {f"{name}_FILE" for name in SECRET_VARIABLES} & set(os.environ)
+        variables = dict.fromkeys(sorted(files), "")
         for name in sorted(self.model_fields_set - (set() if tokens else {"api_tokens", "flower_auth"})):
             value = getattr(self, name)
             if value is None:
@@ -280,6 +316,12 @@ class Settings(BaseSettings):
                 text = value if isinstance(value, str) else json.dumps(value, default=_absolute)
             variables[f"HARDPOSE_{name.upper()}"] = text
         return variables
+
+
+SECRET_VARIABLES = frozenset(
+    f"HARDPOSE_{name.upper()}" for name, field in Settings.model_fields.items() if is_secret(field)
+)
+"""Of the settings that do not show."""
 
 
 def load_settings(**overrides: object) -> Settings:

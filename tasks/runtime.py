@@ -32,7 +32,7 @@ class Runtime:
     @cached_property
     def artifacts(self) -> Artifacts:
         """The artifact store."""
-        return Artifacts(self.settings.artifacts, self.settings.temp_dir)
+        return Artifacts.of(self.settings)
 
     @cached_property
     def catalog(self) -> "Catalog":

@@ -36,7 +36,7 @@ from broker.errors import (
 from broker.presence_beat import own_key
 from broker.queues import DEVICE_QUEUE
 from broker.recipe import Stage
-from broker.settings import Settings, load_settings
+from broker.settings import SECRET_VARIABLES, Settings, load_settings
 from broker.unit_state import UnitState
 from workers.devices.description import DeviceDescription, load_description
 from workers.devices.errors import DeviceAway, DeviceMisdescribed, DriverCrashed
@@ -49,7 +49,6 @@ TELL_SECONDS = 30.0
 """Between two words in the log about it."""
 LOAD_SECONDS = 120.0
 """For the driver's libraries and its network, beside the time limit of the device itself."""
-SECRETS = frozenset({"HARDPOSE_BROKER_URL", "HARDPOSE_CONTROL_URL", "HARDPOSE_CATALOG_URL"})
 _KINDS = (DeviceAway, DeviceMisdescribed, MissingDependency, NotFound, SettingsError, WeightsError)
 ERRORS = {kind.code: kind for kind in _KINDS}
 """What the test may raise."""
@@ -158,9 +157,8 @@ def tested_apart(settings: Settings, description: DeviceDescription) -> dict[str
 
 def _environment(settings: Settings) -> dict[str, str]:
     """The settings, and no secret: a driver may hand its environment to a command."""
-    return {
-        name: value for name, value in (os.environ | settings.environment()).items() if name not in SECRETS
-    }
+    given = os.environ | settings.environment()
+    return {name: value for name, value in given.items() if name not in SECRET_VARIABLES}
 
 
 def _read(done: "subprocess.CompletedProcess[str]", description: DeviceDescription) -> dict[str, Any]:
