@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 from api.device_metrics import device_metrics
 from broker.app import EXPORT_QUEUE
 from broker.backlog import Backlog
+from broker.broker_url import kind_of
 from broker.device_register import DeviceRegister
 from broker.egress import EgressView, egress_views
 from broker.errors import HardposeError
@@ -102,7 +103,7 @@ def _running(runtime: Runtime, queues: list[str]) -> list[Metric]:
 
 def _queues(runtime: Runtime, queues: list[str]) -> list[Metric]:
     """Of a broker in Redis; another one has metrics of its own."""
-    if not runtime.settings.broker.startswith("redis"):
+    if not kind_of(runtime.settings.broker).in_redis:
         return []
     waiting, held = runtime.control.lengths(queues)
     stalled = WorkCounts(runtime.control).stalled(waiting)

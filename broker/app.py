@@ -8,6 +8,7 @@ from kombu import Queue
 from kombu.transport import TRANSPORT_ALIASES
 
 from broker.backlog_pump import BacklogPump
+from broker.broker_url import parse_broker_url
 from broker.connection import SILENCE_SECONDS
 from broker.control import PRIORITY_STEPS, Control, key_prefix
 from broker.device_register import DeviceRegister
@@ -18,6 +19,7 @@ from broker.presence_beat import PresenceBeat
 from broker.priority import most_urgent
 from broker.queues import DEVICE_QUEUE
 from broker.queues import EXPORT_QUEUE as EXPORT_QUEUE
+from broker.sentinels import transport_options as sentinel_options
 from broker.settings import Settings, load_settings
 from broker.tls import celery_tls
 
@@ -27,8 +29,12 @@ TASKS_MODULE = "tasks.celery_tasks"
 """Named, not imported: the broker does not know the work, a worker loads it when it starts."""
 
 
-REDIS_TRANSPORT = "broker.transport:Transport"
-REDIS_SCHEMES = ("redis", "rediss")
+TRANSPORTS = {
+    "redis": "broker.transport:Transport",
+    "rediss": "broker.transport:Transport",
+    "sentinel": "broker.transport:SentinelTransport",
+}
+"""Of kombu's schemes; see ``BrokerUrl.kombu``."""
 
 
 def create_app(settings: Settings, queues: tuple[str, ...] = ()) -> Celery:
@@ -37,12 +43,15 @@ def create_app(settings: Settings, queues: tuple[str, ...] = ()) -> Celery:
     Args:
         settings: with a broker URL.
         queues: the queues to declare; a worker consumes from them, Flower lists them.
+
+    Raises:
+        SettingsError: the broker's URL or its authority's file cannot be used.
     """
     # By name, so that whoever asks for the broker's address, as Flower does, is told of no other scheme.
-    TRANSPORT_ALIASES.update(dict.fromkeys(REDIS_SCHEMES, REDIS_TRANSPORT))
+    TRANSPORT_ALIASES.update(TRANSPORTS)
     app = Celery("hardpose")
     app.conf.update(
-        broker_url=settings.broker,
+        broker_url=parse_broker_url(settings.broker).kombu,
         broker_use_ssl=celery_tls(settings.broker, settings.broker_ca),
         broker_transport_options=_transport_options(settings),
         broker_connection_retry_on_startup=True,
@@ -92,9 +101,11 @@ def _delivery(settings: Settings) -> dict[str, Any]:
 
 
 def _transport_options(settings: Settings) -> dict[str, Any]:
-    if not settings.broker.startswith(("redis", "sentinel")):
+    url = parse_broker_url(settings.broker)
+    if not url.kind.in_redis:
         return {}
     return {
+        **sentinel_options(url, settings.broker_ca),
         "take_by_script": settings.device is not None,  # its link may break at any moment
         "global_keyprefix": key_prefix(settings),
         "body_encoding": "utf-8",  # our JSON as it is: kombu's base64 makes a message a third larger

@@ -4,10 +4,13 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import redis
 
+from broker.broker_url import BrokerKind, parse_broker_url
 from broker.errors import BrokerRefuses, BrokerUnavailable, BrokerUntrusted
+from broker.sentinels import NoMaster, master_client
 from broker.settings import Settings
 from broker.tls import redis_tls
 
@@ -24,27 +27,36 @@ def key_prefix(settings: Settings) -> str:
     return f"{settings.namespace}:" if settings.namespace else ""
 
 
+def control_url(settings: Settings) -> str:
+    """The URL of the shared state, password included: never log it.
+
+    Raises:
+        BrokerUnavailable: no broker is configured.
+    """
+    return settings.control_url.get_secret_value() if settings.control_url else settings.broker
+
+
 class Connection:
     """Keys under one Redis URL (password included: never log it).
 
     Args:
-        url: of a Redis or Valkey database.
+        url: of a Redis or Valkey database, or of Sentinels that know which one it is.
         prefix: of every key; see ``key_prefix``.
-        authority: that has signed the server's certificate, for ``rediss://``; None: the system's.
+        authority: that has signed the server's certificate, where it speaks TLS; None: the system's.
 
     Raises:
-        SettingsError: the authority's file cannot be used.
+        SettingsError: the URL or the authority's file cannot be used.
     """
 
     def __init__(self, url: str, prefix: str = "", authority: Path | None = None) -> None:
         self._prefix = prefix
-        self._redis = redis.Redis.from_url(
+        self._redis = redis_client(
             url,
+            authority,
             socket_timeout=SILENCE_SECONDS,
             socket_connect_timeout=SILENCE_SECONDS,
             health_check_interval=25,
             decode_responses=True,
-            **redis_tls(url, authority),
         )
 
     def key(self, name: str) -> str:
@@ -78,12 +90,33 @@ class Connection:
             raise broker_error(error) from error
 
 
+def redis_client(url: str, authority: Path | None = None, **options: Any) -> redis.Redis:
+    """A client of a Redis, wherever it is; it connects when it is first used.
+
+    Args:
+        url: ``redis://``, ``rediss://``, ``redis+sentinel://`` or ``rediss+sentinel://``.
+        authority: see ``Connection``.
+        **options: redis-py's, of a connection.
+
+    Raises:
+        SettingsError: the URL or the authority's file cannot be used.
+    """
+    tls = redis_tls(url, authority)
+    parts = parse_broker_url(url)
+    if parts.kind is BrokerKind.SENTINEL:
+        return master_client(parts, authority, **options)
+    client: redis.Redis = redis.Redis.from_url(url, **options, **tls)
+    return client
+
+
 def broker_error(error: BaseException) -> BrokerUnavailable:
     """``error`` of redis-py, of kombu or of a socket as one of ours: all of them pass, some when mended.
 
     Neither library puts a password into its words.
     """
     chain, words = _chain(error), str(error).rstrip(".")
+    if no_master := next((link for link in chain if isinstance(link, NoMaster)), None):
+        return no_master.typed
     if any(isinstance(link, redis.AuthenticationError) for link in chain):
         return BrokerRefuses(
             f"The broker refuses the user or the password: {words}.",

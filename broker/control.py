@@ -8,7 +8,8 @@ from typing import Any
 
 from broker.alerts import Alerts
 from broker.backlog_scripts import DROP
-from broker.connection import EXPIRY_SECONDS
+from broker.broker_url import kind_of
+from broker.connection import EXPIRY_SECONDS, control_url
 from broker.connection import key_prefix as key_prefix
 from broker.errors import BrokerUnavailable
 from broker.messages import Segment
@@ -58,9 +59,10 @@ class Control(Transfers, Alerts):
 
         Raises:
             BrokerUnavailable: when there is no broker, or it is not Redis and no ``control_url`` is set.
+            SettingsError: a URL cannot be used.
         """
-        url = settings.control_url.get_secret_value() if settings.control_url else settings.broker
-        if not url.startswith("redis"):
+        url = control_url(settings)
+        if not kind_of(url).in_redis:
             raise BrokerUnavailable(
                 "The shared state of hardpose needs Redis or Valkey, and the broker is of another kind.",
                 "Set HARDPOSE_CONTROL_URL=redis://host:6379/0 beside the broker of another kind.",

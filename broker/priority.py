@@ -2,6 +2,7 @@
 
 from enum import StrEnum
 
+from broker.broker_url import BrokerKind, kind_of
 from broker.settings import Settings
 
 
@@ -24,16 +25,20 @@ _AMQP = {Priority.HIGH: MOST_URGENT_AMQP, Priority.NORMAL: 5, Priority.LOW: 1}
 
 def most_urgent(settings: Settings) -> int | None:
     """What a queue is declared with on the broker of ``settings``; None where nothing has to be said."""
-    return MOST_URGENT_AMQP if settings.broker.startswith("amqp") else None
+    return MOST_URGENT_AMQP if _on_amqp(settings) else None
 
 
 def rank_of(settings: Settings, number: int | None) -> int:
     """How many levels are more urgent than a message with this number: 0 for the most urgent."""
-    if settings.broker.startswith("amqp"):
+    if _on_amqp(settings):
         return MOST_URGENT_AMQP - (number or 0)
     return number or 0
 
 
 def message_priority(settings: Settings, priority: Priority) -> int:
     """The number that a message of a job carries on the broker of ``settings``."""
-    return (_AMQP if settings.broker.startswith("amqp") else _REDIS)[priority]
+    return (_AMQP if _on_amqp(settings) else _REDIS)[priority]
+
+
+def _on_amqp(settings: Settings) -> bool:
+    return kind_of(settings.broker) is BrokerKind.AMQP

@@ -5,6 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from broker.broker_url import kind_of
 from broker.control import Control, key_prefix
 from broker.settings import Settings
 
@@ -28,7 +29,7 @@ def waiting_in(app: Any, settings: Settings, control: Control, queues: Sequence[
 
 
 def _on_redis(settings: Settings) -> bool:
-    return settings.broker.startswith("redis")
+    return kind_of(settings.broker).in_redis
 
 
 def _broker(settings: Settings) -> Control:

@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from broker.broker_url import BrokerKind, BrokerUrl, parse_broker_url
 from broker.errors import SettingsError
 
-REDIS, AMQP = "rediss", "amqps"
-SCHEMES = (REDIS, AMQP)
 REMEDY = "Name the certificate authority's file with HARDPOSE_BROKER_CA; a check is never switched off."
 
 
@@ -22,13 +21,13 @@ def celery_tls(url: str, authority: Path | None) -> dict[str, Any] | None:
         authority: whose certificates are believed, PEM; None: those that the system believes.
 
     Raises:
-        SettingsError: the file is no certificate, or the URL asks for no check.
+        SettingsError: the URL cannot be used, the file is no certificate, or the URL asks for no check.
     """
-    scheme = _checked(url, authority)
-    if scheme == AMQP:
-        host = urlsplit(url).hostname
+    parts = _checked(url, authority)
+    if parts.tls and parts.kind is BrokerKind.AMQP:
+        host = parts.hosts[0][0]
         return {"cert_reqs": ssl.CERT_REQUIRED, "ca_certs": _text(authority), "server_hostname": host}
-    return redis_tls(url, authority) or None
+    return tls_options(parts.tls, authority) or None
 
 
 def redis_tls(url: str, authority: Path | None) -> dict[str, Any]:
@@ -37,7 +36,12 @@ def redis_tls(url: str, authority: Path | None) -> dict[str, Any]:
     Raises:
         SettingsError: see ``celery_tls``.
     """
-    if _checked(url, authority) != REDIS:
+    return tls_options(_checked(url, authority).tls, authority)
+
+
+def tls_options(tls: bool, authority: Path | None) -> dict[str, Any]:
+    """redis-py's options of a connection over TLS; nothing without."""
+    if not tls:
         return {}
     return {
         "ssl_cert_reqs": ssl.CERT_REQUIRED,
@@ -46,16 +50,14 @@ def redis_tls(url: str, authority: Path | None) -> dict[str, Any]:
     }
 
 
-def _checked(url: str, authority: Path | None) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in SCHEMES:
-        return parts.scheme
-    asked = [name for name in parse_qs(parts.query) if name.startswith("ssl")]
+def _checked(url: str, authority: Path | None) -> BrokerUrl:
+    asked = [name for name in parse_qs(urlsplit(url).query) if name.startswith("ssl")]
     if asked:
         raise SettingsError(f"The broker's URL sets {asked[0]}, which is set by its scheme.", REMEDY)
-    if authority is not None:
+    parts = parse_broker_url(url)
+    if parts.tls and authority is not None:
         _readable(authority)
-    return parts.scheme
+    return parts
 
 
 def _readable(authority: Path) -> None:

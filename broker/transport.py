@@ -25,6 +25,8 @@ from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import dumps, loads
 from redis.exceptions import ConnectionError, NoScriptError, RedisError
 
+from broker.sentinels import Sentinels
+
 IDLE_SECONDS = 1.0
 """Between two questions while no message waits; the worker's loop comes by once a second."""
 _NOW = """
@@ -201,6 +203,37 @@ class Transport(redis.Transport):
     """kombu's, with our channel."""
 
     Channel = Channel
+
+
+class SentinelChannel(Channel, redis.SentinelChannel):
+    """Ours, on the master that Sentinels name: all of them, and they say why there is none."""
+
+    from_transport_options: tuple[str, ...] = (  # type: ignore[assignment]
+        *redis.SentinelChannel.from_transport_options,
+        "take_by_script",
+        "sentinels",
+    )
+    sentinels: ClassVar[list[list[Any]]] = []
+    master_name: str
+    sentinel_kwargs: ClassVar[dict[str, Any]] = {}
+
+    def _sentinel_managed_pool(self, asynchronous: bool = False) -> Any:
+        options = self._connparams(asynchronous)
+        for own in ("host", "port"):
+            options.pop(own, None)
+        places = [(str(host), int(port)) for host, port in self.sentinels]
+        made: Any = Sentinels(places, self.sentinel_kwargs, **options)
+        if asynchronous:  # kept as kombu keeps them, which closes them with the channel
+            self._async_sentinel_manager = made
+        else:
+            self._sentinel_manager = made
+        return made.master_for(self.master_name).connection_pool
+
+
+class SentinelTransport(redis.SentinelTransport):
+    """kombu's, with our channel."""
+
+    Channel = SentinelChannel
 
 
 def whole_keys(channel: Any, *names: str) -> list[str]:

@@ -4,15 +4,20 @@ import logging
 import math
 import re
 import time
+from pathlib import Path
+from typing import Any
 
 from limits import RateLimitItemPerMinute
 from limits.errors import StorageError
-from limits.storage import MemoryStorage, RedisStorage
+from limits.storage import MemoryStorage, RedisSentinelStorage, RedisStorage
 from limits.strategies import MovingWindowRateLimiter
 
 from api.http.errors import Limited
+from broker.broker_url import BrokerKind, kind_of, parse_broker_url
 from broker.connection import key_prefix
+from broker.sentinels import greeting
 from broker.settings import Settings
+from broker.tls import redis_tls
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +26,8 @@ _PICTURE = re.compile(r"/frames/[^/]+/images/[^/]+")
 PICTURES_PER_REQUEST = 10
 AWAY_SECONDS = 30.0
 """For which a Redis that did not answer is not asked again."""
+AWAY_TIMEOUT = 2.0
+"""Seconds after which it has not answered."""
 
 
 class RateLimits:
@@ -39,6 +46,7 @@ class RateLimits:
         self._pictures = RateLimitItemPerMinute(requests * PICTURES_PER_REQUEST, namespace="pictures")
         self._here = MovingWindowRateLimiter(MemoryStorage())
         self._url = _redis_of(settings)
+        self._authority = settings.broker_ca
         self._prefix = f"{key_prefix(settings)}hardpose:rate"
         self._shared: MovingWindowRateLimiter | None = None
         self._away_until = 0.0
@@ -81,15 +89,29 @@ class RateLimits:
         if self._url is None or not self.shared:
             return self._here
         if self._shared is None:
-            storage = RedisStorage(
-                self._url, key_prefix=self._prefix, wrap_exceptions=True,
-                socket_timeout=2, socket_connect_timeout=2,
-            )  # fmt: skip
-            self._shared = MovingWindowRateLimiter(storage)
+            self._shared = MovingWindowRateLimiter(_storage(self._url, self._prefix, self._authority))
         return self._shared
+
+
+def _storage(url: str, prefix: str, authority: Path | None) -> RedisStorage:
+    silence = {"socket_timeout": AWAY_TIMEOUT, "socket_connect_timeout": AWAY_TIMEOUT}
+    options: dict[str, Any] = {**silence, "key_prefix": prefix, "wrap_exceptions": True}
+    tls, parts = redis_tls(url, authority), parse_broker_url(url)
+    if parts.kind is BrokerKind.REDIS:
+        return RedisStorage(url, **options, **tls)
+    account = {"username": parts.user, "password": parts.password}
+    options |= tls | {name: value for name, value in account.items() if value is not None}
+    return RedisSentinelStorage(
+        f"redis+sentinel://{parts.places}/{parts.service}",  # it knows no other scheme, and no database
+        use_replicas=False,
+        sentinel_kwargs=greeting(parts, authority),
+        db=parts.database,
+        ssl=parts.tls,
+        **options,
+    )
 
 
 def _redis_of(settings: Settings) -> str | None:
     secret = settings.control_url or settings.broker_url
     url = secret.get_secret_value() if secret else ""
-    return url if url.startswith(("redis://", "rediss://")) else None
+    return url if url and kind_of(url).in_redis else None
