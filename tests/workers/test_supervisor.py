@@ -76,7 +76,7 @@ def test_secrets_do_not_reach_the_command_line(tmp_path: Path) -> None:
     ],
 )
 def test_pools(queues: list[str], pool: str) -> None:
-    assert f"--pool={pool}" in pool_arguments(parse_queues(queues))
+    assert pool_arguments(parse_queues(queues))["pool_cls"] == pool
 
 
 @pytest.mark.parametrize("name", ["", "poses", "mask+pose", "pose+me", "compare+download", "pose,mask"])
