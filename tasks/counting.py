@@ -17,6 +17,9 @@ log = logging.getLogger(__name__)
 VOID = "void: "
 """How the answer of a link's task begins that had nothing to do."""
 
+OTHER = "other"
+"""In place of the code of an error that is none of ours."""
+
 
 def segment_ended(stages: Group, done: bool) -> None:
     """A segment's task has come to its end; not ``done``: its message was void."""
@@ -28,6 +31,7 @@ def segment_raised(stages: Group, error: BaseException) -> None:
     """A segment's task has ended with ``error``."""
     with _counting() as metrics:
         metrics.segment(stages, _outcome(error))
+        _count_failure(metrics, error)
 
 
 def stage_worked(stage: Stage, before: SegmentResult, after: SegmentResult) -> None:
@@ -46,6 +50,8 @@ def link_raised(error: BaseException, parked: bool) -> None:
     """A link's task has ended with ``error``; ``parked``: it waits for its turn, and nothing went wrong."""
     with _counting() as metrics:
         metrics.link("parked" if parked else _outcome(error))
+        if not parked:
+            _count_failure(metrics, error)
 
 
 def video_fetched(video: Video) -> None:
@@ -73,6 +79,11 @@ def _counting() -> Iterator[WorkerMetrics]:
         yield worker_metrics()
     except OSError as error:
         log.warning("this is not counted in the metrics: %s", error)
+
+
+def _count_failure(metrics: WorkerMetrics, error: BaseException) -> None:
+    if _outcome(error) == "failed":
+        metrics.failed(error.code if isinstance(error, HardposeError) else OTHER)
 
 
 def _outcome(error: BaseException) -> Outcome:

@@ -9,6 +9,7 @@ from typing import Literal
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from broker.errors import FunnelMismatch
 from broker.messages import SegmentResult
 from broker.recipe import ModelSpec, Stage
 
@@ -46,6 +47,13 @@ class WorkerMetrics:
         self._retries = Counter(
             "hardpose_retries_total", "Tasks that are run again, by the code of their error.", ["code"]
         )
+        self._failures = Counter(
+            "hardpose_failures_total",
+            "Segments and links that have failed, by the code of their error.",
+            ["code"],
+        )
+        # A series that begins with its first failure has never risen: no alert would see it.
+        self._failures.labels(FunnelMismatch.code)
         self._models = Gauge(
             "hardpose_model_info",
             "The models that this worker has loaded; always 1.",
@@ -85,6 +93,10 @@ class WorkerMetrics:
     def retried(self, code: str) -> None:
         """A task is run again later because of an error with this code."""
         self._retries.labels(code).inc()
+
+    def failed(self, code: str) -> None:
+        """A segment or a link has failed because of an error with this code."""
+        self._failures.labels(code).inc()
 
 
 @cache
