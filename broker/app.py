@@ -1,14 +1,16 @@
 """The Celery app: serialisation, acknowledgement, routes, limits. Made by a function, never at import."""
 
 import logging
+import socket
 from typing import Any
 
 from celery import Celery
 from kombu import Queue
 from kombu.transport import TRANSPORT_ALIASES
 
+from broker.amqp_queues import WorkAMQP, work_queue
 from broker.backlog_pump import BacklogPump
-from broker.broker_url import parse_broker_url
+from broker.broker_url import BrokerKind, kind_of, parse_broker_url
 from broker.connection import SILENCE_SECONDS
 from broker.control import PRIORITY_STEPS, Control, key_prefix
 from broker.device_register import DeviceRegister
@@ -16,7 +18,6 @@ from broker.errors import BrokerUnavailable
 from broker.lease import LeaseKeeper
 from broker.parking_pump import ParkingPump
 from broker.presence_beat import PresenceBeat
-from broker.priority import most_urgent
 from broker.queues import DEVICE_QUEUE
 from broker.queues import EXPORT_QUEUE as EXPORT_QUEUE
 from broker.sentinels import transport_options as sentinel_options
@@ -49,7 +50,8 @@ def create_app(settings: Settings, queues: tuple[str, ...] = ()) -> Celery:
     """
     # By name, so that whoever asks for the broker's address, as Flower does, is told of no other scheme.
     TRANSPORT_ALIASES.update(TRANSPORTS)
-    app = Celery("hardpose")
+    on_amqp = kind_of(settings.broker) is BrokerKind.AMQP
+    app = Celery("hardpose", amqp=WorkAMQP if on_amqp else None)
     app.conf.update(
         broker_url=parse_broker_url(settings.broker).kombu,
         broker_use_ssl=celery_tls(settings.broker, settings.broker_ca),
@@ -58,8 +60,8 @@ def create_app(settings: Settings, queues: tuple[str, ...] = ()) -> Celery:
         broker_connection_max_retries=None,  # a device or a GPU host outlives a restart of the broker
         include=[TASKS_MODULE],
         worker_enable_remote_control=settings.device is None,  # nobody orders a device about; it is watched
-        task_queues=[Queue(name, max_priority=most_urgent(settings)) for name in queues] or None,
-        task_queue_max_priority=most_urgent(settings),  # of queues that a sender declares
+        task_queues=list(map(work_queue if on_amqp else Queue, queues)) or None,
+        **(_on_amqp() if on_amqp else {}),
         **_messages(),
         **_delivery(settings),
     )
@@ -100,10 +102,30 @@ def _delivery(settings: Settings) -> dict[str, Any]:
     }
 
 
+def _on_amqp() -> dict[str, Any]:
+    """What only RabbitMQ has to be told."""
+    return {
+        "broker_heartbeat": 2 * SILENCE_SECONDS,  # a link that was cut says nothing; checked by both sides
+        # Not exclusive: after such a cut the server believes for a while that the old link holds it.
+        "control_queue_exclusive": False,
+        "control_queue_durable": True,
+    }
+
+
+def _amqp_options() -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "confirm_publish": True,  # sent is what the server has taken, on most of its nodes, and nothing else
+    }
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # on Linux
+        # Milliseconds without an answer; the second of py-amqp is less than a device's radio may need.
+        options["socket_settings"] = {socket.TCP_USER_TIMEOUT: SILENCE_SECONDS * 1000}
+    return options
+
+
 def _transport_options(settings: Settings) -> dict[str, Any]:
     url = parse_broker_url(settings.broker)
     if not url.kind.in_redis:
-        return {}
+        return _amqp_options()
     return {
         **sentinel_options(url, settings.broker_ca),
         "take_by_script": settings.device is not None,  # its link may break at any moment

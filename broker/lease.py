@@ -37,8 +37,8 @@ class LeaseKeeper(bootsteps.StartStopStep):  # type: ignore[misc]
     def start(self, parent: Any) -> None:
         """Called with the consumer at every (re)connect."""
         channel = parent.task_consumer.channel
-        if not hasattr(channel.qos, "unacked_index_key"):
-            return  # a broker with leases of its own, RabbitMQ for one
+        if not isinstance(getattr(channel, "qos", None), HeldMessages):
+            return  # RabbitMQ knows by itself who holds what
         # When the link breaks, kombu closes this channel, and would put back what is at work right now.
         channel.do_restore = False
         HeldMessages.newest = channel.qos
@@ -55,7 +55,7 @@ class LeaseKeeper(bootsteps.StartStopStep):  # type: ignore[misc]
 
     def stop(self, parent: Any) -> None:
         """Keeps renewing until the process is gone; what is then left undone is put back at once."""
-        if parent.task_consumer is not None:
+        if parent.task_consumer is not None:  # to a channel of RabbitMQ it says nothing
             parent.task_consumer.channel.do_restore = True
 
     terminate = shutdown = stop

@@ -15,17 +15,13 @@ class Priority(StrEnum):
 
 
 MOST_URGENT_AMQP = 9
-"""Of RabbitMQ's queues, by their argument ``x-max-priority``; it advises against more than ten levels."""
+"""Of AMQP's priorities, of which RabbitMQ's queues know ten at most."""
 _REDIS = {Priority.HIGH: 0, Priority.NORMAL: 3, Priority.LOW: 6}
 """Kombu on Redis keeps a list for each of ``broker.control.PRIORITY_STEPS``; 0 is taken first. What carries
 none is 0 too: the small messages that keep the books overtake all work."""
-_AMQP = {Priority.HIGH: MOST_URGENT_AMQP, Priority.NORMAL: 5, Priority.LOW: 1}
-"""RabbitMQ takes the largest first, and what carries none last."""
-
-
-def most_urgent(settings: Settings) -> int | None:
-    """What a queue is declared with on the broker of ``settings``; None where nothing has to be said."""
-    return MOST_URGENT_AMQP if _on_amqp(settings) else None
+_AMQP = {Priority.HIGH: MOST_URGENT_AMQP, Priority.NORMAL: 4, Priority.LOW: 1}
+"""RabbitMQ takes the largest first. Its quorum queues know two levels from 4.0 on, above 4 and the rest, and
+take two of the higher for one of the lower (RabbitMQ documentation, "Quorum Queues"); none before."""
 
 
 def rank_of(settings: Settings, number: int | None) -> int:

@@ -8,27 +8,39 @@ from typing import Any
 
 from celery import Task
 
+from broker.amqp_queues import WorkQueues, queue_behind
 from broker.errors import HardposeError
 from broker.messages import Failure, SegmentResult
 from tasks.captions import next_caption, public_line, result_caption
+from tasks.redelivery import send_anew_if_worn, unmarked
 
 NO_KEYWORDS = "{}"
 """Shown for keyword arguments: what they say is in the caption."""
 
 
 class ReadableTask(Task):  # type: ignore[misc]
-    """Base of our tasks: a retry keeps its caption, and nobody is shown the arguments themselves."""
+    """Base of our tasks: a retry keeps its caption, nobody is shown the arguments themselves, and no message
+    is delivered more often than RabbitMQ allows.
+    """
 
     Request = "tasks.readable_request:ReadableRequest"
 
     def signature_from_request(self, request: Any = None, *args: Any, **options: Any) -> Any:
         """Celery's, of which a retry is made."""
         shown = self.request if request is None else request
+        options.setdefault("headers", unmarked(shown.as_execution_options()["headers"]))
+        key = (shown.delivery_info or {}).get("routing_key")
+        if key and self.app.amqp.queues_cls is WorkQueues:  # a delayed one names another exchange
+            options.setdefault("queue", queue_behind(key))
         for name in ("argsrepr", "kwargsrepr"):
             text = shown.get(name)
             if text is not None:
                 options.setdefault(name, text)
         return super().signature_from_request(request, *args, **options)
+
+    def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:  # noqa: ARG002 - Celery's signature
+        """Called in front of every task."""
+        send_anew_if_worn(self)
 
 
 class Handed:
