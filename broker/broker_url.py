@@ -21,7 +21,7 @@ from urllib.parse import SplitResult, parse_qs, quote, unquote, urlsplit
 
 from broker.errors import SettingsError
 
-VARIABLE = "HARDPOSE_BROKER_URL"
+BROKER_VARIABLE, CONTROL_VARIABLE = "HARDPOSE_BROKER_URL", "HARDPOSE_CONTROL_URL"
 PORTS = {"redis": 6379, "rediss": 6379, "redis+sentinel": 26379, "rediss+sentinel": 26379}
 PORTS |= {"amqp": 5672, "amqps": 5671}
 """The servers' own; of a Sentinel: Redis documentation, "High availability with Redis Sentinel"."""
@@ -111,10 +111,11 @@ def kind_of(url: str) -> BrokerKind:
     Raises:
         SettingsError: there is no such kind. The URL is not in its words.
     """
-    return _kind(urlsplit(url).scheme, VARIABLE)[0]
+    scheme, mark, _ = url.partition("://")
+    return _kind(scheme.lower() if mark else "", BROKER_VARIABLE)[0]
 
 
-def parse_broker_url(url: str, variable: str = VARIABLE) -> BrokerUrl:
+def parse_broker_url(url: str, variable: str = BROKER_VARIABLE) -> BrokerUrl:
     """The parts of a broker URL.
 
     Args:
@@ -140,23 +141,6 @@ def parse_broker_url(url: str, variable: str = VARIABLE) -> BrokerUrl:
     account = unquote(user) or None, unquote(password) or None
     greeting = _of_sentinels(parts, kind, account, variable)
     return BrokerUrl(kind, tls, hosts, *account, place, service, *greeting)
-
-
-def with_credentials(url: str, password: str, user: str = "") -> str:
-    """``url`` with the password, and the user, put in where it has no password; else as it is.
-
-    Args:
-        url: of a broker or a database, with several hosts too.
-        password: as it is, not encoded.
-        user: where the URL names none.
-    """
-    parts = urlsplit(url)
-    account, _, places = parts.netloc.rpartition("@")
-    name, _, known = account.partition(":")
-    if known:
-        return url
-    name = name or quote(user, safe="")
-    return parts._replace(netloc=f"{name}:{quote(password, safe='')}@{places}").geturl()
 
 
 def _kind(scheme: str, variable: str) -> tuple[BrokerKind, bool]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from broker.alerts import Alerts
 from broker.backlog_scripts import DROP
-from broker.broker_url import kind_of
+from broker.broker_url import BROKER_VARIABLE, CONTROL_VARIABLE, parse_broker_url
 from broker.connection import EXPIRY_SECONDS, control_url
 from broker.connection import key_prefix as key_prefix
 from broker.errors import BrokerUnavailable
@@ -62,7 +62,8 @@ class Control(Transfers, Alerts):
             SettingsError: a URL cannot be used.
         """
         url = control_url(settings)
-        if not kind_of(url).in_redis:
+        variable = CONTROL_VARIABLE if settings.control_url else BROKER_VARIABLE
+        if not parse_broker_url(url, variable).kind.in_redis:
             raise BrokerUnavailable(
                 "The shared state of hardpose needs Redis or Valkey, and the broker is of another kind.",
                 "Set HARDPOSE_CONTROL_URL=redis://host:6379/0 beside the broker of another kind.",
@@ -197,12 +198,15 @@ class Control(Transfers, Alerts):
         its own. It is 0 when the server has lost them.
         """
         waiting, held = self.lengths(queues)
+        return sum(waiting.values()) + held + self.aside()
+
+    def aside(self) -> int:
+        """Messages that are parked, or held before their first stage."""
         with self._typed():
             pipe = self._redis.pipeline(transaction=False)
             pipe.zcard(self.key(PARKED))
             pipe.hlen(self.key(f"{HELD}:messages"))
-            aside = sum(map(int, pipe.execute()))
-        return sum(waiting.values()) + held + aside
+            return sum(map(int, pipe.execute()))
 
     def lengths(self, queues: Iterable[str]) -> tuple[dict[str, int], int]:
         """Messages that wait in each of ``queues`` of a Redis broker, and those held by a worker of any."""

@@ -78,7 +78,7 @@ class BrokerUnavailable(HardposeError):
 
 
 class BrokerRefuses(BrokerUnavailable):
-    """The broker answers, and does not take the user or the password."""
+    """The broker answers, and does not take the user, the password, or the name of what is asked of it."""
 
     code = "broker_refuses"
 

@@ -79,7 +79,7 @@ def _reason(service: str, asked: int, known: bool, failures: list[redis.RedisErr
             "other, and a replica must run (SENTINEL CKQUORUM and SENTINEL REPLICAS tell).",
         )
     if len(failures) < asked:
-        return BrokerUnavailable(
+        return BrokerRefuses(
             f"The Sentinels know no service {service!r}.",
             "The path of HARDPOSE_BROKER_URL begins with the name after `sentinel monitor` in their "
             "configuration: redis+sentinel://HOST:26379/NAME/0.",

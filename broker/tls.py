@@ -3,7 +3,7 @@
 import ssl
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from broker.broker_url import BrokerKind, BrokerUrl, parse_broker_url
 from broker.errors import SettingsError
@@ -51,7 +51,7 @@ def tls_options(tls: bool, authority: Path | None) -> dict[str, Any]:
 
 
 def _checked(url: str, authority: Path | None) -> BrokerUrl:
-    asked = [name for name in parse_qs(urlsplit(url).query) if name.startswith("ssl")]
+    asked = [name for name in parse_qs(url.partition("?")[2]) if name.startswith("ssl")]
     if asked:
         raise SettingsError(f"The broker's URL sets {asked[0]}, which is set by its scheme.", REMEDY)
     parts = parse_broker_url(url)
