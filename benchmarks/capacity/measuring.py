@@ -1,0 +1,78 @@
+"""Service times from the real system, as a profile: written once, read by every prediction."""
+
+import dataclasses
+import json
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.capacity.demand import Bytes, Profile, Sample
+from benchmarks.capacity.real import RealRun, cores, run_real
+from benchmarks.clips import two_minutes
+from broker.recipe import Stage
+
+FUSED = "pose+mask+me+compare"
+"""All stages in one process: as many of these as cores, and no stage waits for a core inside its own time."""
+PROFILE = Path(__file__).parent.parent / "results" / "capacity_profile.json"
+SEGMENT_SECONDS = 20.0
+CONTENT = "sample clip SinglePerson_cam03, one athlete, 1088x1920 at 60 frames a second, repeated"
+
+
+def calibrate(folder: Path, clip_seconds: int, segment_seconds: float) -> RealRun:
+    """One run of one video in which every core works on a segment of its own."""
+    folder.mkdir(parents=True)
+    clip = two_minutes(folder, clip_seconds)
+    return run_real(folder / "state", [clip], {FUSED: cores()}, segment_seconds)
+
+
+def profile_of(runs: Sequence[RealRun], segment_seconds: float) -> Profile:
+    """What fused runs (one message a segment) say together."""
+    samples = [sample for run in runs for sample in run.samples]
+    beside = sum(run.cpu_seconds - run.stage_seconds for run in runs) / len(samples)
+    return Profile(
+        segment_seconds=segment_seconds,
+        samples=tuple(samples),
+        fetch_seconds=tuple(seconds for run in runs for seconds in run.fetch_seconds),
+        hop_seconds=max(0.0, beside),
+        sizes=runs[0].sizes,
+        machine=f"{cores()} cores, {platform.machine()}, Python {platform.python_version()}",
+        content=CONTENT,
+    )
+
+
+def measure(folder: Path, clip_seconds: int = 120) -> Profile:
+    """Two minutes of video in segments of the usual length: about a minute of two cores."""
+    return profile_of([calibrate(folder / "profile", clip_seconds, SEGMENT_SECONDS)], SEGMENT_SECONDS)
+
+
+def write_profile(profile: Profile, path: Path = PROFILE) -> None:
+    """As JSON; times in seconds with four decimals, sizes in whole bytes."""
+    record = dataclasses.asdict(profile)
+    for sample in record["samples"]:
+        sample["seconds"] = {stage.value: round(took, 4) for stage, took in sample["seconds"].items()}
+    record["fetch_seconds"] = [round(took, 4) for took in record["fetch_seconds"]]
+    record["hop_seconds"] = round(record["hop_seconds"], 4)
+    record["sizes"] = {name: round(size) for name, size in record["sizes"].items()}
+    path.write_text(json.dumps(record, indent=2) + "\n")
+
+
+def read_profile(path: Path = PROFILE) -> Profile:
+    """A written profile.
+
+    Raises:
+        FileNotFoundError: nothing was measured yet.
+    """
+    record = json.loads(path.read_text())
+    samples = [{**sample, "seconds": _by_stage(sample["seconds"])} for sample in record.pop("samples")]
+    return Profile(
+        **{
+            **record,
+            "samples": tuple(Sample(**sample) for sample in samples),
+            "fetch_seconds": tuple(record["fetch_seconds"]),
+            "sizes": Bytes(**record["sizes"]),
+        }
+    )
+
+
+def _by_stage(seconds: dict[str, float]) -> dict[Stage, float]:
+    return {Stage(name): took for name, took in seconds.items()}
