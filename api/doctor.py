@@ -90,15 +90,14 @@ def _free_space(folder: Path) -> Finding:
 
 
 def _broker(settings: Settings) -> str:
-    from broker.control import Control
+    from broker.reach import ask_broker
 
     attached = attach(settings)
     if attached.broker_url is None:
         from broker.embedded import server_binary
 
         return f"none given; an embedded one is started when needed ({server_binary()})"
-    Control.of(attached).ping()
-    return "answers"
+    return ask_broker(attached)
 
 
 def _catalog(settings: Settings) -> str:

@@ -11,6 +11,7 @@ from broker.embedded import EmbeddedBroker
 from broker.errors import BrokerUnavailable, NotFound, SettingsError
 from broker.presence import Presence
 from broker.queues import DEVICE_QUEUE
+from broker.reach import ask_broker
 from broker.recipe import ModelSpec
 from broker.settings import Settings
 from tasks.erasing import finish_left
@@ -80,7 +81,7 @@ def local_system(settings: Settings) -> Iterator[LocalSystem]:
             broker = stack.enter_context(EmbeddedBroker(settings.home.absolute() / BROKER_FOLDER))
             settings = settings.model_copy(update={"broker_url": SecretStr(broker.url)})
         runtime = Runtime(settings)
-        runtime.control.ping()
+        ask_broker(settings, runtime.control)
         if broker is not None:
             # The catalog is the truth: messages of an earlier run are void, what is open is sent anew.
             runtime.control.clear_queue_state()

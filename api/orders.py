@@ -60,7 +60,7 @@ def book(
     """
     runtime.placement.check(recipe)
     job_id = job_id_of(links, recipe, intake)
-    runtime.control.ping()
+    runtime.ask_broker()
     runtime.catalog.create_job(job_id, recipe, links, intake, priority)
     return job_id
 

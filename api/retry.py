@@ -46,7 +46,7 @@ def retry(runtime: Runtime, job_id: str | None = None, reasons: Sequence[str] = 
 
 def _someone_works(runtime: Runtime) -> None:
     try:
-        runtime.control.ping()
+        runtime.ask_broker()
     except BrokerUnavailable as error:
         also = "A job of `hardpose run` is tried again by the same `hardpose run` command, without `retry`."
         raise BrokerUnavailable(error.cause, f"{error.remedy} {also}") from error

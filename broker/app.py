@@ -1,13 +1,13 @@
 """The Celery app: serialisation, acknowledgement, routes, limits. Made by a function, never at import."""
 
 import logging
-import socket
 from typing import Any
 
 from celery import Celery
 from kombu import Queue
 from kombu.transport import TRANSPORT_ALIASES
 
+from broker.amqp_broker import amqp_options
 from broker.amqp_queues import WorkAMQP, work_queue
 from broker.backlog_pump import BacklogPump
 from broker.broker_url import BrokerKind, kind_of, parse_broker_url
@@ -112,20 +112,10 @@ def _on_amqp() -> dict[str, Any]:
     }
 
 
-def _amqp_options() -> dict[str, Any]:
-    options: dict[str, Any] = {
-        "confirm_publish": True,  # sent is what the server has taken, on most of its nodes, and nothing else
-    }
-    if hasattr(socket, "TCP_USER_TIMEOUT"):  # on Linux
-        # Milliseconds without an answer; the second of py-amqp is less than a device's radio may need.
-        options["socket_settings"] = {socket.TCP_USER_TIMEOUT: SILENCE_SECONDS * 1000}
-    return options
-
-
 def _transport_options(settings: Settings) -> dict[str, Any]:
     url = parse_broker_url(settings.broker)
     if not url.kind.in_redis:
-        return _amqp_options()
+        return amqp_options()
     return {
         **sentinel_options(url, settings.broker_ca),
         "take_by_script": settings.device is not None,  # its link may break at any moment

@@ -56,7 +56,7 @@ def wake_all(app: Any, settings: Settings, control: Control, stopped: threading.
     backlog, woken = Backlog(control), 0
     for queue in backlog.counts():
         bound = bound_of(settings, backlog.inline(queue))
-        room = bound - waiting_in(app, settings, control, backlog.between(queue))
+        room = bound - waiting_in(settings, control, backlog.between(queue))
         for held in backlog.wake(queue, room, BATCH):
             if stopped is not None and stopped.is_set():
                 return woken

@@ -8,6 +8,7 @@ from typing import Any
 
 import redis
 
+from broker.amqp_errors import amqp_fault
 from broker.broker_url import BrokerKind, parse_broker_url
 from broker.errors import BrokerRefuses, BrokerUnavailable, BrokerUntrusted
 from broker.sentinels import NoMaster, master_client
@@ -117,6 +118,8 @@ def broker_error(error: BaseException) -> BrokerUnavailable:
     chain, words = _chain(error), str(error).rstrip(".")
     if no_master := next((link for link in chain if isinstance(link, NoMaster)), None):
         return no_master.typed
+    if refused := amqp_fault(chain):
+        return refused
     if any(isinstance(link, redis.AuthenticationError) for link in chain):
         return BrokerRefuses(
             f"The broker refuses the user or the password: {words}.",
@@ -130,7 +133,10 @@ def broker_error(error: BaseException) -> BrokerUnavailable:
         )
     remedy = "Check that it runs and that HARDPOSE_BROKER_URL and its password are right."
     if any(isinstance(link, (ConnectionResetError, ssl.SSLError)) for link in chain):
-        remedy += " It begins with rediss:// where the broker speaks TLS, with redis:// where it does not."
+        remedy += (
+            " It begins with rediss:// where the broker speaks TLS, with redis:// where it does not; with "
+            "amqps:// or amqp:// where it is RabbitMQ."
+        )
     return BrokerUnavailable(f"The broker does not answer: {words}.", remedy)
 
 

@@ -1,13 +1,13 @@
-"""How many messages wait in queues, on whatever broker they are."""
+"""How many messages wait in queues, or are anywhere, on whatever broker they are."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from broker.broker_url import kind_of
 from broker.control import Control, key_prefix
 from broker.settings import Settings
+from broker.work_counts import WorkCounts
 
 
 def on_control(settings: Settings) -> bool:
@@ -15,39 +15,62 @@ def on_control(settings: Settings) -> bool:
     return _on_redis(settings) and settings.control_url is None
 
 
-def waiting_in(app: Any, settings: Settings, control: Control, queues: Sequence[str]) -> int:
-    """Messages that wait in ``queues`` together; those that a worker holds are not among them.
+def waiting_by_queue(settings: Settings, control: Control, queues: Iterable[str]) -> dict[str, int]:
+    """Messages that wait in each of ``queues``; those that a worker holds are not among them.
+
+    Args:
+        settings: of the system.
+        control: its shared state.
+        queues: by name; one that nobody has declared is empty.
 
     Raises:
-        BrokerUnavailable, kombu's OperationalError, OSError: the broker is away.
+        BrokerUnavailable: the broker is away.
     """
     if _on_redis(settings):
-        asked = control if on_control(settings) else _broker(settings)
-        return sum(asked.lengths(queues)[0].values())
-    with app.connection_for_write() as connection:
-        return sum(_declared(connection, queue) for queue in queues)
+        return _redis(settings, control).lengths(queues)[0]
+    from broker.amqp_broker import AmqpBroker
+
+    return AmqpBroker.of(settings).lengths(queues)
+
+
+def waiting_in(settings: Settings, control: Control, queues: Iterable[str]) -> int:
+    """Messages that wait in ``queues`` together; see ``waiting_by_queue``."""
+    return sum(waiting_by_queue(settings, control, queues).values())
+
+
+def all_messages(settings: Settings, control: Control, queues: Iterable[str]) -> int:
+    """Messages that wait in ``queues``, or are elsewhere: held by a worker of any queue, delayed, parked, or
+    held before their first stage.
+
+    While a job is under way this is never 0: a stage sends the next message before it acknowledges its own.
+    It is 0 when the broker has lost them, or when nobody has sent them. On RabbitMQ the workers tell what
+    they hold, with every beat: a worker that cannot tell seems to hold nothing, and one that has just taken
+    a message tells it a beat later. So 0 means something only when it stays.
+
+    Raises:
+        BrokerUnavailable: the broker or the shared state is away.
+    """
+    if _on_redis(settings):
+        waiting, held = _redis(settings, control).lengths(queues)
+        return sum(waiting.values()) + held + control.aside()
+    from broker.amqp_broker import AmqpBroker
+
+    broker = AmqpBroker.of(settings)
+    held = sum(WorkCounts(control).running().values())
+    return sum(broker.lengths(queues).values()) + broker.delayed() + held + control.aside()
 
 
 def _on_redis(settings: Settings) -> bool:
     return kind_of(settings.broker).in_redis
 
 
-def _broker(settings: Settings) -> Control:
-    """The broker's own Redis, where the shared state is in another one."""
+def _redis(settings: Settings, control: Control) -> Control:
+    """Where the queues are."""
+    if on_control(settings):
+        return control
     return _connected(settings.broker, key_prefix(settings), settings.broker_ca)
 
 
 @cache
 def _connected(url: str, prefix: str, authority: Path | None) -> Control:
     return Control(url, prefix, authority)
-
-
-def _declared(connection: Any, queue: str) -> int:
-    """By a passive declaration (AMQP 0-9-1, queue.declare); a queue that nobody has declared is empty."""
-    channel = connection.channel()
-    try:
-        return int(channel.queue_declare(queue=queue, passive=True).message_count)
-    except connection.channel_errors:  # 404; the server has closed the channel
-        return 0
-    finally:
-        channel.close()

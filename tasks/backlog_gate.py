@@ -39,7 +39,7 @@ def check_room(task: Task, runtime: Runtime, stages: Group, segment: Segment) ->
     rank = rank_of(settings, (task.request.delivery_info or {}).get("priority"))
     room = backlog.room(queue, ahead if on_control(settings) else (), segment.key, rank)
     if not on_control(settings):
-        waiting = waiting_in(task.app, settings, runtime.control, ahead)
+        waiting = waiting_in(settings, runtime.control, ahead)
         room = room.model_copy(update={"waiting": waiting})
     if room.lets_pass(bound_of(settings, inline)):
         if room.awake:

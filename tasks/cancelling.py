@@ -38,7 +38,7 @@ def control_if_any(runtime: Runtime) -> Control | None:
     """
     if runtime.settings.broker_url is None and runtime.settings.control_url is None:
         return None
-    runtime.control.ping()
+    runtime.ask_broker()
     return runtime.control
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 from celery import Celery, chain, signature
 from kombu.exceptions import OperationalError
 
-from broker.errors import BrokerUnavailable
+from broker.connection import broker_error
+from broker.errors import BrokerRefuses, BrokerUnavailable
 from broker.messages import Segment, SegmentResult, Video
 from broker.parking import Parking
 from broker.priority import Priority, message_priority
@@ -165,6 +166,8 @@ def sending() -> Iterator[None]:
     try:
         yield
     except OperationalError as error:
+        if isinstance(known := broker_error(error), BrokerRefuses):
+            raise known from error
         raise BrokerUnavailable(
             f"The broker takes no message: {error}.",
             "Check that it runs and that HARDPOSE_BROKER_URL and its password are right.",

@@ -143,7 +143,7 @@ def start(app: Celery, runtime: Runtime, plan: Plan, priority: Priority = Priori
     Raises:
         BrokerUnavailable: some may have been sent; starting it again is safe.
     """
-    runtime.control.ping()
+    runtime.ask_broker()
     bases = tuple(base.recipe.id for base in plan.bases)
     replay = Replay(plan.job_id, plan.recipe.id, bases)
     places = book(runtime, plan, priority)

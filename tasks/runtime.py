@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from broker.artifacts import Artifacts
 from broker.control import Control
+from broker.reach import ask_broker
 from broker.recipe import ModelSpec, Recipe, Stage, canonical_hash
 from broker.settings import Settings, load_settings
 from tasks.device_names import configured_device
@@ -47,6 +48,14 @@ class Runtime:
     def control(self) -> Control:
         """The shared state in Redis."""
         return Control.of(self.settings)
+
+    def ask_broker(self) -> None:
+        """Asks the broker and the shared state for a sign of life.
+
+        Raises:
+            BrokerUnavailable: one of them gives none.
+        """
+        ask_broker(self.settings, self.control)
 
     @cached_property
     def weights(self) -> WeightsStore:

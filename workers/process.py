@@ -12,9 +12,9 @@ import billiard.pool
 from celery import Celery
 
 from broker.app import TASKS_MODULE, create_app
-from broker.control import Control
 from broker.errors import BrokerRefuses, BrokerUnavailable, BrokerUntrusted, SettingsError
 from broker.queues import stages_of_queue
+from broker.reach import prepare_broker
 from broker.recipe import CHAIN, Stage
 from broker.settings import TOKENS_VARIABLE, Settings
 from workers.device_start import device_queues, tested_device, wait_for_broker
@@ -86,26 +86,38 @@ def serve(settings: Settings, queues: Sequence[str], name: str | None = None) ->
     os.environ.update(prepare_machine(settings, served_stages(names)))
     tested: Mapping[str, Any] = {}
     if description is None:
-        check_broker(settings)
+        check_broker(settings, names, _longest(settings, names))
     else:
         # A board may be up before its network is: what is announced to nobody would never be shown.
-        wait_for_broker(lambda: Control.of(settings).ping())
+        longest = description.processes * settings.hard_time_limit
+        wait_for_broker(lambda: prepare_broker(settings, names, longest))
         description, tested = tested_device(settings, description, name)
         names = device_queues(description, queues)
     with _metrics(settings) as settings:
         _serve(settings, names, name, description, tested)
 
 
-def check_broker(settings: Settings) -> None:
+def _longest(settings: Settings, queues: Sequence[str]) -> float:
+    """Seconds for which a message of ``queues`` may be at work."""
+    transfer = settings.download_timeout_seconds if Stage.DOWNLOAD in queues else 0.0
+    return max(transfer, settings.hard_time_limit)
+
+
+def check_broker(settings: Settings, queues: Sequence[str] = (), seconds: float = 0.0) -> None:
     """Ends what no waiting can mend; a broker that is merely away is waited for by the worker itself.
 
     Raises:
-        BrokerRefuses: the password is wrong.
+        BrokerRefuses: the password is wrong, or a queue of that name is of another kind.
         BrokerUntrusted: the certificate is not believed.
         SettingsError: the certificate authority's file cannot be used.
     """
     try:
-        Control.of(settings).ping()
+        prepare_broker(settings, queues, seconds)
+    Args:
+        settings: of the system.
+        queues: that the worker will serve.
+        seconds: for which it may work on one message.
+
     except (BrokerRefuses, BrokerUntrusted):
         raise
     except BrokerUnavailable as error:

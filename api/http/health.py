@@ -56,7 +56,7 @@ def readyz(request: Request, response: Response, runtime: Here) -> Readiness:
     told = request.scope["state"]["caller"] is not None
     parts = {
         "catalog": _ask(lambda: runtime.catalog.known_video(""), told),
-        "broker": _ask(lambda: runtime.control.ping(), told),
+        "broker": _ask(lambda: runtime.ask_broker(), told),
         "artifacts": _ask(lambda: _ask_artifacts(runtime), told),
     }
     ready = all(part.ok for part in parts.values())

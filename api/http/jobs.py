@@ -140,7 +140,7 @@ def cancel(job_id: JobId, here: Here) -> Cancelled:
     """Stops what has not ended; what is done stays done. Segments that another job waits for go on."""
     from tasks.cancelling import cancel_job
 
-    here.control.ping()
+    here.ask_broker()
     return cancel_job(here, job_id)
 
 

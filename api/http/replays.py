@@ -95,7 +95,7 @@ def place(
     changes = RecipeOrder(device_model=order.device).changes(here.settings)
     device = front.recipes.of(here, changes).device_model
     plans = plan(here, device, [*order.jobs, *order.recipes])
-    here.control.ping()
+    here.ask_broker()
     for each in plans:
         book(here, each, order.priority)
         if len(each.links) <= SENT_AT_ONCE:

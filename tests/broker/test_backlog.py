@@ -158,21 +158,20 @@ def test_nothing_is_left_when_all_have_passed(backlog: Backlog, control: Control
     assert left == {"serial", "between"}
 
 
-@pytest.mark.parametrize("broker", ["the same Redis", "another Redis", "no Redis"])
+@pytest.mark.parametrize("broker", ["the same Redis", "another Redis"])
 def test_lengths_are_told_wherever_the_queues_are(server: EmbeddedBroker, broker: str) -> None:
     urls = {
         "the same Redis": {"broker_url": server.url},
         "another Redis": {"broker_url": f"{server.url[:-1]}5", "control_url": server.url},
-        "no Redis": {"broker_url": "memory://", "control_url": server.url},  # asked as RabbitMQ is
     }
     given = load_settings(namespace="lengths", **urls[broker])
     control = Control.of(given)
     assert on_control(given) is (broker == "the same Redis")
     with create_app(given) as app:
-        assert waiting_in(app, given, control, ("mask", DEVICE)) == 0
+        assert waiting_in(given, control, ("mask", DEVICE)) == 0
         for priority in (0, 3, 9):
             app.send_task("x", queue=DEVICE, priority=priority)
-        assert waiting_in(app, given, control, ("mask", DEVICE, "never")) == 3
+        assert waiting_in(given, control, ("mask", DEVICE, "never")) == 3
 
 
 def test_what_is_woken_is_sent_as_it_was(server: EmbeddedBroker) -> None:
