@@ -148,6 +148,11 @@ class Backlog:
         """The segment, as ``wake`` gave it, is on its way. A later holding of it stays."""
         self._run(SENT, queue, held.key, held.serial)
 
+    def any(self) -> bool:
+        """Whether any segment is held, for whatever device: the cheapest question."""
+        with self._control.server() as server:
+            return bool(server.exists(self._key("by-queue")))
+
     def counts(self) -> dict[str, int]:
         """Segments that are held, by their device's queue."""
         rows = self._run(COUNTS) or []

@@ -35,7 +35,9 @@ class BacklogPump(PumpStep):
     def pump(self, app: Any, settings: Settings, stopped: threading.Event) -> None:
         """Wakes what there is room for until ``stopped``."""
 
-        def turn(control: Control) -> bool:
+        def turn(control: Control) -> bool | None:
+            if not Backlog(control).any():
+                return None
             wake_all(app, settings, control, stopped)
             return False  # what is woken takes a while to make room
 

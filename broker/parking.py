@@ -144,6 +144,11 @@ class Parking:
                 drop(keys=self._keys(), args=[f"{job_id}:{position}"], client=pipe)
             pipe.execute()
 
+    def any(self) -> bool:
+        """Whether anything is parked, due or not: the cheapest question."""
+        with self._control.server() as server:
+            return bool(server.exists(self._control.key(PARKED)))
+
     def waiting(self) -> Waiting:
         """How many messages are parked, and when the next is due."""
         with self._control.server() as server:

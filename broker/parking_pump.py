@@ -35,10 +35,15 @@ def pump(app: Any, settings: Settings, stopped: threading.Event) -> None:
     pump_until(
         stopped,
         settings,
-        lambda control: send_due(app, Parking(control), stopped) == BATCH,
+        lambda control: _turn(app, Parking(control), stopped),
         EVERY_SECONDS,
         "parked messages",
     )
+
+
+def _turn(app: Any, parking: Parking, stopped: threading.Event) -> bool | None:
+    """Sends what is due; says whether more may be, and None when nothing is parked."""
+    return send_due(app, parking, stopped) == BATCH if parking.any() else None
 
 
 def send_due(app: Any, parking: Parking, stopped: threading.Event | None = None) -> int:

@@ -15,6 +15,9 @@ from broker.settings import Settings
 
 log = logging.getLogger(__name__)
 
+IDLE_SECONDS = 2.0
+"""Pause while nothing waits at all. Asking twice a second cost a worker without work as much as all the rest
+that it does, and what comes to wait meanwhile has time."""
 AWAY_SECONDS = 2.0
 """Pause while the broker is away."""
 STOP_SECONDS = 2.0
@@ -68,14 +71,19 @@ class PumpStep(bootsteps.StartStopStep):  # type: ignore[misc]
 
 
 def pump_until(
-    stopped: threading.Event, settings: Settings, turn: Callable[[Control], bool], every: float, what: str
+    stopped: threading.Event,
+    settings: Settings,
+    turn: Callable[[Control], bool | None],
+    every: float,
+    what: str,
 ) -> None:
     """Takes one turn after another until ``stopped``; a broker that is away is waited for.
 
     Args:
         stopped: ends it.
         settings: of the broker.
-        turn: moves some; says whether more may be waiting.
+        turn: moves some; says whether more may be moved at once. None: nothing waits at all, and the next
+            look may come later.
         every: seconds between two turns otherwise; each pause differs a little, so that many workers do not
             look at once.
         what: is moved, in words for the log.
@@ -87,9 +95,13 @@ def pump_until(
         return
     wait = 0.0
     while not stopped.wait(wait):
-        wait = every * random.uniform(0.75, 1.25)  # noqa: S311 - no secret
+        differs = random.uniform(0.75, 1.25)  # noqa: S311 - no secret
+        wait = every * differs
         try:
-            if turn(control):
+            more = turn(control)
+            if more is None:
+                wait = max(every, IDLE_SECONDS) * differs
+            elif more:
                 wait = 0.0
         except (BrokerUnavailable, OperationalError, OSError) as error:
             log.warning("%s wait for the broker: %s", what, error)

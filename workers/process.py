@@ -17,6 +17,7 @@ from broker.queues import stages_of_queue
 from broker.reach import prepare_broker
 from broker.recipe import CHAIN, Stage
 from broker.settings import TOKENS_VARIABLE, Settings
+from workers.allocator import keep_freed_memory
 from workers.device_start import device_queues, tested_device, wait_for_broker
 from workers.device_turn import DeviceTurn
 from workers.devices.description import DeviceDescription, load_description
@@ -28,6 +29,9 @@ log = logging.getLogger(__name__)
 DOWNLOAD_THREADS = 4
 """Transfers wait for the network: threads of one process do, and no model is near them."""
 
+HEARTBEAT_SECONDS = 10
+"""Between two signs of life for Flower, which calls a worker offline after twice as long. Celery's own 2 s
+were a third of what a worker without work costs; for us ``PresenceBeat`` tells."""
 STOP_RETRIES = 5
 """billiard may wait 300 x 0.1 s for a message that is long read when a prefork pool stops; 0.5 s will do:
 what is not read by then comes back with its lease, and is the same when done again."""
@@ -79,6 +83,7 @@ def serve(settings: Settings, queues: Sequence[str], name: str | None = None) ->
         NoProvider, MissingDependency: this machine has not what the models of these queues run on.
     """
     billiard.pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = STOP_RETRIES
+    keep_freed_memory()
     description = load_description(settings.device) if settings.device is not None else None
     names = parse_queues(queues if description is None else device_queues(description, queues))
     name = name or f"{names[0]}-{os.getpid()}"
@@ -151,6 +156,7 @@ def _serve(
         loglevel=settings.log_level,
         without_gossip=True,
         without_mingle=True,
+        heartbeat_interval=HEARTBEAT_SECONDS,
         **pool_arguments(names, processes),
     ).start()
 
