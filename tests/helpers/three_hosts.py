@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import redis
 import trustme
 from device_pages import write_page
 from hardpose_process import command, environment
@@ -35,6 +36,14 @@ AWS = {
     "AWS_ALLOW_HTTP": "true",
     "AWS_ENDPOINT": f"http://{STORE}:8333",
 }
+
+
+class _BySocket(Connection):
+    """The hosts' networks end at their namespaces; a socket in the file system does not."""
+
+    def __init__(self, path: Path) -> None:
+        self._prefix = ""
+        self._redis = redis.Redis(unix_socket_path=str(path), password=PASSWORD, decode_responses=True)
 
 
 @dataclass
@@ -75,7 +84,7 @@ class System:
 
     def control(self) -> Connection:
         """Ours, from outside of the network."""
-        return Connection(f"unix://:{PASSWORD}@{self.folder / 'redis.sock'}?db=0")
+        return _BySocket(self.folder / "redis.sock")
 
     def wait(self, condition: Callable[[], object], what: str, seconds: float = 60) -> None:
         deadline = time.monotonic() + seconds
