@@ -9,7 +9,7 @@ from broker.backlog import Backlog
 from broker.control import Control
 from broker.device_books import JudgedDevice
 from broker.device_register import DeviceRegister, DeviceUnit
-from broker.queue_lengths import on_control
+from broker.queue_lengths import waiting_by_queue
 from broker.recipe import ModelSpec
 from broker.settings import Settings
 
@@ -36,7 +36,7 @@ class SystemDevices:
             BrokerUnavailable: it does not answer.
         """
         register = DeviceRegister(control)
-        waiting = control.lengths(register.queues())[0] if on_control(settings) else {}
+        waiting = waiting_by_queue(settings, control, register.queues())
         return cls(tuple(register.units()), waiting, Backlog(control).counts())
 
 

@@ -9,6 +9,7 @@ from broker.backlog import Backlog
 from broker.control import Control
 from broker.device_register import DeviceRegister, DeviceUnit, UnitState
 from broker.errors import BrokerUnavailable
+from broker.queue_lengths import waiting_by_queue, waiting_in
 from broker.queues import DEVICE_QUEUE
 from broker.recipe import ModelSpec, Stage
 from broker.settings import Settings
@@ -66,12 +67,18 @@ def heard_in_words(state: str, silent: float | None) -> str:
 
 
 def device_wait(
-    control: Control, job_id: str, device: ModelSpec, by_stage: Mapping[Stage, int], unsettled: int
+    settings: Settings,
+    control: Control,
+    job_id: str,
+    device: ModelSpec,
+    by_stage: Mapping[Stage, int],
+    unsettled: int,
 ) -> DeviceWait | None:
     """What of the job waits for its device; None where nothing does, or where the device is at it.
 
     Args:
-        control: of the system.
+        settings: of the system.
+        control: its shared state.
         job_id: of the job.
         device: of its recipe.
         by_stage: segments that each stage is done with, in this run of the job.
@@ -83,7 +90,7 @@ def device_wait(
     held = Backlog(control).of_job(job_id)
     waiting = max(0, by_stage.get(Stage.MASK, 0) - by_stage.get(Stage.ME, 0)) + held
     if not any(by_stage.get(stage, 0) for stage in (Stage.POSE, Stage.MASK)):
-        waiting = max(waiting, held + _of_replay(control, device, unsettled - held))
+        waiting = max(waiting, held + _of_replay(settings, control, device, unsettled - held))
     if waiting == 0:
         return None
     if device.route is None:
@@ -96,13 +103,13 @@ def device_wait(
     return DeviceWait(device.route.device, waiting, held, state, silent)
 
 
-def _of_replay(control: Control, device: ModelSpec, unsettled: int) -> int:
+def _of_replay(settings: Settings, control: Control, device: ModelSpec, unsettled: int) -> int:
     """Segments of a replay that wait, at most. It passes no stage before the device: they are in its queue,
     beside those of others.
     """
     if device.route is None or unsettled < 1:
         return 0
-    return min(unsettled, control.lengths([device.route.queue])[0][device.route.queue])
+    return min(unsettled, waiting_in(settings, control, [device.route.queue]))
 
 
 def serves(unit: DeviceUnit, device: ModelSpec) -> bool:
@@ -139,7 +146,7 @@ def ask_device(settings: Settings, job: JobView) -> DeviceWait | None:
     try:
         control = Control.of(settings)
         by_stage = control.progress(job.id)
-        return device_wait(control, job.id, job.recipe.device_model, by_stage, unsettled(job))
+        return device_wait(settings, control, job.id, job.recipe.device_model, by_stage, unsettled(job))
     except BrokerUnavailable as error:
         log.info("what waits for the device is not known: %s", error)
         return None
@@ -155,7 +162,7 @@ def devices_waited_for(settings: Settings) -> list[DeviceWait]:
     try:
         control = Control.of(settings)
         register, held = DeviceRegister(control), Backlog(control).counts()
-        units, waiting = register.units(), control.lengths(register.queues())[0]
+        units, waiting = register.units(), waiting_by_queue(settings, control, register.queues())
     except BrokerUnavailable as error:
         log.info("what waits for devices is not known: %s", error)
         return []

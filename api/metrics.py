@@ -17,13 +17,13 @@ from prometheus_client.registry import Collector
 from api.device_metrics import device_metrics
 from broker.app import EXPORT_QUEUE
 from broker.backlog import Backlog
-from broker.broker_url import kind_of
 from broker.device_register import DeviceRegister
 from broker.egress import EgressView, egress_views
 from broker.errors import HardposeError
 from broker.frame_views import Review
 from broker.parking import Parking
 from broker.presence import Presence
+from broker.queue_lengths import lengths
 from broker.recipe import Stage
 from broker.views import State
 from broker.work_counts import WorkCounts
@@ -102,10 +102,8 @@ def _running(runtime: Runtime, queues: list[str]) -> list[Metric]:
 
 
 def _queues(runtime: Runtime, queues: list[str]) -> list[Metric]:
-    """Of a broker in Redis; another one has metrics of its own."""
-    if not kind_of(runtime.settings.broker).in_redis:
-        return []
-    waiting, held = runtime.control.lengths(queues)
+    """On RabbitMQ the workers tell what they hold; what waits for its time is not among them."""
+    waiting, held = lengths(runtime.settings, runtime.control, queues)
     stalled = WorkCounts(runtime.control).stalled(waiting)
     return [
         _by("queue_messages", "Messages that wait in a queue, of all priorities.", "queue", waiting),

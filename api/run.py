@@ -127,8 +127,9 @@ def polls(runtime: Runtime, job_id: str, view: View) -> Iterator[None]:
 
 def _snapshot(runtime: Runtime, job: JobView) -> Snapshot:
     control, by_stage = runtime.control, runtime.control.progress(job.id)
-    device = device_wait(control, job.id, job.recipe.device_model, by_stage, unsettled(job))
-    return Snapshot.of(job, by_stage, transfers_of(control, job.id), waits_of(control, job.id), device)
+    device = job.recipe.device_model
+    wait = device_wait(runtime.settings, control, job.id, device, by_stage, unsettled(job))
+    return Snapshot.of(job, by_stage, transfers_of(control, job.id), waits_of(control, job.id), wait)
 
 
 def watch_job(runtime: Runtime, job_id: str, view: View) -> JobView:

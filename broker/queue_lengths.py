@@ -3,11 +3,15 @@
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from broker.broker_url import kind_of
 from broker.control import Control, key_prefix
 from broker.settings import Settings
 from broker.work_counts import WorkCounts
+
+if TYPE_CHECKING:
+    from broker.amqp_broker import AmqpBroker
 
 
 def on_control(settings: Settings) -> bool:
@@ -28,9 +32,7 @@ def waiting_by_queue(settings: Settings, control: Control, queues: Iterable[str]
     """
     if _on_redis(settings):
         return _redis(settings, control).lengths(queues)[0]
-    from broker.amqp_broker import AmqpBroker
-
-    return AmqpBroker.of(settings).lengths(queues)
+    return _amqp(settings).lengths(queues)
 
 
 def waiting_in(settings: Settings, control: Control, queues: Iterable[str]) -> int:
@@ -50,18 +52,30 @@ def all_messages(settings: Settings, control: Control, queues: Iterable[str]) ->
     Raises:
         BrokerUnavailable: the broker or the shared state is away.
     """
-    if _on_redis(settings):
-        waiting, held = _redis(settings, control).lengths(queues)
-        return sum(waiting.values()) + held + control.aside()
-    from broker.amqp_broker import AmqpBroker
+    waiting, held = lengths(settings, control, queues)
+    delayed = 0 if _on_redis(settings) else _amqp(settings).delayed()
+    return sum(waiting.values()) + delayed + held + control.aside()
 
-    broker = AmqpBroker.of(settings)
-    held = sum(WorkCounts(control).running().values())
-    return sum(broker.lengths(queues).values()) + broker.delayed() + held + control.aside()
+
+def lengths(settings: Settings, control: Control, queues: Iterable[str]) -> tuple[dict[str, int], int]:
+    """Messages that wait in each of ``queues``, and those held by a worker of any.
+
+    Raises:
+        BrokerUnavailable: the broker or the shared state is away.
+    """
+    if _on_redis(settings):
+        return _redis(settings, control).lengths(queues)
+    return _amqp(settings).lengths(queues), sum(WorkCounts(control).running().values())
 
 
 def _on_redis(settings: Settings) -> bool:
     return kind_of(settings.broker).in_redis
+
+
+def _amqp(settings: Settings) -> "AmqpBroker":
+    from broker.amqp_broker import AmqpBroker  # here: with Redis it would only cost time
+
+    return AmqpBroker.of(settings)
 
 
 def _redis(settings: Settings, control: Control) -> Control:

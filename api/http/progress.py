@@ -140,7 +140,9 @@ def _snapshot(runtime: Runtime, job: JobSummary, device: ModelSpec) -> Snapshot:
         hard=job.funnel.of(Verdict.HARD),
         transfers=transfers,
         waits=waits_of(runtime.control, job.id),
-        device=device_wait(runtime.control, job.id, device, by_stage, job.segments.total - settled),
+        device=device_wait(
+            runtime.settings, runtime.control, job.id, device, by_stage, job.segments.total - settled
+        ),
     )
 
 
