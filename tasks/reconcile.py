@@ -8,6 +8,7 @@ from celery import Celery
 from broker.app import EXPORT_QUEUE
 from broker.device_register import DeviceRegister
 from broker.errors import BrokerUnavailable
+from broker.queue_lengths import all_messages
 from broker.recipe import Stage
 from tasks.exports.order import send_open_exports
 from tasks.replaying import resume
@@ -23,21 +24,20 @@ class Reconciler:
 
     Args:
         app: sends.
-        runtime: with a control state on the broker itself; with a broker of another kind it does nothing.
+        runtime: of this process; its broker may be of any kind.
     """
 
     def __init__(self, app: Celery, runtime: Runtime) -> None:
         self._app, self._runtime = app, runtime
         self._queues = (Stage.DOWNLOAD.value, *runtime.placement.queues, EXPORT_QUEUE)
         self._devices = DeviceRegister(runtime.control)
-        self._active = runtime.settings.broker.startswith("redis") and runtime.settings.control_url is None
         self._patience = max(5.0, 2.0 * runtime.settings.visibility_timeout)
         self._looked = self._seen = time.monotonic()
 
     def lost(self) -> bool:
         """Whether there has been no message for longer than a dead worker's lease; cheap to ask often."""
         now = time.monotonic()
-        if not self._active or now - self._looked < LOOK_SECONDS:
+        if now - self._looked < LOOK_SECONDS:
             return False
         self._looked = now
         lost = now - self._seen > self._patience
@@ -50,7 +50,7 @@ class Reconciler:
         try:
             # A device that is switched off for a day has lost nothing: its segments wait in its own queue.
             queues = dict.fromkeys((*self._queues, *self._devices.queues()))
-            return self._runtime.control.messages(queues) > 0
+            return all_messages(self._runtime.settings, self._runtime.control, queues) > 0
         except BrokerUnavailable as error:
             log.info("cannot count messages: %s", error)
             return True

@@ -142,38 +142,38 @@ def test_the_doctor_knows_a_device_by_its_name(system: Settings, control: Contro
 BY_STAGE = {**dict.fromkeys(CHAIN, 0), Stage.POSE: 50, Stage.MASK: 45, Stage.ME: 5}
 
 
-def wait(control: Control, device: ModelSpec = SPEC) -> DeviceWait | None:
-    return device_wait(control, "job", device, BY_STAGE, 45)
+def wait(system: Settings, device: ModelSpec = SPEC) -> DeviceWait | None:
+    return device_wait(system, Control.of(system), "job", device, BY_STAGE, 45)
 
 
-def test_what_waits_for_a_device_is_said_with_the_reason(control: Control) -> None:
-    assert str(wait(control)) == "40 segments wait for me-2, never heard of"
+def test_what_waits_for_a_device_is_said_with_the_reason(system: Settings, control: Control) -> None:
+    assert str(wait(system)) == "40 segments wait for me-2, never heard of"
     key = announce(control, SPEC, silent=3 * 3600)
-    assert str(wait(control)) == "40 segments wait for me-2, last heard of 3.0 h ago"
+    assert str(wait(system)) == "40 segments wait for me-2, last heard of 3.0 h ago"
     hold(control, "job", "a", "b")
     hold(control, "another", "c")
-    assert str(wait(control)) == (
+    assert str(wait(system)) == (
         "42 segments wait for me-2, last heard of 3.0 h ago (2 of them held before the first stage)"
     )
     DeviceRegister(control).state("shelf-7:1", UnitState.WAITING_FOR_DEVICE)
-    assert str(wait(control)).startswith("42 segments wait for me-2, which does not answer its worker")
+    assert str(wait(system)).startswith("42 segments wait for me-2, which does not answer its worker")
     DeviceRegister(control).state("shelf-7:1", UnitState.READY)
-    assert str(wait(control)) == "42 segments wait for me-2 (2 of them held before the first stage)"
+    assert str(wait(system)) == "42 segments wait for me-2 (2 of them held before the first stage)"
     control.void_tickets({"a": "9", "b": "9"})
-    assert wait(control) is None  # it is at it
+    assert wait(system) is None  # it is at it
     DeviceRegister(control).leave("shelf-7:1")
-    assert "whose worker was stopped" in str(wait(control))
+    assert "whose worker was stopped" in str(wait(system))
     assert key in {unit.key for unit in DeviceRegister(control).units()}
 
 
-def test_another_firmware_does_not_do_the_work(control: Control) -> None:
+def test_another_firmware_does_not_do_the_work(system: Settings, control: Control) -> None:
     announce(control, device_spec(queue=OWN, firmware="2.0"))
-    assert str(wait(control)) == "40 segments wait for me-2, never heard of"
+    assert str(wait(system)) == "40 segments wait for me-2, never heard of"
 
 
-def test_a_replay_waits_in_the_queue_of_its_device(control: Control) -> None:
+def test_a_replay_waits_in_the_queue_of_its_device(system: Settings, control: Control) -> None:
     def replay(queue: str) -> DeviceWait | None:
-        return device_wait(control, "job", device_spec(queue=queue), dict.fromkeys(CHAIN, 0), 30)
+        return device_wait(system, control, "job", device_spec(queue=queue), dict.fromkeys(CHAIN, 0), 30)
 
     assert replay(OWN) is None
     put(control, OWN, 42)
@@ -184,23 +184,23 @@ def test_a_replay_waits_in_the_queue_of_its_device(control: Control) -> None:
     assert str(replay("me")).startswith("13 segments wait for me-2, never heard of (1 of them held")
 
 
-def test_an_emulated_device_is_waited_for_only_where_segments_are_held(control: Control) -> None:
-    assert wait(control, RECIPE.device_model) is None
+def test_an_emulated_device_is_waited_for_only_where_segments_are_held(system: Settings, control: Control) -> None:
+    assert wait(system, RECIPE.device_model) is None
     hold(control, "job", "a", queue="me")
-    said = wait(control, RECIPE.device_model)
+    said = wait(system, RECIPE.device_model)
     assert said is not None
     assert not said.away
     assert "for the workers of me (1 of them held" in str(said)
 
 
-def test_nobody_can_say_how_long_a_device_stays_away(control: Control) -> None:
+def test_nobody_can_say_how_long_a_device_stays_away(system: Settings) -> None:
     moved = Snapshot(1, 0, 0, 0, 50, {"pose": 50, "mask": 45, "me": 5, "compare": 5})
     eta = Eta()
     eta._started -= 100
     eta.note(Snapshot(1, 0, 0, 0, 50, {"pose": 10}))
     eta.note(moved)
     assert eta.left() is not None
-    away = Snapshot(1, 0, 0, 0, 50, {"pose": 50, "mask": 45, "me": 5, "compare": 5}, device=wait(control))
+    away = Snapshot(1, 0, 0, 0, 50, {"pose": 50, "mask": 45, "me": 5, "compare": 5}, device=wait(system))
     eta.note(away)
     assert eta.left() is None
     eta._changed -= 100
@@ -208,9 +208,9 @@ def test_nobody_can_say_how_long_a_device_stays_away(control: Control) -> None:
     assert eta.quiet < 5  # no hang: it is known what for
 
 
-def test_a_watcher_reads_it_in_his_line(control: Control, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_watcher_reads_it_in_his_line(system: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     with Lines() as lines:
-        lines.show(Snapshot(1, 0, 0, 0, 50, device=wait(control)))
+        lines.show(Snapshot(1, 0, 0, 0, 50, device=wait(system)))
     assert "40 segments wait for me-2, never heard of" in capsys.readouterr().err
 
 
