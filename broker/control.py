@@ -13,8 +13,8 @@ from broker.connection import EXPIRY_SECONDS, control_url
 from broker.connection import key_prefix as key_prefix
 from broker.errors import BrokerUnavailable
 from broker.messages import Segment
-from broker.recipe import CHAIN, Stage
 from broker.settings import Settings
+from broker.stage_progress import StageProgress
 from broker.transfers import Transfers
 from broker.voiding import Voided
 
@@ -34,8 +34,10 @@ NEXT_TICKET = _NEXT_TICKET + "return ticket"
 """The server's time in microseconds, and always more than the ticket before."""
 STOP_LINK = _NEXT_TICKET + "redis.call('SET', KEYS[2], ticket, 'EX', ARGV[1])"
 """The same, and whatever has an older ticket is to stop."""
-DONE_SECONDS = 24 * 3600
-"""For which it is known that work is done whose message could not be acknowledged."""
+_EXPIRE_OWN = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('EXPIRE', KEYS[1], ARGV[2]) end"
+DONE_SECONDS = 3600
+"""For which it is known that work is done whose message could not be acknowledged: that message comes again
+when its lease has run out. One that comes later still, to a device that was off, is worked on twice."""
 PARKED = "parked"
 """The key of the messages that wait for their time; see ``broker.parking``."""
 HELD = "held"
@@ -50,7 +52,7 @@ VOID_PARTS = (":queue", ":due", ":late")
 """Of an egress: places in its queue, whose holders are messages."""
 
 
-class Control(Transfers, Alerts):
+class Control(Transfers, Alerts, StageProgress):
     """The shared state under one Redis URL (password included: never log it)."""
 
     @classmethod
@@ -143,6 +145,14 @@ class Control(Transfers, Alerts):
     def _link_ticket(self, job_id: str, position: int) -> str:
         return self.key(f"ticket:link:{job_id}:{position}")
 
+    def link_planned(self, job_id: str, position: int, ticket: str) -> None:
+        """All that the link has become is on its way; its ticket is kept for as long as its message may come
+        twice.
+        """
+        with self._typed():
+            keys = [self._link_ticket(job_id, position)]
+            self._redis.register_script(_EXPIRE_OWN)(keys=keys, args=[ticket, DONE_SECONDS])
+
     # --- attempts: starts that did not come to an end ---
 
     def begin(self, name: str) -> int:
@@ -165,28 +175,9 @@ class Control(Transfers, Alerts):
             self._redis.set(self.key(f"done:{name}"), 1, ex=DONE_SECONDS)
 
     def is_done(self, name: str) -> bool:
-        """Whether ``mark_done`` was called for it within a day."""
+        """Whether ``mark_done`` was called for it within the hour."""
         with self._typed():
             return bool(self._redis.exists(self.key(f"done:{name}")))
-
-    # --- progress: for bars and ETAs ---
-
-    def advance(self, segment: Segment, stage: Stage) -> None:
-        """Notes that ``stage`` is done with ``segment``; twice counts once."""
-        with self._typed():
-            name = self.key(f"progress:{segment.job_id}:{stage}")
-            pipe = self._redis.pipeline(transaction=False)
-            pipe.sadd(name, segment.key)
-            pipe.expire(name, EXPIRY_SECONDS)
-            pipe.execute()
-
-    def progress(self, job_id: str) -> dict[Stage, int]:
-        """Segments of the job that each stage of the chain is done with, in this run of the job."""
-        with self._typed():
-            pipe = self._redis.pipeline(transaction=False)
-            for stage in CHAIN:
-                pipe.scard(self.key(f"progress:{job_id}:{stage}"))
-            return dict(zip(CHAIN, map(int, pipe.execute()), strict=True))
 
     # --- messages ---
 

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from functools import cached_property
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -186,6 +188,22 @@ class Recipe(Frozen):
         A change in a later stage leaves it as it is, so results of earlier stages are used again:
         new device firmware runs only ``me`` and ``compare``.
         """
+        if stage not in self._ids:
+            self._ids[stage] = self._hashed(stage)
+        return self._ids[stage]
+
+    @cached_property
+    def _ids(self) -> dict[Stage, str]:
+        """Those that were asked for: a key in the artifact store, of a picture for one, holds one of them."""
+        return {}
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Pydantic's; the copy may be another recipe, and its ids are its own."""
+        copy = super().model_copy(update=update, deep=deep)
+        copy.__dict__.pop("_ids", None)
+        return copy
+
+    def _hashed(self, stage: Stage) -> str:
         parts: dict[str, Any] = {
             "version": self.version,
             "sampling": self.sampling.model_dump(mode="json"),

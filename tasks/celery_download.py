@@ -69,7 +69,7 @@ def _download_or_record(task: Task, errand: "Errand") -> str:
 def _download(task: Task, errand: "Errand") -> str:
     # Imported here: a model or device worker has neither the catalog's packages nor a decoder's.
     from tasks.download import download
-    from tasks.transfer import LinkStopped, PutBack
+    from tasks.transfer import LinkStopped, PutBack, best_effort
 
     here, job_id, position = process_runtime(), errand.job_id, errand.position
     try:
@@ -83,6 +83,8 @@ def _download(task: Task, errand: "Errand") -> str:
         send_segments(task.app, here, done.segments, done.priority)
         for child in done.links:
             send_link(task.app, here, job_id, child.position, child.link, done.priority)
+        with best_effort(f"the ticket of link {errand.who} is kept longer than it is of use"):
+            here.control.link_planned(job_id, position, errand.ticket)
         return _told(done)
     except LinkStopped:
         log.info("link %s of job %s was stopped", position, job_id)

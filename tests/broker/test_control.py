@@ -4,12 +4,13 @@ import pytest
 from samples_of_books import a_plan, a_video
 
 from broker.app import create_app
-from broker.control import Control
+from broker.control import DONE_SECONDS, Control
 from broker.embedded import EmbeddedBroker
 from broker.errors import BrokerUnavailable
 from broker.messages import Segment
-from broker.recipe import Stage
+from broker.recipe import CHAIN, Stage
 from broker.settings import load_settings
+from broker.stage_progress import SETTLED_SECONDS
 
 
 def segment(index: int, ticket: str = "") -> Segment:
@@ -79,3 +80,38 @@ def test_a_server_that_does_not_answer_is_a_typed_error() -> None:
 def test_a_broker_of_another_kind_needs_a_control_url() -> None:
     with pytest.raises(BrokerUnavailable, match="HARDPOSE_CONTROL_URL"):
         Control.of(load_settings(broker_url="amqp://guest@127.0.0.1//"))
+
+
+def test_of_a_settled_segment_only_its_count_is_kept(server: EmbeddedBroker) -> None:
+    control = Control.of(load_settings(broker_url=server.url, namespace="settled"))
+    segments = [segment(index, "7") for index in range(20)]
+    control.issue_tickets(segments)
+    for done in segments:
+        for stage in CHAIN:
+            control.advance(done, stage)
+            control.advance(done, stage)  # its message was delivered twice
+    assert control.progress("job") == dict.fromkeys(CHAIN, 20)
+    with control.server() as server:
+        kept = {str(name) for name in server.scan_iter(match=control.key("*"))}
+        tickets = {control.key(f"ticket:{each.key}") for each in segments}
+        assert kept == tickets | {control.key("stage-counts:job")}
+        assert all(0 < server.ttl(ticket) <= SETTLED_SECONDS for ticket in tickets)
+
+
+def test_a_segment_that_was_cancelled_meanwhile_stays_void(control: Control) -> None:
+    settled = segment(0, "7")
+    control.issue_tickets([settled])
+    control.void_tickets({settled.key: "8"})
+    control.advance(settled, Stage.COMPARE)
+    with control.server() as server:
+        assert server.ttl(control.key(f"ticket:{settled.key}")) > SETTLED_SECONDS
+    assert control.superseded(settled)
+
+
+def test_the_ticket_of_a_planned_link_is_kept_for_a_while(control: Control) -> None:
+    ticket = control.issue_link_ticket("job", 0)
+    control.link_planned("job", 0, "0" + ticket[1:])  # an older message of it
+    with control.server() as server:
+        assert server.ttl(control.key("ticket:link:job:0")) > DONE_SECONDS
+        control.link_planned("job", 0, ticket)
+        assert 0 < server.ttl(control.key("ticket:link:job:0")) <= DONE_SECONDS

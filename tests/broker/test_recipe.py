@@ -135,3 +135,15 @@ def test_numbers_without_a_meaning_are_refused_by_name(group: str, value: object
 def test_the_bounds_themselves_are_allowed() -> None:
     settings = load_settings(rule={"head_points": [0, 24]}, sampling={"segment_seconds": 0.1})
     assert (settings.rule.head_points, settings.sampling.segment_seconds) == ((0, 24), 0.1)
+
+
+def test_a_copy_has_ids_of_its_own() -> None:
+    spec = ModelSpec(name="m", version="1")
+    recipe = Recipe(pose_model=spec, mask_model=spec, device_model=spec)
+    asked = [recipe.stage_id(stage) for stage in CHAIN]
+    other = recipe.model_copy(update={"sampling": Sampling(segment_seconds=7.0)})
+    assert not set(asked) & {other.stage_id(stage) for stage in CHAIN}
+    again = other.model_copy(update={"sampling": recipe.sampling})
+    assert [again.stage_id(stage) for stage in CHAIN] == asked
+    fresh = Recipe.model_validate_json(recipe.model_dump_json())  # who was asked is no other recipe
+    assert fresh == recipe and fresh.model_dump() == recipe.model_dump()
