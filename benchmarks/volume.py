@@ -14,15 +14,13 @@ thread, so for them one CPU second a second is the end; RabbitMQ spreads over co
 """
 
 import argparse
-import contextlib
 import json
 import os
-import shutil
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,16 +31,15 @@ import psutil
 from pydantic import SecretStr
 
 from api.local import LocalSystem, local_system
+from benchmarks.servers import BROKERS, Servers, servers
 from benchmarks.stub_worker import DROPS, KEEPERS
 from broker.app import create_app
-from broker.embedded import EmbeddedBroker
 from broker.messages import Funnel
 from broker.recipe import CHAIN, Stage
 from broker.settings import load_settings
 from broker.views import State
 from tasks.pipeline import send_links
 
-BROKERS = ("redis", "rabbitmq")
 VIDEOS, SEGMENTS = 1000, 3
 SEGMENT_SECONDS = 1
 SAMPLE_SECONDS = 0.5
@@ -54,41 +51,7 @@ GROWTH_MB = {"worker": 12.0, "broker": 12.0}
 JOB = "volume"
 MEGABYTE = 1024 * 1024
 RESULTS = Path(__file__).parent / "results" / "volume.json"
-HELPERS = Path(__file__).resolve().parent.parent / "tests" / "helpers"
 WORKER = Path(__file__).with_name("stub_worker.py")
-
-
-@dataclass(frozen=True)
-class Servers:
-    """The servers that a run stands on: URLs of messages and shared state, and what to measure."""
-
-    broker: str
-    control: str
-    pids: Mapping[str, int]
-
-
-@contextlib.contextmanager
-def servers(kind: str, folder: Path, url: str | None = None) -> Iterator[Servers]:
-    """Starts what a run of ``kind`` needs; the shared state is always on a Valkey of its own.
-
-    Args:
-        kind: of ``BROKERS``.
-        folder: for their files.
-        url: of a broker that runs already, and is not measured.
-    """
-    with contextlib.ExitStack() as stack:
-        valkey = stack.enter_context(EmbeddedBroker(folder / "valkey"))
-        pids = {"valkey": valkey.pid or 0}
-        if url is not None:
-            yield Servers(url, valkey.url, pids)
-        elif kind == "redis":
-            yield Servers(valkey.url, valkey.url, pids)
-        else:
-            sys.path.append(str(HELPERS))
-            from rabbitmq_server import RabbitMQ
-
-            rabbit = stack.enter_context(RabbitMQ(folder / "rabbitmq"))
-            yield Servers(rabbit.url, valkey.url, {**pids, "rabbitmq": rabbit.pid})
 
 
 def videos(folder: Path, count: int, segments: int = SEGMENTS) -> list[Path]:
@@ -269,7 +232,7 @@ def _memory(watch: Watch, total: int) -> dict[str, dict[str, float]]:
     return rows
 
 
-def faults(numbers: Mapping[str, Any], count: int) -> list[str]:
+def faults_of(numbers: Mapping[str, Any], count: int) -> list[str]:
     """The bounds that a run of ``count`` videos has missed, in words."""
     total, kind = count * SEGMENTS, numbers["broker"]
     wanted = {"videos": count, "segments": total, "frames": total * (KEEPERS + DROPS)}
@@ -286,22 +249,35 @@ def faults(numbers: Mapping[str, Any], count: int) -> list[str]:
     return missed
 
 
-def table(runs: Sequence[Mapping[str, Any]]) -> str:
-    """The runs for people."""
+def faults(numbers: Mapping[str, Any]) -> list[str]:
+    """The bounds that the numbers of ``measure`` miss, in words."""
+    return [fault for row in numbers["runs"].values() for fault in faults_of(row, numbers["videos"])]
+
+
+def table(numbers: Mapping[str, Any]) -> str:
+    """The numbers of ``measure`` for people."""
     lines = []
-    for numbers in runs:
+    for row in numbers["runs"].values():
         lines.append(
-            f"{numbers['broker']}: {numbers['segments']} segments in {numbers['seconds']} s, "
-            f"{numbers['segments_per_second']} a second, {numbers['cpu_ms_per_segment']} ms CPU each; "
-            f"ceiling {numbers['ceiling_segments_per_broker_cpu_second']}"
+            f"{row['broker']}: {row['segments']} segments in {row['seconds']} s, "
+            f"{row['segments_per_second']} a second, {row['cpu_ms_per_segment']} ms of CPU time each; "
+            f"segments for a CPU second of {row['ceiling_segments_per_broker_cpu_second']}"
         )
-        for name, row in numbers["memory"].items():
-            cpu = numbers["cpu_seconds"][name]
-            lines.append(
-                f"  {name:18} {cpu:7.2f} s CPU  {row['first_mb']:6.1f} -> {row['last_mb']:6.1f} MB  "
-                f"{row['mb_per_1000_segments']:+.3f} MB per 1,000 segments"
-            )
+        lines += [
+            f"  {name:18} {row['cpu_seconds'][name]:7.2f} s CPU  {held['first_mb']:6.1f} -> "
+            f"{held['last_mb']:6.1f} MB  {held['mb_per_1000_segments']:+.3f} MB per 1,000 segments"
+            for name, held in row["memory"].items()
+        ]
     return "\n".join(lines)
+
+
+def measure(brokers: Sequence[str] = BROKERS, count: int = VIDEOS, url: str | None = None) -> dict[str, Any]:
+    """One run on each of ``brokers``, of ``count`` videos; ``url`` names a broker that runs already."""
+    runs = {}
+    for kind in brokers:
+        with tempfile.TemporaryDirectory(prefix="hardpose-volume-") as folder:
+            runs[kind] = run(Path(folder), kind, count, url)
+    return {"videos": count, "cores": os.cpu_count(), "runs": runs}
 
 
 def main() -> int:
@@ -314,17 +290,10 @@ def main() -> int:
     parser.add_argument("--url", help="of a broker that runs already, in place of one of our own")
     parser.add_argument("--out", type=Path, default=RESULTS)
     chosen = parser.parse_args()
-    runs, missed = [], []
-    for kind in chosen.broker or BROKERS:
-        folder = Path(tempfile.mkdtemp(prefix="hardpose-volume-"))
-        try:
-            runs.append(run(folder, kind, chosen.videos, chosen.url))
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-        missed += faults(runs[-1], chosen.videos)
-        print(table(runs[-1:]))
-    numbers = {"videos": chosen.videos, "cores": os.cpu_count(), "runs": {r["broker"]: r for r in runs}}
+    numbers = measure(chosen.broker or BROKERS, chosen.videos, chosen.url)
     chosen.out.write_text(json.dumps(numbers, indent=2) + "\n")
+    print(table(numbers))
+    missed = faults(numbers)
     print("\n".join(missed) or "every bound holds")
     return 1 if missed else 0
 
