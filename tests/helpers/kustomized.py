@@ -1,7 +1,7 @@
 """Builds a Kustomization of ours without the program, as far as ours go; what else it names is refused.
 
-Understood: resources, components, namespace, patches (strategic merge with lists merged by their keys; JSON 6902 add
-and replace), images, configMapGenerator of files without a hash in the name.
+Understood: resources, components, namespace, patches (strategic merge, with lists merged by their keys; add
+and replace of JSON 6902), images, configMapGenerator of files without a hash in the name.
 https://kubectl.docs.kubernetes.io/references/kustomize/kustomization/
 """
 
@@ -18,8 +18,12 @@ KNOWN = {
     "configMapGenerator",
 }  # fmt: skip
 MERGE_KEYS = {
-    "containers": "name", "env": "name", "volumes": "name", "volumeMounts": "mountPath", "ports": "containerPort",
-}  # fmt: skip
+    "containers": "name",
+    "env": "name",
+    "volumes": "name",
+    "volumeMounts": "mountPath",
+    "ports": "containerPort",
+}
 """Lists that Kubernetes merges by a key (patchMergeKey of its API types); all others are replaced."""
 CLUSTER_WIDE = ("Namespace",)
 
@@ -95,7 +99,9 @@ def _patch(found: list[Document], folder: Path, told: Document) -> None:
             for step in patch:
                 _step(document, step)
         else:
-            body = {key: value for key, value in patch.items() if key not in ("apiVersion", "kind", "metadata")}
+            body = {
+                key: value for key, value in patch.items() if key not in ("apiVersion", "kind", "metadata")
+            }
             merged = merge(document, body)
             document.clear()
             document.update(merged)
