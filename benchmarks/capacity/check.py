@@ -57,6 +57,7 @@ def compared(before: RealRun, behind: RealRun, real: Mapping[str, RealRun]) -> d
         "bound": BOUND,
         "worst": max(abs(row["error"]) for row in rows.values()),
         "drift": round(drift, 4),
+        "others_cores": round(max(run.others_cores for run in (before, behind, *real.values())), 3),
         "mean_seconds": {s.value: round(both.mean_seconds(s), 3) for s in both.samples[0].seconds},
         "hop_seconds": round(both.hop_seconds, 4),
         "runs": rows,
@@ -74,6 +75,7 @@ def _run(folder: Path, workers: Mapping[str, int], lengths: Sequence[int]) -> Re
 
 def _row(run: RealRun, workers: Mapping[str, int], both: Profile, alone: Profile) -> dict[str, Any]:
     foretold, first = (predict(profile, workers, run.segments) for profile in (both, alone))
+    told = predict(both, workers, run.segments, cores() - run.others_cores)
     measured = run.wall_seconds
     return {
         "workers": dict(workers),
@@ -83,15 +85,27 @@ def _row(run: RealRun, workers: Mapping[str, int], both: Profile, alone: Profile
         "error": round(foretold["seconds"] / measured - 1, 4),
         "error_from_before_alone": round(first["seconds"] / measured - 1, 4),
         "bottleneck": foretold["bottleneck"],
+        # Beside the claim: how well the model does if it is told what other programs have left of the cores.
+        "error_with_the_cores_left": round(told["seconds"] / measured - 1, 4),
         "stage_seconds_in_the_run": round(run.stage_seconds, 2),
         "cpu_seconds_in_the_run": round(run.cpu_seconds, 2),
+        "others_cores": round(run.others_cores, 3),
     }
 
 
-def predict(profile: Profile, workers: Mapping[str, int], segments: Sequence[int]) -> dict[str, Any]:
-    """Wall-clock seconds on this machine, mean over several draws, and the queue that it hangs on."""
+def predict(
+    profile: Profile, workers: Mapping[str, int], segments: Sequence[int], left: float | None = None
+) -> dict[str, Any]:
+    """Wall-clock seconds on this machine, mean over several draws, and the queue that it hangs on.
+
+    Args:
+        profile: service times.
+        workers: by queue.
+        segments: of each video.
+        left: cores; None: all of this machine.
+    """
     work = Work(profile, at_once=segments)
-    fleet = Fleet(workers=workers, site=_LOCAL, cores=cores())
+    fleet = Fleet(workers=workers, site=_LOCAL, cores=left or cores())
     runs = [simulate(work, fleet, seed=seed) for seed in SEEDS]
     chain = [queue for queue in runs[0].queues if queue.name != DOWNLOAD]
     return {

@@ -53,6 +53,8 @@ class Profile:
         hop_seconds: processor time of one message of one queue, beside the stage itself.
         sizes: of what was stored.
         machine: in words.
+        others_cores: processors that other programs took while it was measured; more than a few hundredths
+            make all times too long.
         content: what was filmed, in words.
     """
 
@@ -62,6 +64,7 @@ class Profile:
     hop_seconds: float = 0.0
     sizes: Bytes = field(default_factory=Bytes)
     machine: str = ""
+    others_cores: float = 0.0
     content: str = ""
 
     def mean_seconds(self, stage: Stage) -> float:
@@ -122,13 +125,23 @@ class Work:
         """Mean number, of videos that arrive: the mean of a rounded-up exponential."""
         return 1.0 / (1.0 - math.exp(-self.profile.segment_seconds / self.video_seconds))
 
+    @property
+    def mean_fetch_seconds(self) -> float:
+        """Of one transfer, over the videos that arrive."""
+        if self.fetch_megabits is None:
+            return sum(self.profile.fetch_seconds) / len(self.profile.fetch_seconds)
+        return self._transfer(self.segments_of_video)
+
+    def _transfer(self, segments: float) -> float:
+        """Seconds in which the file of so many segments passes at ``fetch_megabits``."""
+        assert self.fetch_megabits is not None
+        length = segments * self.profile.segment_seconds
+        return length * self.profile.sizes.video_second * 8 / (self.fetch_megabits * 1e6)
+
     def draw_segments(self, rng: random.Random) -> int:
         """Number of segments of a video that arrives."""
         return max(1, math.ceil(rng.expovariate(1.0 / self.video_seconds) / self.profile.segment_seconds))
 
     def fetch_time(self, segments: int, rng: random.Random) -> float:
         """Seconds of the transfer of a video with ``segments``."""
-        if self.fetch_megabits is None:
-            return self.profile.draw_fetch(rng)
-        length = segments * self.profile.segment_seconds
-        return length * self.profile.sizes.video_second * 8 / (self.fetch_megabits * 1e6)
+        return self.profile.draw_fetch(rng) if self.fetch_megabits is None else self._transfer(segments)

@@ -1,5 +1,6 @@
 """Who does the work: download identities, workers by queue, devices that are off at times."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -19,7 +20,7 @@ class Site:
         identities: addresses or accounts, each with a rate and a breaker of its own.
         videos_per_hour: of one identity; 0: no rate, as for local files.
         burst: videos at once after a pause.
-        transfers: at the same time, of one identity.
+        transfers: at the same time, of one identity: four for each of its download workers.
         bot_checks: share of the fetches that a site answers with a bot check: the breaker opens.
         pause_seconds: of the breaker, the first time; doubled when the probe behind it is refused too.
         max_pause_seconds: up to which.
@@ -32,6 +33,17 @@ class Site:
     bot_checks: float = 0.0
     pause_seconds: float = _DOWNLOADS.breaker_pause_seconds
     max_pause_seconds: float = _DOWNLOADS.breaker_max_pause_seconds
+
+    @property
+    def workers(self) -> int:
+        """Download workers, of all identities."""
+        return self.identities * math.ceil(self.transfers / DOWNLOAD_THREADS)
+
+    def most_per_day(self, fetch_seconds: float) -> float:
+        """Videos that can be fetched at most, by turns and by transfers; without bot checks."""
+        turns = self.videos_per_hour * 24 if self.videos_per_hour else math.inf
+        transfers = self.transfers * 86_400 / fetch_seconds if fetch_seconds else math.inf
+        return self.identities * min(turns, transfers)
 
 
 @dataclass(frozen=True)
@@ -63,7 +75,7 @@ class Fleet:
     site: Site = field(default_factory=Site)
     backlog: int = _BACKLOG
     outages: Outages | None = None
-    cores: int | None = None
+    cores: float | None = None
 
 
 def stages_of(queue: str) -> tuple[Stage, ...]:

@@ -26,7 +26,7 @@ class SharedCores:
     seconds and begins when that clock shows V is done when it shows V + S.
     """
 
-    def __init__(self, env: simpy.Environment, cores: int) -> None:
+    def __init__(self, env: simpy.Environment, cores: float) -> None:
         self._env, self._cores = env, cores
         self._clock, self._read_at = 0.0, env.now
         self._running: list[tuple[float, int, simpy.Event]] = []

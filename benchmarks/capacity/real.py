@@ -8,13 +8,16 @@ from datetime import datetime
 from pathlib import Path
 
 import psutil
+from sqlalchemy import create_engine, func, select, text
 
 from api.local import LocalSystem, local_system
 from benchmarks.capacity.demand import Bytes, Sample
 from broker.app import create_app
+from broker.catalog import Catalog
 from broker.messages import Verdict
 from broker.recipe import Sampling, Stage
 from broker.settings import load_settings
+from broker.tables import SegmentRow
 from broker.views import JobView, SegmentView, State
 from tasks.pipeline import send_links
 from workers.supervisor import Supervisor
@@ -36,6 +39,8 @@ class RealRun:
         segments: of each video, in the order of the links.
         fetch_seconds: from the sending of a link to that of its segments.
         cpu_seconds: of all processes of the system.
+        others_cores: processors that all other programs of this machine took meanwhile, on average: where
+            that is not next to nothing, the times above are not those of a machine of its own.
         sizes: of what was stored.
     """
 
@@ -44,6 +49,7 @@ class RealRun:
     segments: tuple[int, ...]
     fetch_seconds: tuple[float, ...]
     cpu_seconds: float
+    others_cores: float
     sizes: Bytes
 
     @property
@@ -81,12 +87,14 @@ def run_real(
         _start_more(system.supervisor, workers)
         _wait_until_ready(system)
         before, began, clock = _cpu(system), time.time(), time.monotonic()
+        busy = _busy()
         with create_app(system.settings) as app:
             send_links(app, system.runtime, JOB)
         fetched = _follow(system, clock)
         spent = _cpu(system) - before
+        others = max(0.0, _busy() - busy - spent) / (time.monotonic() - clock)
         job = system.runtime.catalog.job(JOB)
-    return _read(job, began, fetched, spent, home)
+    return _read(job, began, fetched, (spent, others), home)
 
 
 def _start_more(supervisor: Supervisor, workers: Mapping[str, int]) -> None:
@@ -110,7 +118,15 @@ def _cpu(system: LocalSystem) -> float:
     if system.broker is not None and system.broker.pid is not None:
         mains.append(psutil.Process(system.broker.pid))
     times = [process.cpu_times() for main in mains for process in (main, *main.children())]
-    return sum(spent.user + spent.system for spent in times)
+    return float(sum(spent.user + spent.system for spent in times))
+
+
+def _busy() -> float:
+    """Seconds so far in which any processor of the machine worked for anybody, this process left out."""
+    times, mine = psutil.cpu_times(), time.process_time()
+    waited = times.idle + getattr(times, "iowait", 0.0)
+    guests = getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)  # they are in user and nice too
+    return float(sum(times) - waited - guests - mine)
 
 
 def _follow(system: LocalSystem, clock: float) -> dict[int, float]:
@@ -127,7 +143,9 @@ def _follow(system: LocalSystem, clock: float) -> dict[int, float]:
         time.sleep(LOOK_SECONDS if len(fetched) == len(job.links) else SOON_SECONDS)
 
 
-def _read(job: JobView, began: float, fetched: Mapping[int, float], cpu: float, home: Path) -> RealRun:
+def _read(
+    job: JobView, began: float, fetched: Mapping[int, float], cpu: tuple[float, float], home: Path
+) -> RealRun:
     segments = [segment for link in job.links for segment in link.segments]
     bad = [segment for segment in segments if segment.state != State.DONE]
     if bad or not segments:
@@ -138,17 +156,14 @@ def _read(job: JobView, began: float, fetched: Mapping[int, float], cpu: float, 
         samples=tuple(_sample(segment) for segment in segments),
         segments=tuple(len(link.segments) for link in job.links),
         fetch_seconds=tuple(fetched[link.position] for link in job.links),
-        cpu_seconds=cpu,
+        cpu_seconds=cpu[0],
+        others_cores=cpu[1],
         sizes=_sizes(home, job, len(segments)),
     )
 
 
 def _ended(home: Path) -> float:
     """Unix seconds of the last change of a segment in the catalog of ``home``."""
-    from sqlalchemy import create_engine, func, select
-
-    from broker.tables import SegmentRow
-
     engine = create_engine(f"sqlite:///{home.absolute() / 'catalog.sqlite'}")
     with engine.connect() as connection:
         last = connection.execute(select(func.max(SegmentRow.updated_at))).scalar_one()
@@ -166,7 +181,7 @@ def _sizes(home: Path, job: JobView, segments: int) -> Bytes:
     store = home / "artifacts"
     seconds = sum(link.video.duration_ms for link in job.links if link.video) / 1000
     kinds = {folder.name: _files(folder) for folder in store.iterdir() if folder.is_dir()}
-    catalog = sum(path.stat().st_size for path in home.glob("catalog.sqlite*"))
+    catalog = _catalog_bytes(home) - _catalog_bytes(_empty_catalog(home / "empty"))
     return Bytes(
         video_second=sum(kinds.get("videos", [])) / seconds,
         frame=_mean(kinds.get("frames", [])),
@@ -175,6 +190,26 @@ def _sizes(home: Path, job: JobView, segments: int) -> Bytes:
         results=sum(kinds.get("results", [])) / segments,
         catalog=catalog / segments,
     )
+
+
+def _empty_catalog(home: Path) -> Path:
+    home.mkdir()
+    catalog = Catalog(f"sqlite:///{home.absolute() / 'catalog.sqlite'}")
+    catalog.migrate()
+    catalog.dispose()
+    return home
+
+
+def _catalog_bytes(home: Path) -> int:
+    """Of the database's pages in use, with what still stands in its log."""
+    engine = create_engine(f"sqlite:///{home.absolute() / 'catalog.sqlite'}")
+    with engine.connect() as connection:
+        count, size, free = (
+            connection.execute(text(f"PRAGMA {name}")).scalar_one()
+            for name in ("page_count", "page_size", "freelist_count")
+        )
+    engine.dispose()
+    return int((count - free) * size)
 
 
 def _files(folder: Path) -> list[int]:
