@@ -117,7 +117,6 @@ def _transport_options(settings: Settings) -> dict[str, Any]:
     if not url.kind.in_redis:
         return amqp_options()
     return {
-        **sentinel_options(url, settings.broker_ca),
         "take_by_script": settings.device is not None,  # its link may break at any moment
         "global_keyprefix": key_prefix(settings),
         "body_encoding": "utf-8",  # our JSON as it is: kombu's base64 makes a message a third larger
@@ -132,6 +131,7 @@ def _transport_options(settings: Settings) -> dict[str, Any]:
         "socket_timeout": SILENCE_SECONDS,
         "socket_connect_timeout": SILENCE_SECONDS,
         "health_check_interval": SILENCE_SECONDS if settings.device is not None else 25,
+        **sentinel_options(url, settings.broker_ca),
     }
 
 

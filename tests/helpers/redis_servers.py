@@ -175,7 +175,8 @@ class SentinelGroup:
     def master(self) -> Server:
         """The server that is the master, as the Sentinels say."""
         running = next(n for n, sentinel in enumerate(self.sentinels) if sentinel.process is not None)
-        return next(server for server in self.servers if server.port == self.state(running)["port"])
+        port = self.state(running)["port"]
+        return next(server for server in self.servers if server.port == port)
 
     def url(
         self, database: int = 0, password: str = PASSWORD, service: str = SERVICE, greeting: str | None = None
