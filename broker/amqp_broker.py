@@ -89,29 +89,48 @@ class AmqpBroker:
             BrokerQueuesDiffer: one is there and of another kind.
             BrokerRefuses: the user may not.
         """
-        self._ask(lambda connection: [work_queue(name).bind(connection).declare() for name in queues])
+        self._ask(lambda connection: _declare(connection, queues))
 
     def _ask(self, question: Callable[[Any], T]) -> T:
-        """Asks; a connection that has died since it was last used is no answer."""
-        with self._pool.acquire(block=True) as connection:
-            connected = connection.connected
-            errors = (*connection.connection_errors, *connection.channel_errors)
+        """Asks; a connection that has died since it was last used is no answer, and another one is tried."""
+        for _ in range(CONNECTIONS):
             try:
-                return question(connection)
-            except errors as error:
-                connection.collapse()
-                if not (connected and isinstance(error, connection.recoverable_connection_errors)):
-                    raise broker_error(error) from error
-            try:
-                return question(connection)
-            except errors as error:
-                connection.collapse()
-                raise broker_error(error) from error
+                return self._ask_once(question)
+            except _ConnectionWasDead:
+                continue
+        return self._ask_once(question)
+
+    def _ask_once(self, question: Callable[[Any], T]) -> T:
+        connection = self._pool.acquire(block=True)
+        used = connection.connected
+        try:
+            answer = question(connection)
+        except (*connection.connection_errors, *connection.channel_errors) as error:
+            self._pool.replace(connection)
+            if used and isinstance(error, connection.recoverable_connection_errors):
+                raise _ConnectionWasDead from error
+            raise broker_error(error) from error
+        except BaseException:
+            self._pool.replace(connection)
+            raise
+        connection.release()
+        return answer
+
+
+class _ConnectionWasDead(Exception):
+    """That it could be used before says nothing of now."""
 
 
 @cache
 def _connected(url: str, authority: Path | None, pid: int) -> AmqpBroker:  # noqa: ARG001 - of the cache
     return AmqpBroker(url, authority)
+
+
+def _declare(connection: Any, queues: Sequence[str]) -> None:
+    channel = connection.channel()
+    for name in queues:
+        work_queue(name).bind(channel).declare()
+    channel.close()
 
 
 def _version(connection: Any) -> tuple[int, ...]:

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+from amqp.exceptions import AMQPError
+
 from broker.errors import BrokerRefuses, BrokerUnavailable
 
 ACCESS_REFUSED, PRECONDITION_FAILED, NOT_ALLOWED = 403, 406, 530
@@ -21,8 +23,6 @@ def amqp_fault(chain: Iterable[BaseException]) -> BrokerUnavailable | None:
     Args:
         chain: an error, and what it came from.
     """
-    from amqp.exceptions import AMQPError  # imported here: Redis needs none of it
-
     said = next((error for error in chain if isinstance(error, AMQPError) and error.reply_code), None)
     if said is None:
         return None

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
+from amqp.exceptions import AMQPError
 from celery import Celery, chain, signature
 from kombu.exceptions import OperationalError
 
@@ -165,7 +166,7 @@ def sending() -> Iterator[None]:
     """A broker that is away while a message is sent is no failure of what the message is about."""
     try:
         yield
-    except OperationalError as error:
+    except (OperationalError, AMQPError) as error:  # kombu has not wrapped all of the latter
         if isinstance(known := broker_error(error), BrokerRefuses):
             raise known from error
         raise BrokerUnavailable(

@@ -184,7 +184,7 @@ def test_a_replay_waits_in_the_queue_of_its_device(system: Settings, control: Co
     assert str(replay("me")).startswith("13 segments wait for me-2, never heard of (1 of them held")
 
 
-def test_an_emulated_device_is_waited_for_only_where_segments_are_held(system: Settings, control: Control) -> None:
+def test_an_emulated_device_is_waited_for_where_segments_are_held(system: Settings, control: Control) -> None:
     assert wait(system, RECIPE.device_model) is None
     hold(control, "job", "a", queue="me")
     said = wait(system, RECIPE.device_model)

@@ -45,12 +45,12 @@ class RabbitMQ:
     Args:
         folder: for all its files; made if missing.
         settings: lines of ``rabbitmq.conf`` beside its own.
-        tls: certificate and key (PEM) to speak TLS with, and nothing else.
+        tls: certificate and key (PEM) to speak TLS with, at another port.
     """
 
     def __init__(self, folder: Path, settings: str = "", tls: tuple[Path, Path] | None = None) -> None:
         self.folder, self._scripts = folder, find_rabbitmq()
-        self.port, self._tls = free_port(), tls
+        self.port, self._tls_port, self._tls = free_port(), free_port(), tls
         self._epmd_port, self._name = free_port(), f"hardpose-{secrets.token_hex(4)}@localhost"
         self._server: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
@@ -77,8 +77,11 @@ class RabbitMQ:
 
     def url_of(self, vhost: str) -> str:
         """Of a virtual host (``add_vhost``)."""
-        scheme = "amqp" if self._tls is None else "amqps"
-        return f"{scheme}://{USER}:{PASSWORD}@127.0.0.1:{self.port}/{vhost}"
+        return f"amqp://{USER}:{PASSWORD}@127.0.0.1:{self.port}/{vhost}"
+
+    def tls_url(self, host: str = "127.0.0.1") -> str:
+        """Of the server's ``/`` over TLS, by the name or address ``host``."""
+        return f"amqps://{USER}:{PASSWORD}@{host}:{self._tls_port}/%2F"
 
     @property
     def pid(self) -> int:
@@ -110,8 +113,6 @@ class RabbitMQ:
                 pass
         except OSError:
             return False
-        if self._tls is not None:
-            return True  # the listener of TLS opens with the other one, when all is up
         try:
             with Connection(self.url, connect_timeout=5) as connection:
                 connection.connect()
@@ -167,8 +168,8 @@ class RabbitMQ:
         listeners = f"listeners.tcp.1 = 127.0.0.1:{self.port}"
         if self._tls is not None:
             certificate, key = self._tls
-            listeners = (
-                f"listeners.tcp = none\nlisteners.ssl.1 = 127.0.0.1:{self.port}\n"
+            listeners += (
+                f"\nlisteners.ssl.1 = 127.0.0.1:{self._tls_port}\n"
                 f"ssl_options.certfile = {certificate}\nssl_options.keyfile = {key}\n"
                 "ssl_options.verify = verify_none"  # of clients
             )

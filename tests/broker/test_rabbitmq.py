@@ -1,0 +1,241 @@
+"""A real RabbitMQ with real workers on quorum queues: what is killed, given back, delayed or refused."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import rabbit_worker
+import trustme
+from kombu import Connection, Queue
+from kombu.transport.native_delayed_delivery import declare_native_delayed_delivery_exchanges_and_queues
+from pydantic import SecretStr
+from rabbitmq_server import PASSWORD, RabbitMQ
+
+from broker.amqp_broker import DELAYED, AmqpBroker, check_amqp
+from broker.amqp_errors import BrokerQueuesDiffer
+from broker.app import create_app
+from broker.control import Control
+from broker.embedded import EmbeddedBroker
+from broker.errors import BrokerRefuses, BrokerUnavailable, BrokerUntrusted, HardposeError
+from broker.queue_lengths import all_messages, lengths, on_control, waiting_in
+from broker.settings import Settings, load_settings
+from broker.work_counts import WorkCounts
+from tasks.pipeline import sending
+from tasks.retrying import BOOKS_RETRY_SECONDS
+from workers.process import check_broker
+
+pytestmark = pytest.mark.system
+
+LIMIT_OF_RABBITMQ_4 = 20
+"""Deliveries after which it drops a message of a quorum queue; here a policy says so to any release."""
+CA, STRANGER = trustme.CA(), trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def rabbit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
+    folder = tmp_path_factory.mktemp("rabbitmq")
+    pair = folder / "server.pem", folder / "key.pem"
+    certificate = CA.issue_cert("127.0.0.1")
+    certificate.cert_chain_pems[0].write_to_path(str(pair[0]))
+    certificate.private_key_pem.write_to_path(str(pair[1]))
+    for authority, name in ((CA, "ca.pem"), (STRANGER, "stranger.pem")):
+        authority.cert_pem.write_to_path(str(folder / name))
+    with RabbitMQ(folder, tls=pair) as running:
+        limit = f'{{"delivery-limit": {LIMIT_OF_RABBITMQ_4}}}'
+        running.control("set_policy", "--apply-to", "queues", "as-4", ".*", limit)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def settings(rabbit: RabbitMQ, server: EmbeddedBroker) -> Settings:
+    return load_settings(broker_url=rabbit.url, control_url=server.url)
+
+
+class Rig:
+    """A queue of a test's own, and workers of it."""
+
+    def __init__(self, folder: Path, settings: Settings, queue: str) -> None:
+        self.folder, self.settings, self.queue = folder, settings, queue
+        self.notes = folder / "notes"
+        self.notes.touch()
+        self.workers: list[subprocess.Popen[bytes]] = []
+
+    def start(self, queue: str = "", notes: str = "notes") -> "subprocess.Popen[bytes]":
+        command = [sys.executable, rabbit_worker.__file__, str(self.folder / notes), queue or self.queue]
+        with (self.folder / "log").open("ab") as log:
+            environment = os.environ | self.settings.environment()
+            worker = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder, env=environment)
+        self.workers.append(worker)
+        return worker
+
+    def send(self, task: str, *arguments: object, priority: int | None = None) -> None:
+        with create_app(self.settings) as app:
+            app.send_task(task, args=arguments, queue=self.queue, priority=priority)
+
+    def noted(self, text: str) -> int:
+        return self.notes.read_text().splitlines().count(text)
+
+    def wait(self, condition: Callable[[], bool], seconds: float = 90) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            told = self.notes.read_text(), (self.folder / "log").read_text()[-6000:]
+            assert time.monotonic() < deadline, told
+            assert self.workers[-1].poll() is None, told
+            time.sleep(0.05)
+
+    def wait_for(self, note: str) -> None:
+        self.wait(lambda: self.noted(note) > 0)
+
+    def waiting(self) -> int:
+        return AmqpBroker.of(self.settings).lengths([self.queue])[self.queue]
+
+    def end(self) -> None:
+        for worker in self.workers:
+            if worker.poll() is None:
+                for process in (*psutil.Process(worker.pid).children(recursive=True), worker):
+                    process.kill()
+                worker.wait()
+
+
+@pytest.fixture
+def rig(tmp_path: Path, settings: Settings, request: pytest.FixtureRequest) -> Iterator[Rig]:
+    made = Rig(tmp_path, settings, request.node.name.removeprefix("test_")[:60])
+    try:
+        yield made
+    finally:
+        made.end()
+
+
+def test_what_is_given_back_more_often_than_the_server_allows_is_not_lost(rig: Rig) -> None:
+    rig.start()
+    rig.send("back", "a", 2 * LIMIT_OF_RABBITMQ_4 + 5)
+    rig.wait_for("end a")
+    assert rig.noted("begin a") == 2 * LIMIT_OF_RABBITMQ_4 + 6
+    rig.wait(lambda: rig.waiting() == 0)
+
+
+def test_a_process_that_is_killed_costs_a_try_and_a_killed_worker_nothing(rig: Rig) -> None:
+    first = rig.start()
+    rig.send("die", "a")
+    rig.wait_for("end a")
+    assert rig.noted("begin a") == 2
+    rig.send("work", "b", 3600)
+    rig.wait_for("begin b")
+    family = [*psutil.Process(first.pid).children(recursive=True), psutil.Process(first.pid)]
+    for process in family:
+        process.send_signal(signal.SIGKILL)
+    first.wait()
+    rig.start()
+    rig.wait(lambda: rig.noted("begin b") == 2)
+
+
+def test_what_is_delayed_comes_each_time_and_to_no_queue_that_is_called_as_the_device(rig: Rig) -> None:
+    rig.queue, other = "me.shelf", "shelf"
+    rig.start()
+    rig.start(other, "notes of the other")
+    rig.send("again", "a", 3)  # each waits as long: RabbitMQ might take that for a message in a circle
+    rig.wait_for("end a")
+    assert rig.noted("begin a") == 4
+    time.sleep(0.5)
+    assert not (rig.folder / "notes of the other").exists()
+    assert AmqpBroker.of(rig.settings).lengths([other]) == {other: 0}
+
+
+def test_a_server_that_dies_keeps_what_it_has_taken_and_workers_wait_for_it(
+    rig: Rig, rabbit: RabbitMQ
+) -> None:
+    worker = rig.start()
+    rig.send("work", "first")
+    rig.wait_for("end first")
+    rig.send("work", "long", 2)
+    rig.wait_for("begin long")
+    for number in range(20):
+        rig.send("work", f"{number}", priority=9 if number == 19 else None)
+    rabbit.kill()
+    with pytest.raises(BrokerUnavailable) as error:
+        AmqpBroker.of(rig.settings).lengths([rig.queue])
+    assert PASSWORD not in repr(error.value)
+    rabbit.start()
+    for number in range(20):
+        rig.wait_for(f"end {number}")
+    assert worker.poll() is None
+    rig.wait(lambda: rig.waiting() == 0)
+    assert [rig.noted(f"end {number}") for number in range(20)] == [1] * 20
+
+
+def test_messages_are_counted_wherever_they_are(rig: Rig) -> None:
+    settings, queues = rig.settings.model_copy(update={"namespace": "counted"}), (rig.queue, "never-declared")
+    control = Control.of(settings)
+    assert not on_control(settings)
+    assert waiting_in(settings, control, queues) == 0
+    for number in range(3):
+        rig.send("work", f"{number}")
+    assert lengths(settings, control, queues) == ({rig.queue: 3, "never-declared": 0}, 0)
+    WorkCounts(control).tell("host:1", {rig.queue: 2}, [rig.queue])
+    assert all_messages(settings, control, queues) == 5
+    with Connection(settings.broker) as connection, create_app(settings, queues) as app:
+        declare_native_delayed_delivery_exchanges_and_queues(connection, "quorum")  # as a worker does
+        app.send_task("work", args=["later"], queue=rig.queue, countdown=BOOKS_RETRY_SECONDS)
+        assert all_messages(settings, control, queues) == 6
+        for name in (*DELAYED, rig.queue):
+            connection.default_channel.queue_purge(name)
+    WorkCounts(control).forget("host:1")
+    assert all_messages(settings, control, queues) == 0
+
+
+def other(settings: Settings, url: str, **more: object) -> Settings:
+    return settings.model_copy(update={"broker_url": SecretStr(url), **more})
+
+
+def refusal(settings: Settings, kind: type[HardposeError], word: str, queue: str = "refused") -> None:
+    """By a worker that starts, and by whoever sends."""
+    with pytest.raises(kind, match=word) as error:
+        check_broker(settings, [queue])
+    with create_app(settings) as app, pytest.raises(kind, match=word) as unsent, sending():
+        app.send_task("x", queue=queue, retry=False)
+    for said in (str(error.value), str(unsent.value)):
+        assert PASSWORD not in said and "wrong-password" not in said
+
+
+def test_what_the_server_refuses_is_told_in_words_of_ours(rabbit: RabbitMQ, settings: Settings) -> None:
+    wrong = other(settings, rabbit.url.replace(PASSWORD, "wrong-password"))
+    refusal(wrong, BrokerRefuses, "refuses the user or the password")
+    refusal(other(settings, rabbit.url_of("nowhere")), BrokerRefuses, "add_vhost")
+    rabbit.control("add_vhost", "not-ours")
+    refusal(other(settings, rabbit.url_of("not-ours")), BrokerRefuses, "set_permissions")
+    with Connection(settings.broker) as connection:
+        Queue("classic", durable=True)(connection).declare()
+    refusal(settings, BrokerQueuesDiffer, "virtual host of its own", "classic")
+    AmqpBroker.of(settings).declare(["of-ours"])
+    AmqpBroker.of(settings).declare(["of-ours"])  # which is no other kind
+
+
+def test_a_certificate_is_checked(rabbit: RabbitMQ, settings: Settings) -> None:
+    folder = rabbit.folder
+    good = other(settings, rabbit.tls_url(), broker_ca=folder / "ca.pem")
+    check_broker(good, ["by-tls"])
+    with create_app(good) as app:
+        app.send_task("x", queue="by-tls")
+    assert AmqpBroker.of(good).lengths(["by-tls"]) == {"by-tls": 1}
+    for bad in (
+        good.model_copy(update={"broker_ca": folder / "stranger.pem"}),
+        other(good, rabbit.tls_url("localhost")),  # it is made out to 127.0.0.1
+    ):
+        with pytest.raises(BrokerUntrusted, match="HARDPOSE_BROKER_CA"):
+            check_broker(bad, ["by-tls"])
+
+
+def test_work_longer_than_the_server_waits_is_warned_of(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    check_amqp(settings, ["quick"], 600)
+    assert not caplog.records
+    old = AmqpBroker.of(settings).version() < (3, 12)  # later ones are told by the queue itself
+    check_amqp(settings, ["slow"], 3600)
+    assert [("consumer_timeout" in record.message) for record in caplog.records] == [True] * old
