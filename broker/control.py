@@ -81,11 +81,11 @@ class Control(Transfers, Alerts, StageProgress):
         """
         self.void_tickets({segment.key: segment.ticket for segment in segments})
 
-    def superseded(self, segment: Segment) -> bool:
-        """Whether the segment was sent anew since this message was written."""
+    def newer_ticket(self, segment: Segment) -> str | None:
+        """The valid ticket of the segment, if it was sent anew, or voided, since this message was written."""
         with self._typed():
             current = self._redis.get(self._ticket(segment))
-        return current is not None and str(current) > segment.ticket
+        return str(current) if current is not None and str(current) > segment.ticket else None
 
     def void_tickets(self, tickets: Mapping[str, str]) -> None:
         """Voids messages, by ``Segment.key``, with tickets that say why (see ``broker.voiding``).
@@ -102,9 +102,8 @@ class Control(Transfers, Alerts, StageProgress):
 
     def voided(self, segment: Segment) -> Voided | None:
         """Why this message of the segment is void: its work was cancelled, or its video erased."""
-        with self._typed():
-            current = self._redis.get(self._ticket(segment))
-        return Voided.parse(str(current)) if current is not None and str(current) > segment.ticket else None
+        newer = self.newer_ticket(segment)
+        return Voided.parse(newer) if newer is not None else None
 
     def _ticket(self, segment: Segment) -> str:
         return self.key(f"ticket:{segment.key}")
@@ -159,7 +158,7 @@ class Control(Transfers, Alerts, StageProgress):
         """Counts a start of the work ``name``; the answer includes this one and those that never ended."""
         key = self.key(f"attempts:{name}")
         with self._typed():
-            pipe = self._redis.pipeline()
+            pipe = self._redis.pipeline(transaction=False)
             pipe.incr(key)
             pipe.expire(key, EXPIRY_SECONDS)
             return int(pipe.execute()[0])

@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from broker.artifacts import Artifacts
 from broker.messages import Segment, stage_folders
 from broker.recipe import CHAIN, Stage
+from broker.voiding import Voided
 from tasks.inline_pictures import away_from_store
 from tasks.placement import Group
 from tasks.runtime import Runtime
@@ -26,9 +27,11 @@ def check_start(runtime: Runtime, segment: Segment, stages: Group = CHAIN) -> No
         MessageVoid: it is not. What an earlier delivery of it has left of an erased video is removed.
         BrokerUnavailable: nobody can say.
     """
-    check_wanted(runtime, segment, stages)
-    if runtime.control.superseded(segment):
-        raise MessageVoid(f"segment {segment.key} was sent anew, this message is void")
+    newer = runtime.control.newer_ticket(segment)  # one question for all the ways to be void
+    if newer is None:
+        return
+    _end_voided(runtime, segment, stages, Voided.parse(newer))
+    raise MessageVoid(f"segment {segment.key} was sent anew, this message is void")
 
 
 def check_wanted(runtime: Runtime, segment: Segment, stages: Group = CHAIN) -> None:
@@ -43,7 +46,11 @@ def check_wanted(runtime: Runtime, segment: Segment, stages: Group = CHAIN) -> N
         MessageVoid: somebody has; of an erased one nothing is left in the artifact store.
         BrokerUnavailable: nobody can say.
     """
-    voided = runtime.control.voided(segment)
+    _end_voided(runtime, segment, stages, runtime.control.voided(segment))
+
+
+def _end_voided(runtime: Runtime, segment: Segment, stages: Group, voided: Voided | None) -> None:
+    """Ends the work on a segment that was voided on purpose."""
     if voided is None:
         return
     if voided.erased:

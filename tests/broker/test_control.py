@@ -18,15 +18,15 @@ def segment(index: int, ticket: str = "") -> Segment:
 
 
 def test_only_the_newest_message_of_a_segment_is_valid(control: Control) -> None:
-    assert not control.superseded(segment(0, "0"))  # a server without memory stops nobody
+    assert not control.newer_ticket(segment(0, "0"))  # a server without memory stops nobody
     control.issue_tickets([segment(0, "1"), segment(1, "5")])
-    assert not control.superseded(segment(0, "1"))
+    assert not control.newer_ticket(segment(0, "1"))
     control.issue_tickets([segment(0, "3")])
     control.issue_tickets([segment(0, "2")])  # a sender that was overtaken
-    assert control.superseded(segment(0, "1"))
-    assert control.superseded(segment(0, "2"))
-    assert not control.superseded(segment(0, "3"))
-    assert not control.superseded(segment(1, "5"))
+    assert control.newer_ticket(segment(0, "1"))
+    assert control.newer_ticket(segment(0, "2"))
+    assert not control.newer_ticket(segment(0, "3"))
+    assert not control.newer_ticket(segment(1, "5"))
 
 
 def test_messages_about_stopped_links_are_void_until_they_are_sent_anew(control: Control) -> None:
@@ -74,7 +74,7 @@ def test_a_server_that_does_not_answer_is_a_typed_error() -> None:
     with pytest.raises(BrokerUnavailable, match="HARDPOSE_BROKER_URL"):
         Control("redis://127.0.0.1:1/0").ping()
     with pytest.raises(BrokerUnavailable):
-        Control("redis://127.0.0.1:1/0").superseded(segment(0))
+        Control("redis://127.0.0.1:1/0").newer_ticket(segment(0))
 
 
 def test_a_broker_of_another_kind_needs_a_control_url() -> None:
@@ -105,7 +105,7 @@ def test_a_segment_that_was_cancelled_meanwhile_stays_void(control: Control) -> 
     control.advance(settled, Stage.COMPARE)
     with control.server() as server:
         assert server.ttl(control.key(f"ticket:{settled.key}")) > SETTLED_SECONDS
-    assert control.superseded(settled)
+    assert control.newer_ticket(settled)
 
 
 def test_the_ticket_of_a_planned_link_is_kept_for_a_while(control: Control) -> None:

@@ -391,4 +391,4 @@ def test_segments_and_links_keep_their_tickets_apart(control: Control) -> None:
 
     segment: Segment = a_plan(a_video(), 1)[0].model_copy(update={"ticket": "0"})
     control.issue_link_ticket("job", 0)
-    assert not control.superseded(segment)
+    assert not control.newer_ticket(segment)
