@@ -1,4 +1,4 @@
-"""A worker whose stages take no time: ``python stub_worker.py NOTES QUEUE NAME``.
+"""A worker whose stages take no time: ``python stub_worker.py NOTES QUEUE NAME KEEPERS DROPS``.
 
 Everything else in it is real: downloads, messages, tickets, stored results, the catalog. What is left to
 measure is the queue. A segment carries what an average segment of the benchmarks' clip carries, so that
@@ -20,8 +20,8 @@ from workers.process import serve
 if TYPE_CHECKING:
     from tasks.frames import Frames
 
-KEEPERS, DROPS = 15, 147
-"""Of a segment: 90 and 884 in the six segments of benchmarks/results/overhead.json."""
+REAL = (15, 147)
+"""Frames of a segment that are kept and that are not: a sixth of benchmarks/results/overhead.json's."""
 VERDICTS = (Verdict.NO_HANDS, Verdict.TOO_SOON, Verdict.NEAR_DUPLICATE, Verdict.NO_PERSON)
 MEASURES = {
     "keypoints_outside": 0.04,
@@ -38,10 +38,11 @@ class Stub:
     Args:
         stage: that it stands for.
         notes: folder; the size of ``notes/STAGE`` is the number of runs in all processes.
+        frames: that a segment has: kept by the pose stage, and not.
     """
 
-    def __init__(self, stage: Stage, notes: Path) -> None:
-        self.stage = stage
+    def __init__(self, stage: Stage, notes: Path, frames: tuple[int, int]) -> None:
+        self.stage, self._frames = stage, frames
         self._notes = notes / stage.value
 
     def load(self) -> None:
@@ -53,7 +54,7 @@ class Stub:
             notes.write(b".")
         watch = Stopwatch()
         if self.stage == Stage.POSE:
-            result = examined(result)
+            result = examined(result, *self._frames)
         else:
             result = result.model_copy(update={"keepers": tuple(map(self._seen, result.keepers))})
         return watch.stamp(result, self.stage)
@@ -68,11 +69,11 @@ class Stub:
         return keeper.model_copy(update={name: keeper.frame_key.replace("frames/", f"{self.stage}/")})
 
 
-def examined(result: SegmentResult) -> SegmentResult:
-    """``result`` as the pose stage would leave it: ``KEEPERS`` open frames and ``DROPS`` others."""
-    segment, count = result.segment, KEEPERS + DROPS
+def examined(result: SegmentResult, kept: int, dropped: int) -> SegmentResult:
+    """``result`` as the pose stage would leave it: so many open frames, and so many others."""
+    segment, count = result.segment, kept + dropped
     times = [segment.start_ms + n for n in range(count)]
-    drops = (Drop(time_ms=at, verdict=VERDICTS[at % 4], value=0.1234 * (at % 7)) for at in times[KEEPERS:])
+    drops = (Drop(time_ms=at, verdict=VERDICTS[at % 4], value=0.1234 * (at % 7)) for at in times[kept:])
     points = tuple((320.5 + 11.03125 * n, 96.25 + 17.5078125 * n, 0.874 - 0.01 * n) for n in range(25))
     keepers = (
         Keeper(
@@ -83,21 +84,21 @@ def examined(result: SegmentResult) -> SegmentResult:
             phash=f"{at:016x}",
             measures=MEASURES,
         )
-        for at in times[:KEEPERS]
+        for at in times[:kept]
     )
     return result.model_copy(update={"examined": count, "keepers": tuple(keepers), "drops": tuple(drops)})
 
 
-def install(notes: Path) -> None:
+def install(notes: Path, frames: tuple[int, int] = REAL) -> None:
     """Makes every ``Runtime`` of this process, and of those it forks, build stubs in place of the stages."""
 
     def build(runtime: Runtime, stage: Stage, spec: ModelSpec | None) -> Stub:  # noqa: ARG001
-        return Stub(stage, notes)
+        return Stub(stage, notes, frames)
 
     Runtime._build = build  # type: ignore[assignment,method-assign]
 
 
 if __name__ == "__main__":
-    install(Path(sys.argv[1]))
+    install(Path(sys.argv[1]), (int(sys.argv[4]), int(sys.argv[5])))
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     serve(load_settings(), [sys.argv[2]], sys.argv[3])

@@ -32,7 +32,7 @@ from pydantic import SecretStr
 
 from api.local import LocalSystem, local_system
 from benchmarks.servers import BROKERS, Servers, servers
-from benchmarks.stub_worker import DROPS, KEEPERS
+from benchmarks.stub_worker import REAL
 from broker.app import create_app
 from broker.messages import Funnel
 from broker.recipe import CHAIN, Stage
@@ -112,7 +112,9 @@ class Watch:
         return slope * total * 2 / 3, slope * 1000
 
 
-def run(folder: Path, kind: str, count: int = VIDEOS, url: str | None = None) -> dict[str, Any]:
+def run(
+    folder: Path, kind: str, count: int = VIDEOS, url: str | None = None, frames: tuple[int, int] = REAL
+) -> dict[str, Any]:
     """One run; see the module's text.
 
     Args:
@@ -120,6 +122,7 @@ def run(folder: Path, kind: str, count: int = VIDEOS, url: str | None = None) ->
         kind: of ``BROKERS``.
         count: videos, of ``SEGMENTS`` segments each.
         url: of a broker that runs already.
+        frames: that a segment has: kept by the pose stage, and not.
     """
     files = videos(folder / "videos", count)
     with servers(kind, folder, url) as given:
@@ -132,14 +135,17 @@ def run(folder: Path, kind: str, count: int = VIDEOS, url: str | None = None) ->
         )
         (folder / "temp").mkdir()
         with local_system(settings) as system:
-            return {"broker": kind, **_measured(system, folder, files, given)}
+            told = {"broker": kind, "frames_of_a_segment": sum(frames)}
+            return told | _measured(system, folder, files, given, frames)
 
 
-def _measured(system: LocalSystem, folder: Path, files: Sequence[Path], given: Servers) -> dict[str, Any]:
+def _measured(
+    system: LocalSystem, folder: Path, files: Sequence[Path], given: Servers, frames: tuple[int, int]
+) -> dict[str, Any]:
     notes = folder / "notes"
     notes.mkdir()
     for queue in (Stage.DOWNLOAD, *system.runtime.placement.queues):
-        line = [sys.executable, str(WORKER), str(notes), str(queue), str(queue)]
+        line = [sys.executable, str(WORKER), str(notes), str(queue), str(queue), *map(str, frames)]
         system.supervisor.start_program(line, str(queue))
     system.runtime.catalog.create_job(JOB, system.runtime.recipe(), list(map(str, files)))
     _wait_until_ready(system)
@@ -235,7 +241,7 @@ def _memory(watch: Watch, total: int) -> dict[str, dict[str, float]]:
 def faults_of(numbers: Mapping[str, Any], count: int) -> list[str]:
     """The bounds that a run of ``count`` videos has missed, in words."""
     total, kind = count * SEGMENTS, numbers["broker"]
-    wanted = {"videos": count, "segments": total, "frames": total * (KEEPERS + DROPS)}
+    wanted = {"videos": count, "segments": total, "frames": total * numbers["frames_of_a_segment"]}
     missed = [f"{kind}: {numbers[k]} {k}, not {n}" for k, n in wanted.items() if numbers[k] != n]
     missed += [
         f"{kind}: the stage {stage} ran {runs} times for {total} segments"
