@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import subprocess
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -285,3 +287,38 @@ def test_every_image_is_one_that_is_built_or_has_its_release(overlay: Overlay) -
             assert tag == release
         else:
             assert f"{image}:{tag}" in compose, f"{name}: docker-compose.yml has another release"
+
+
+def test_the_builder_of_these_tests_builds_what_kustomize_builds(tmp_path: Path) -> None:
+    program = shutil.which("kubectl")
+    if program is None:
+        pytest.skip("no kubectl: the tests' own builder is not held against the real one")
+    for name in OVERLAYS:
+        folder = KUBERNETES / "overlays" / name
+        if name == "bearer":
+            folder = tmp_path
+        mine = overlay_of(name, tmp_path)
+        line = [program, "kustomize", str(folder)]
+        done = subprocess.run(line, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        theirs = list(yaml.safe_load_all(done.stdout))
+        assert _by_name(mine) == _by_name(theirs)
+
+
+def _by_name(documents: list[Document]) -> dict[tuple[str, str], Document]:
+    found = {(document["kind"], document["metadata"]["name"]): _plain(document) for document in documents}
+    assert len(found) == len(documents) > 50
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """Without what is empty, and without the order in which lists are merged."""
+    if isinstance(value, dict):
+        return {
+            key: _plain(each)
+            for key, each in value.items()
+            if each not in ({}, [], None) or key == "emptyDir"
+        }
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return sorted(map(_plain, value), key=lambda each: json.dumps(each, sort_keys=True))
+    return value
