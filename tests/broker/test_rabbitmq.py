@@ -239,3 +239,13 @@ def test_work_longer_than_the_server_waits_is_warned_of(
     old = AmqpBroker.of(settings).version() < (3, 12)  # later ones are told by the queue itself
     check_amqp(settings, ["slow"], 3600)
     assert [("consumer_timeout" in record.message) for record in caplog.records] == [True] * old
+
+
+def test_what_a_worker_works_on_is_told_by_queue(rig: Rig) -> None:
+    counts = WorkCounts(Control.of(rig.settings))
+    rig.send("work", "a", 3600)
+    rig.send("work", "b", 3600)
+    rig.start()
+    rig.wait(lambda: counts.running().get(rig.queue) == 1)
+    assert (rig.waiting(), rig.noted("begin a"), rig.noted("begin b")) == (1, 1, 0)
+    assert counts.stalled({rig.queue: 1})[rig.queue] < 60
