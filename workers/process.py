@@ -111,6 +111,11 @@ def _longest(settings: Settings, queues: Sequence[str]) -> float:
 def check_broker(settings: Settings, queues: Sequence[str] = (), seconds: float = 0.0) -> None:
     """Ends what no waiting can mend; a broker that is merely away is waited for by the worker itself.
 
+    Args:
+        settings: of the system.
+        queues: that the worker will serve.
+        seconds: for which it may work on one message.
+
     Raises:
         BrokerRefuses: the password is wrong, or a queue of that name is of another kind.
         BrokerUntrusted: the certificate is not believed.
@@ -118,11 +123,6 @@ def check_broker(settings: Settings, queues: Sequence[str] = (), seconds: float 
     """
     try:
         prepare_broker(settings, queues, seconds)
-    Args:
-        settings: of the system.
-        queues: that the worker will serve.
-        seconds: for which it may work on one message.
-
     except (BrokerRefuses, BrokerUntrusted):
         raise
     except BrokerUnavailable as error:
