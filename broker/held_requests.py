@@ -5,7 +5,6 @@ from collections.abc import Collection
 from typing import Any
 
 from celery.signals import task_received
-from celery.worker import state
 
 
 class HeldRequests:
@@ -48,6 +47,8 @@ class HeldRequests:
 
 def _reserved() -> list[Any]:
     """Another thread adds to the set while it is read."""
+    from celery.worker import state  # heavy, and here already where there is something to tell
+
     while True:
         try:
             return list(state.reserved_requests)
