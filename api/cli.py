@@ -265,16 +265,32 @@ def worker(
     ] = None,
     home: Home = None,
     name: Annotated[str | None, typer.Option(help="Name shown in Flower.")] = None,
-    gpu: Annotated[str | None, typer.Option(help="Number or UUID as nvidia-smi -L says, or none.")] = None,
+    gpu: Annotated[
+        str | None,
+        typer.Option(help="Number or UUID as nvidia-smi -L says; several, as 0,2, or all: one process each."),
+    ] = None,
+    slots: Annotated[int | None, typer.Option(help="Processes on each GPU, each with its share.")] = None,
+    gpu_memory: Annotated[
+        str | None, typer.Option(help="Most GPU memory of one process, such as 8GiB.")
+    ] = None,
     device: Annotated[
         Path | None, typer.Option(help="Drive the device that this page (me.toml) describes, alone.")
     ] = None,
 ) -> None:
     """Serve one or more queues until told to stop."""
     from api.local import attach
-    from workers.process import serve
+    from workers.gpu_slots import spreads
 
-    serve(attach(read_settings(home=home, gpu=gpu, device=device)), queues or (), name)
+    given = read_settings(home=home, gpu=gpu, gpu_slots=slots, gpu_memory=gpu_memory, device=device)
+    settings = attach(given)
+    if spreads(settings):
+        from workers.gpu_host import serve_gpus
+
+        serve_gpus(settings, queues or (), name)
+    else:
+        from workers.process import serve
+
+        serve(settings, queues or (), name)
 
 
 @command

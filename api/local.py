@@ -16,6 +16,7 @@ from broker.recipe import ModelSpec
 from broker.settings import Settings
 from tasks.erasing import finish_left
 from tasks.runtime import Runtime
+from workers.gpu_slots import slots_of
 from workers.supervisor import Supervisor
 
 BROKER_FOLDER = "broker"
@@ -50,7 +51,8 @@ class LocalSystem:
         """
         for queue in queues:
             if queue != DEVICE_QUEUE or device is None or device.route is None:
-                self.supervisor.start_worker([queue])
+                for slot in slots_of(self.settings, queue):
+                    self.supervisor.start_worker([queue], slot=slot)
         if device is None or device.route is None or DEVICE_QUEUE not in queues:
             return "this machine"
         page = Path(self.settings.device_model)

@@ -12,7 +12,7 @@ import tomllib
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -33,6 +33,7 @@ Provider = Literal["tensorrt", "cuda", "cpu"]
 TOKENS_VARIABLE = "HARDPOSE_API_TOKENS"
 """Not handed on to workers: they read what strangers send, and have no use for it."""
 Plain = str | int | float | bool
+_ONE_GPU = "([0-9]+|(GPU|MIG)-[0-9A-Za-z/-]+)"
 
 
 def _cache_folder() -> Path:
@@ -146,8 +147,14 @@ class Settings(BaseSettings):
     comparison: Comparison = Comparison()
 
     # --- the machine ---
-    gpu: str | None = Field(None, pattern=r"^([0-9]+|(GPU|MIG)-[0-9A-Za-z/-]+|none)$")
-    """The only GPU that this worker sees: its number as `nvidia-smi` counts, its UUID, or ``none``."""
+    gpu: str | None = Field(None, pattern=rf"^(none|all|{_ONE_GPU}(,{_ONE_GPU})*)$")
+    """The only GPU that this worker sees: its number as `nvidia-smi` counts, its UUID, or ``none``. Several
+    parted by commas, or ``all``: a process for each."""
+    gpu_slots: int = Field(1, ge=1, le=64)
+    """Processes on each GPU; each may take its share of the memory, or ``gpu_memory``."""
+    gpu_memory: ByteSize | None = Field(None, ge=256 * 1024**2)
+    """Most GPU memory of one process, such as ``8GiB``; models that share a process share it. None: no limit,
+    or the slot's share."""
     compute: ComputeSettings = ComputeSettings()
 
     # --- remote devices ---

@@ -1,14 +1,16 @@
 """Which GPU the processes of a worker see, decided before anything can start CUDA.
 
-Run as ``python -m workers.gpu`` it prints how many GPUs it sees: a process that has asked the driver can no
-longer fork one that computes, so that is asked in a process of its own.
+Run as ``python -m workers.gpu`` it prints how many GPUs it sees, and a line for each: a process that has
+asked the driver can no longer fork one that computes, so that is asked in a process of its own.
 """
 
 import ctypes
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from workers.errors import NoProvider
 
@@ -18,6 +20,20 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 NO_DRIVER = -1
 CUDA_ERROR_NO_DEVICE = 100
 """CUDA driver API, ``CUresult``; also when ``CUDA_VISIBLE_DEVICES`` hides all."""
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU, or a slice of one, as the driver describes it.
+
+    Attributes:
+        uuid: without the ``GPU-`` or ``MIG-`` in front of it.
+        memory: of the whole card or slice, in bytes.
+    """
+
+    uuid: str
+    memory: int
 
 
 def pin(gpu: str | None) -> dict[str, str]:
@@ -25,7 +41,8 @@ def pin(gpu: str | None) -> dict[str, str]:
 
     Args:
         gpu: its number as ``nvidia-smi`` counts, its UUID, that of a MIG slice, or "none" for no GPU at all;
-            None leaves the environment as it is.
+            None leaves the environment as it is. "all" and several parted by commas stand for one or more,
+            of which each process gets its own (``workers.gpu_slots``): nothing is pinned.
 
     Raises:
         NoProvider: it is not here.
@@ -34,6 +51,8 @@ def pin(gpu: str | None) -> dict[str, str]:
         return {}
     if gpu == "none":
         return {VISIBLE: "-1"}
+    if gpu == ALL or "," in gpu:
+        return {}
     # CUDA's own order is by speed, that of nvidia-smi by bus (CUDA C++ Programming Guide, "CUDA Environment
     # Variables").
     pinned = {VISIBLE: gpu, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
@@ -48,6 +67,25 @@ def count_gpus(variables: Mapping[str, str]) -> int:
     Raises:
         NoProvider: the driver does not answer.
     """
+    return int(_asked(variables)[0])
+
+
+def describe_gpus(variables: Mapping[str, str]) -> tuple[Gpu, ...]:
+    """The GPUs that a process with these variables sees, in the driver's order.
+
+    Raises:
+        NoProvider: the driver does not answer.
+    """
+    found = (line.split() for line in _asked(variables)[1:])
+    return tuple(Gpu(uuid, int(memory)) for uuid, memory in found)
+
+
+def already_hidden() -> dict[str, str]:
+    """What shows this process only some of the machine's GPUs, as a cluster's scheduler does it."""
+    return {VISIBLE: os.environ[VISIBLE]} if VISIBLE in os.environ else {}
+
+
+def _asked(variables: Mapping[str, str]) -> list[str]:
     environment = {name: value for name, value in os.environ.items() if name != VISIBLE}
     line = [sys.executable, "-P", "-m", "workers.gpu"]
     try:
@@ -64,7 +102,7 @@ def count_gpus(variables: Mapping[str, str]) -> int:
             f"The NVIDIA driver does not answer ({error}; {str(error.stderr or '')[-300:]}).",
             "Run nvidia-smi; set HARDPOSE_GPU=none to work without it.",
         ) from error
-    return int(done.stdout)
+    return done.stdout.splitlines()
 
 
 def visible_gpus() -> int:
@@ -73,10 +111,18 @@ def visible_gpus() -> int:
     Raises:
         OSError: the driver gives an error.
     """
+    driver = _driver()
+    return NO_DRIVER if driver is None else _count(driver)
+
+
+def _driver() -> ctypes.CDLL | None:
     try:
-        driver = ctypes.CDLL("libcuda.so.1")
+        return ctypes.CDLL("libcuda.so.1")
     except OSError:
-        return NO_DRIVER
+        return None
+
+
+def _count(driver: ctypes.CDLL) -> int:
     count = ctypes.c_int(0)
     code = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
     if code == CUDA_ERROR_NO_DEVICE:
@@ -84,6 +130,62 @@ def visible_gpus() -> int:
     if code:
         raise OSError(f"the CUDA driver gives the error {code}")
     return count.value
+
+
+def _lines() -> Iterator[str]:
+    driver = _driver()
+    count = NO_DRIVER if driver is None else _count(driver)
+    yield str(count)
+    for number in range(count):
+        gpu = _describe(driver, number)
+        yield f"{gpu.uuid} {gpu.memory}"
+
+
+def _describe(driver: ctypes.CDLL | None, number: int) -> Gpu:
+    """By ``cuDeviceTotalMem`` and ``cuDeviceGetUuid`` (CUDA driver API, device management)."""
+    assert driver is not None, "it has counted"
+    device, memory, raw = ctypes.c_int(0), ctypes.c_size_t(0), (ctypes.c_ubyte * 16)()
+    # The second version names a MIG slice and not the card that it is cut from; drivers before 11.4 lack it.
+    get_uuid = getattr(driver, "cuDeviceGetUuid_v2", None) or driver.cuDeviceGetUuid
+    code = (
+        driver.cuDeviceGet(ctypes.byref(device), number)
+        or driver.cuDeviceTotalMem_v2(ctypes.byref(memory), device)
+        or get_uuid(raw, device)
+    )
+    if code:
+        raise OSError(f"the CUDA driver gives the error {code}")
+    return Gpu(str(uuid.UUID(bytes=bytes(raw))), memory.value)
+
+
+def require_memory(wanted: int, variables: Mapping[str, str], processes: int = 1) -> None:
+    """Lets pass what the GPUs have that a process with these variables sees.
+
+    Args:
+        wanted: bytes, of each process.
+        variables: of the processes.
+        processes: on each GPU.
+
+    Raises:
+        NoProvider: there is no GPU, or not as much memory.
+    """
+    gpus = describe_gpus(variables)
+    if not gpus:
+        raise NoProvider(
+            f"{in_gib(wanted)} of a GPU's memory were asked for, and no GPU is to be seen here.",
+            "Leave out --gpu-memory and HARDPOSE_GPU_MEMORY, or name a GPU that `nvidia-smi -L` lists.",
+        )
+    for gpu in gpus:
+        if processes * wanted > gpu.memory:
+            of_all = f"{processes} x {in_gib(wanted)}" if processes > 1 else in_gib(wanted)
+            raise NoProvider(
+                f"{of_all} were asked for of the GPU {gpu.uuid}, which has {in_gib(gpu.memory)}.",
+                "Give fewer --slots or a smaller --gpu-memory.",
+            )
+
+
+def in_gib(count: int) -> str:
+    """``count`` bytes, to be read."""
+    return f"{count / 1024**3:.3g} GiB"
 
 
 def _missing(gpu: str) -> NoProvider:
@@ -104,4 +206,4 @@ def _numbers(count: int) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(str(visible_gpus()))
+    sys.stdout.write("\n".join(_lines()))

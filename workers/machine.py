@@ -4,7 +4,6 @@ A worker that cannot load its model fails whatever it is given, and is faster at
 """
 
 import importlib.util
-import os
 import subprocess
 import sys
 from collections.abc import Collection, Mapping
@@ -14,13 +13,15 @@ from broker.recipe import Stage
 from broker.settings import Settings
 from workers.compute import Compute
 from workers.errors import NoProvider
-from workers.gpu import VISIBLE, count_gpus, pin
+from workers.gpu import already_hidden, count_gpus, pin, require_memory
 from workers.models import MASKS, POSE, model_class
 from workers.onnx_runtime import require_providers
 from workers.options import with_options
 
 RUNTIMES = {"onnxruntime": ("onnx", "onnx-gpu"), "tensorflow": ("tensorflow", "tensorflow-gpu")}
 """Package: the extras that bring it, without and with a GPU."""
+WITH_MODEL = (Stage.POSE, Stage.MASK)
+"""Stages whose models the settings name."""
 ON_GPU = ("cuda", "tensorrt")
 PROBE_SECONDS = 60.0
 """For ONNX Runtime to be imported."""
@@ -35,17 +36,27 @@ def prepare_machine(settings: Settings, stages: Collection[Stage]) -> dict[str, 
         NotFound, SettingsError: a configured model or one of its options cannot be used.
     """
     variables = pin(settings.gpu)
-    given = {
-        Stage.POSE: (POSE, settings.pose_model, settings.pose_options),
-        Stage.MASK: (MASKS, settings.mask_model, settings.mask_options),
-    }
-    for stage in filter(given.__contains__, stages):
-        group, name, options = given[stage]
-        spec = with_options(model_class(group, name).default_spec(), options)
-        runtime = str(getattr(model_class(group, name), "runtime", spec.options.get("runtime", "")))
+    for stage in filter(WITH_MODEL.__contains__, stages):
+        name, runtime = configured_runtime(settings, stage)
         if runtime in RUNTIMES:
             _check(runtime, name, Compute.of(settings, stage), variables)
+    if settings.gpu_memory is not None and settings.gpu != "none":
+        require_memory(settings.gpu_memory, {**already_hidden(), **variables})
     return variables
+
+
+def configured_runtime(settings: Settings, stage: Stage) -> tuple[str, str]:
+    """The name of the model of ``stage``, one of ``WITH_MODEL``, and what it runs on; empty: it does not say.
+
+    Raises:
+        NotFound, SettingsError: it, or one of its options, cannot be used.
+    """
+    group, name, options = {
+        Stage.POSE: (POSE, settings.pose_model, settings.pose_options),
+        Stage.MASK: (MASKS, settings.mask_model, settings.mask_options),
+    }[stage]
+    spec = with_options(model_class(group, name).default_spec(), options)
+    return name, str(getattr(model_class(group, name), "runtime", spec.options.get("runtime", "")))
 
 
 def _check(runtime: str, model: str, compute: Compute, variables: Mapping[str, str]) -> None:
@@ -58,8 +69,8 @@ def _check(runtime: str, model: str, compute: Compute, variables: Mapping[str, s
         )
     asked = [name for name in compute.providers if name in ON_GPU]
     if runtime == "onnxruntime" and compute.providers:
-        require_providers(compute.providers, _installed_providers())
-    if asked and count_gpus({**_own(), **variables}) < 1:
+        require_providers(compute.providers, installed_providers())
+    if asked and count_gpus({**already_hidden(), **variables}) < 1:
         raise NoProvider(
             f"The provider {asked[0]!r} was asked for, and no GPU is to be seen here.",
             "Look at nvidia-smi and HARDPOSE_GPU (in a container: give it the GPU), or set "
@@ -67,12 +78,7 @@ def _check(runtime: str, model: str, compute: Compute, variables: Mapping[str, s
         )
 
 
-def _own() -> dict[str, str]:
-    """What already hides GPUs from this process."""
-    return {VISIBLE: os.environ[VISIBLE]} if VISIBLE in os.environ else {}
-
-
-def _installed_providers() -> tuple[str, ...]:
+def installed_providers() -> tuple[str, ...]:
     """Of the installed ONNX Runtime. A process of its own imports it: this one may have to fork."""
     line = [sys.executable, "-P", "-m", "workers.onnx_runtime"]
     try:

@@ -69,7 +69,9 @@ class OnnxModel:
         # Idle threads of ONNX Runtime spin by default and take a core from the decoder and the other stages.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
-        wanted = [(PROVIDERS[name], _provider_options(name, half, engines)) for name in chosen]
+        wanted = [
+            (PROVIDERS[name], provider_options(name, half, engines, compute.memory)) for name in chosen
+        ]
         with _typed_errors(path):
             # Else what fails at start, for lack of memory say, is printed and tried again on the CPU.
             self._session = runtime.InferenceSession(
@@ -167,12 +169,26 @@ def _runtime(purpose: str) -> Any:
     return onnxruntime
 
 
-def _provider_options(name: str, half: bool, engines: Path | None) -> dict[str, str]:
+def provider_options(
+    name: str, half: bool = False, engines: Path | None = None, memory: int | None = None
+) -> dict[str, str]:
+    """The options of a provider, in ONNX Runtime's words ("CUDA" and "TensorRT Execution Provider").
+
+    Args:
+        name: of the provider, ours.
+        half: TensorRT may use float16.
+        engines: folder of TensorRT's compiled networks.
+        memory: bytes of the GPU's that it may take. TensorRT holds to it while it compiles; what its engines
+            take is theirs to say.
+    """
     if name == "cuda":
         # An exhaustive search of convolution algorithms for each new shape costs more than it brings here.
-        return {"cudnn_conv_algo_search": "HEURISTIC", "arena_extend_strategy": "kSameAsRequested"}
+        options = {"cudnn_conv_algo_search": "HEURISTIC", "arena_extend_strategy": "kSameAsRequested"}
+        return options | ({"gpu_mem_limit": str(memory)} if memory is not None else {})
     if name == "tensorrt":
         options = {"trt_fp16_enable": str(half)}
+        if memory is not None:
+            options["trt_max_workspace_size"] = str(memory)
         if engines is not None:
             options |= {"trt_engine_cache_enable": "True", "trt_engine_cache_path": str(engines)}
         return options

@@ -21,6 +21,7 @@ from workers.allocator import keep_freed_memory
 from workers.device_start import device_queues, tested_device, wait_for_broker
 from workers.device_turn import DeviceTurn
 from workers.devices.description import DeviceDescription, load_description
+from workers.gpu_slots import share_memory
 from workers.machine import prepare_machine
 from workers.metrics_folder import metrics_folder
 
@@ -89,6 +90,7 @@ def serve(settings: Settings, queues: Sequence[str], name: str | None = None) ->
     name = name or f"{names[0]}-{os.getpid()}"
     # Before anything can start CUDA; the processes of the pool inherit it.
     os.environ.update(prepare_machine(settings, served_stages(names)))
+    settings = share_memory(settings, served_stages(names))
     tested: Mapping[str, Any] = {}
     if description is None:
         check_broker(settings, names, _longest(settings, names))

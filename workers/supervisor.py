@@ -8,13 +8,16 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from broker.errors import Action, HardposeError
 from broker.presence import worker_key
 from broker.settings import TOKENS_VARIABLE, Settings
+from workers.gpu_slots import Slot
 
 log = logging.getLogger(__name__)
 
@@ -42,12 +45,15 @@ class WorkerProcess:
 
     arguments: list[str]
     name: str
-    log_file: Path
+    log_file: Path | None
+    """None: it writes where its parent writes."""
     process: "subprocess.Popen[bytes]"
     essential: bool = True
     """Whether the system is of no use without it."""
     tokens: bool = False
     """Whether it gets the tokens of the HTTP API."""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """Of its own, before those of the settings."""
     restarts: int = 0
     started: float = field(default_factory=time.monotonic)
 
@@ -56,9 +62,26 @@ class WorkerProcess:
         """The key of the card that the worker hands in when it is ready."""
         return worker_key(socket.gethostname(), self.process.pid)
 
-    def log_tail(self, lines: int = 8) -> str:
-        """The last lines of its log."""
-        return "\n".join(self.log_file.read_text(errors="replace").splitlines()[-lines:])
+    def why(self, lines: int = 8) -> str:
+        """Where the reason of its end is to be read, with the last lines of its log."""
+        if self.log_file is None:
+            return "Its log is above, between those of the others."
+        return f"Its log {self.log_file} ends with:\n{self._tail(self.log_file, lines)}"
+
+    def signal(self, chosen: signal.Signals) -> None:
+        """TERM and QUIT go to the worker alone, which ends its pool in order; KILL to all of its session."""
+        pid = self.process.pid
+        try:
+            if chosen == signal.SIGKILL:
+                os.killpg(pid, chosen)
+            else:
+                os.kill(pid, chosen)
+        except ProcessLookupError:
+            log.debug("process %s is gone already", pid)
+
+    @staticmethod
+    def _tail(log_file: Path, lines: int) -> str:
+        return "\n".join(log_file.read_text(errors="replace").splitlines()[-lines:])
 
 
 @dataclass
@@ -71,26 +94,55 @@ class Supervisor:
 
     settings: Settings
     workers: list[WorkerProcess] = field(default_factory=list)
+    logs_apart: bool = True
+    """Whether each has a log of its own, in ``logs``; else all write where this process writes."""
 
     @property
     def logs(self) -> Path:
         """The folder of the workers' logs."""
         return self.settings.home / "logs"
 
-    def start_worker(self, queues: Sequence[str], device: Path | None = None) -> WorkerProcess:
+    def start_worker(
+        self,
+        queues: Sequence[str],
+        device: Path | None = None,
+        slot: Slot | None = None,
+        name: str | None = None,
+    ) -> WorkerProcess:
         """Starts one worker process for ``queues``.
 
         Args:
             queues: that it serves.
             device: the page of the device that it drives, if it is to drive one.
+            slot: what it has of a GPU, if the settings do not say it of all.
+            name: in place of the queues'.
         """
         number = sum(w.name.startswith("+".join(queues)) for w in self.workers)
-        name = "+".join(queues) + (f"-{number + 1}" if number else "")
+        name = name or "+".join(queues) + (f"-{number + 1}" if number and slot is None else "")
+        name += f"-{slot.label}" if slot is not None and slot.label else ""
         driven = ["--device", str(device.absolute())] if device is not None else []
-        return self.start_program([*hardpose_command(), "worker", *queues, "--name", name, *driven], name)
+        pinned = ["--gpu", slot.gpu] if slot is not None else []
+        line = [*hardpose_command(), "worker", *queues, "--name", name, *driven, *pinned]
+        return self.start_program(line, name, variables=self._own(slot))
+
+    def _own(self, slot: Slot | None) -> dict[str, str]:
+        """What the settings say of all slots together is told each of itself."""
+        if slot is None:
+            return {}
+        variables = {"HARDPOSE_GPU_SLOTS": "1"}
+        if slot.memory is not None:
+            variables["HARDPOSE_GPU_MEMORY"] = str(slot.memory)
+        if self.settings.metrics_port:
+            variables["HARDPOSE_METRICS_PORT"] = str(self.settings.metrics_port + len(self.workers))
+        return variables
 
     def start_program(
-        self, arguments: list[str], name: str, essential: bool = True, tokens: bool = False
+        self,
+        arguments: list[str],
+        name: str,
+        essential: bool = True,
+        tokens: bool = False,
+        variables: Mapping[str, str] | None = None,
     ) -> WorkerProcess:
         """Starts any program of ours under the same care.
 
@@ -99,21 +151,24 @@ class Supervisor:
             name: of its log.
             essential: one that is not may die for good.
             tokens: whether it is the HTTP API: it gets its tokens, and no secrets of others.
+            variables: of its own, before those of the settings.
         """
-        self.logs.mkdir(parents=True, exist_ok=True)
-        log_file = self.logs / f"{name}.log"
-        process = self._spawn(arguments, log_file, tokens)
-        worker = WorkerProcess(arguments, name, log_file, process, essential, tokens)
+        log_file = self.logs / f"{name}.log" if self.logs_apart else None
+        own = dict(variables or {})
+        process = self._spawn(arguments, log_file, tokens, own)
+        worker = WorkerProcess(arguments, name, log_file, process, essential, tokens, own)
         self.workers.append(worker)
         return worker
 
-    def _spawn(self, arguments: list[str], log_file: Path, tokens: bool) -> "subprocess.Popen[bytes]":
+    def _spawn(
+        self, arguments: list[str], log_file: Path | None, tokens: bool, variables: Mapping[str, str]
+    ) -> "subprocess.Popen[bytes]":
         inherited = {name: value for name, value in os.environ.items() if name != TOKENS_VARIABLE}
-        environment = {**inherited, **self.settings.environment(tokens)}
+        environment = {**inherited, **self.settings.environment(tokens), **variables}
         environment.pop(DEVICE_VARIABLE, None)  # the worker that drives one is told by its command line
         if tokens:
             environment = {name: v for name, v in environment.items() if name not in OTHERS_SECRETS}
-        with log_file.open("ab") as output:
+        with _opened(log_file) as output:
             return subprocess.Popen(  # noqa: S603 - our own program, a list of arguments, no shell
                 arguments,
                 stdin=subprocess.DEVNULL,
@@ -140,7 +195,7 @@ class Supervisor:
         if worker.restarts >= RESTARTS:
             died = WorkerDied(
                 f"The worker {worker.name} ended {RESTARTS + 1} times (exit status {code}).",
-                f"Its log {worker.log_file} ends with:\n{worker.log_tail()}",
+                worker.why(),
             )
             if worker.essential:
                 raise died
@@ -148,19 +203,23 @@ class Supervisor:
             self.workers.remove(worker)
             return False
         log.warning("worker %s ended with status %s, starting it again", worker.name, code)
+        self.start_again(worker)
+        return True
+
+    def start_again(self, worker: WorkerProcess) -> None:
+        """Starts anew what has died, and ends what it has left."""
         # A pool process may have outlived its parent; two would share its memory and its GPU.
-        _signal_session(worker.process.pid, signal.SIGKILL)
-        worker.process = self._spawn(worker.arguments, worker.log_file, worker.tokens)
+        worker.signal(signal.SIGKILL)
+        worker.process = self._spawn(worker.arguments, worker.log_file, worker.tokens, worker.variables)
         worker.started = time.monotonic()
         worker.restarts += 1
-        return True
 
     def stop(self, patience: float = 5.0) -> None:
         """Ends every worker: asks, then insists (SIGQUIT gives messages back), then kills the session."""
         for chosen, wait in ((signal.SIGTERM, patience), (signal.SIGQUIT, 3.0), (signal.SIGKILL, 5.0)):
             alive = [w for w in self.workers if w.process.poll() is None]
             for worker in alive:
-                _signal_session(worker.process.pid, chosen)
+                worker.signal(chosen)
             deadline = time.monotonic() + wait
             for worker in alive:
                 try:
@@ -178,15 +237,15 @@ def hardpose_command() -> list[str]:
     return [sys.executable, "-P", "-m", "api.cli"]
 
 
-def _signal_session(pid: int, chosen: signal.Signals) -> None:
-    """TERM and QUIT go to the worker alone, which ends its pool in order; KILL goes to all of its session."""
-    try:
-        if chosen == signal.SIGKILL:
-            os.killpg(pid, chosen)
-        else:
-            os.kill(pid, chosen)
-    except ProcessLookupError:
-        log.debug("process %s is gone already", pid)
+@contextmanager
+def _opened(log_file: Path | None) -> Iterator[IO[bytes] | None]:
+    """The end of a log; None stands for what this process itself writes to."""
+    if log_file is None:
+        yield None
+        return
+    log_file.parent.mkdir(parents=True, exist_ok=True)
+    with log_file.open("ab") as output:
+        yield output
 
 
 def _end_with_parent() -> None:

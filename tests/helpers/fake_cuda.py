@@ -1,8 +1,11 @@
-"""A CUDA driver of our own for machines without a GPU: the two calls that count GPUs, and their errors.
+"""A CUDA driver of our own for machines without a GPU: what counts and describes GPUs, and its errors.
 
-``FAKE_CUDA_GPUS`` is how many the machine has; their UUIDs are GPU-0, GPU-1 ... ``CUDA_VISIBLE_DEVICES``
-works as the CUDA C++ Programming Guide says: the first entry that names no GPU ends the list.
-``FAKE_CUDA_ERROR`` is what ``cuInit`` returns, if not 0.
+``FAKE_CUDA_GPUS`` is how many the machine has; their UUIDs are GPU-0, GPU-1 ..., or in full
+GPU-00000001-0000-0000-0000-000000000000. ``FAKE_CUDA_SLICES`` is how many MIG slices there are (MIG-0 ...),
+of which a process sees one at most. ``FAKE_CUDA_GIB`` is the memory of each. ``CUDA_VISIBLE_DEVICES`` works as
+the CUDA C++ Programming Guide says: the first entry that names no GPU ends the list. Without
+``CUDA_DEVICE_ORDER=PCI_BUS_ID`` the GPUs are counted the other way round. ``FAKE_CUDA_ERROR`` is what
+``cuInit`` returns, if not 0.
 """
 
 import os
@@ -17,18 +20,32 @@ SOURCE = r"""
 
 static int number(const char *name) { const char *v = getenv(name); return v ? atoi(v) : 0; }
 
+#define SLICE 256 /* added to the index of a MIG slice */
+static int shown[64];
+
+static int by_bus(int index, int here) {
+    const char *order = getenv("CUDA_DEVICE_ORDER");
+    return order && !strcmp(order, "PCI_BUS_ID") ? index : here - 1 - index;
+}
+
 static int count(void) {
-    int here = number("FAKE_CUDA_GPUS"), seen = 0;
+    int here = number("FAKE_CUDA_GPUS"), slices = number("FAKE_CUDA_SLICES"), seen = 0;
     const char *visible = getenv("CUDA_VISIBLE_DEVICES");
-    if (!visible) return here;
+    if (!visible) {
+        for (; seen < here; seen++) shown[seen] = by_bus(seen, here);
+        return seen;
+    }
     char list[256];
     snprintf(list, sizeof list, "%s", visible);
     for (char *item = strtok(list, ","); item; item = strtok(NULL, ",")) {
         char *end;
-        if (!strncmp(item, "GPU-", 4)) item += 4;
-        long index = strtol(item, &end, 10);
-        if (end == item || *end || index < 0 || index >= here) break;
-        seen++;
+        int uuid = !strncmp(item, "GPU-", 4), slice = !strncmp(item, "MIG-", 4);
+        if (uuid || slice) item += 4;
+        long index = strtol(item, &end, uuid && strlen(item) > 8 ? 16 : 10);
+        if (end == item || (*end && !(uuid && *end == '-'))) break;
+        if (index < 0 || index >= (slice ? slices : here)) break;
+        shown[seen++] = slice ? SLICE + index : uuid ? index : by_bus(index, here);
+        if (slice) break;
     }
     return seen;
 }
@@ -39,6 +56,21 @@ int cuInit(unsigned flags) {
 }
 
 int cuDeviceGetCount(int *found) { *found = count(); return 0; }
+
+int cuDeviceGet(int *device, int ordinal) { *device = shown[ordinal]; return ordinal < count() ? 0 : 101; }
+
+int cuDeviceTotalMem_v2(size_t *bytes, int device) {
+    (void)device;
+    *bytes = (size_t)number("FAKE_CUDA_GIB") << 30;
+    return 0;
+}
+
+int cuDeviceGetUuid_v2(unsigned char *uuid, int device) {
+    memset(uuid, 0, 16);
+    uuid[2] = device >> 8;
+    uuid[3] = device & 255;
+    return 0;
+}
 """
 
 

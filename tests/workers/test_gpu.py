@@ -103,7 +103,7 @@ def test_a_driver_that_fails_is_no_missing_gpu(two_gpus: None, monkeypatch: pyte
     assert "nvidia-smi" in caught.value.remedy
 
 
-@pytest.mark.parametrize("gpu", ["-1", "0,1", "gpu0", "", "all", "GPU-0;x", "0\n"])
+@pytest.mark.parametrize("gpu", ["-1", "0,", "gpu0", "", "ALL", "all,0", "GPU-0;x", "0\n", "0, 1"])
 def test_what_names_no_gpu_is_refused_as_a_setting(gpu: str) -> None:
     with pytest.raises(SettingsError, match="HARDPOSE_GPU"):
         load_settings(gpu=gpu)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -49,6 +50,9 @@ class BlazePoseTeacher:
     Raises:
         SettingsError: an option of ``spec`` is unknown or of the wrong type.
     """
+
+    runtime: ClassVar[str] = "litert"
+    """It computes on the CPU alone."""
 
     def __init__(self, spec: ModelSpec, weights: Weights, compute: Compute) -> None:
         self._spec, self._weights, self._threads = spec, weights, compute.threads

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from broker.recipe import ModelSpec
 from workers.compute import Compute
@@ -45,6 +46,9 @@ class BlazePose:
     Raises:
         SettingsError: an option of ``spec`` is unknown or of the wrong type.
     """
+
+    runtime: ClassVar[str] = "litert"
+    """It computes on the CPU alone."""
 
     def __init__(self, spec: ModelSpec, weights: Weights, compute: Compute) -> None:
         self._spec, self._weights, self._threads = spec, weights, compute.threads

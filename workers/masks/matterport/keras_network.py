@@ -164,7 +164,11 @@ def _device(tf: Any, compute: Compute) -> str:
     try:
         tf.config.threading.set_intra_op_parallelism_threads(compute.threads)
         tf.config.threading.set_inter_op_parallelism_threads(1)
-        if on_gpu:
+        if on_gpu and compute.memory is not None:
+            # Taken at once; growth and a limit exclude each other (TensorFlow guide, "Use a GPU").
+            limit = tf.config.LogicalDeviceConfiguration(memory_limit=compute.memory // 1024**2)
+            tf.config.set_logical_device_configuration(gpus[0], [limit])
+        elif on_gpu:
             # Else the first network takes the whole GPU and leaves nothing to the other stages.
             tf.config.experimental.set_memory_growth(gpus[0], True)
         elif gpus:

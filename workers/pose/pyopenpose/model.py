@@ -34,6 +34,7 @@ class PyOpenPose:
         SettingsError: an option of ``spec`` is unknown, of the wrong type, or cannot be used.
     """
 
+    runtime: ClassVar[str] = "openpose"
     answers: ClassVar[frozenset[int]] = frozenset(range(BODY_25.n_parts))
     """The BODY_25 points that it can find."""
     untried: ClassVar[str] = (
