@@ -49,7 +49,8 @@ def read_compose(*files: Path, variables: Mapping[str, str] | None = None) -> di
     done = subprocess.run([*line, "config"], env=env, capture_output=True, text=True, check=False)
     if done.returncode:
         raise ValueError(done.stderr)
-    found: dict[str, Any] = yaml.safe_load(done.stdout)
+    # It writes what can be read again: a dollar is doubled.
+    found: dict[str, Any] = yaml.safe_load(done.stdout.replace("$$", "$"))
     return found
 
 
@@ -83,7 +84,7 @@ class Mount:
 
 
 def mounts(service: Mapping[str, Any]) -> list[Mount]:
-    """The volumes of a service, which docker-compose writes as ``source:target:mode`` or as a target alone."""
+    """The volumes of a service, written as ``source:target:mode`` or as a target alone."""
     found = []
     for volume in service.get("volumes", []):
         source, target, mode = [*str(volume).split(":"), "", ""][:3] if ":" in volume else ("", volume, "")
