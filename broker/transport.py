@@ -25,6 +25,7 @@ from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import dumps, loads
 from redis.exceptions import ConnectionError, NoScriptError, RedisError
 
+from broker.passing_refusals import MasterLink, PlainLink, TlsLink, TlsMasterLink
 from broker.sentinels import Sentinels
 
 IDLE_SECONDS = 1.0
@@ -132,6 +133,8 @@ class Channel(redis.Channel):
     """kombu's, that can take messages by a script."""
 
     QoS = HeldMessages
+    connection_class: Any = PlainLink
+    connection_class_ssl: Any = TlsLink
     take_by_script = False
     from_transport_options: tuple[str, ...] = (*redis.Channel.from_transport_options, "take_by_script")  # type: ignore[assignment]
     _in_poll: Any
@@ -139,6 +142,19 @@ class Channel(redis.Channel):
     _rests_until = 0.0
     _script_sent = False
     _tag = ""
+    _shared: Any = None
+
+    def _create_client(self, asynchronous: bool = False) -> Any:
+        """kombu's, made once for each pool of connections and not once for each command.
+
+        A client of redis-py fills a table of 170 answers when it is made: a quarter of what the main process of
+        a worker did for a message.
+        """
+        if asynchronous:  # these are two, each with a connection that it listens on
+            return super()._create_client(asynchronous=True)
+        if self._shared is None or self._shared.connection_pool is not self.pool:
+            self._shared = super()._create_client()
+        return self._shared
 
     def _brpop_start(self, timeout: float | None = None) -> None:
         """Asks for a message; the answer is read by ``_brpop_read``."""
@@ -213,6 +229,8 @@ class SentinelChannel(Channel, redis.SentinelChannel):
         "take_by_script",
         "sentinels",
     )
+    connection_class: Any = MasterLink
+    connection_class_ssl: Any = TlsMasterLink
     sentinels: ClassVar[list[list[Any]]] = []
     master_name: str
     sentinel_kwargs: ClassVar[dict[str, Any]] = {}
