@@ -6,6 +6,7 @@
     python -m benchmarks.capacity --measure      # this machine's service times, about a minute of two cores
     python -m benchmarks.capacity --check        # the model against the real system, about three minutes
     python -m benchmarks.capacity --table        # writes the tables of docs/capacity.md, about two minutes
+    python -m benchmarks.capacity --page         # the same from results that are there, at once
 
 Ends with 1 when --check misses its bound, and when a given fleet does not keep up.
 """
@@ -22,15 +23,13 @@ from benchmarks.capacity.check import BOUND, check
 from benchmarks.capacity.demand import Profile, Work
 from benchmarks.capacity.fleet import Fleet, Outages, Site
 from benchmarks.capacity.measuring import PROFILE, measure, read_profile, write_profile
-from benchmarks.capacity.showing import plan_text
+from benchmarks.capacity.showing import QUIET, plan_text
 from benchmarks.capacity.sizing import QUEUES, Plan, most_videos_per_day, plan, try_out
 from benchmarks.capacity.table import tables, write_page
 from broker.recipe import Stage
 
 CHECKED = PROFILE.with_name("capacity_check.json")
 TABLES = PROFILE.with_name("capacity.json")
-QUIET = 0.1
-"""Processors that other programs may take before a measurement is called disturbed."""
 
 
 def main() -> int:
@@ -44,7 +43,8 @@ def main() -> int:
     if chosen.table:
         found = tables(read_profile(chosen.profile))
         TABLES.write_text(json.dumps(found, indent=2) + "\n")
-        write_page(found)
+    if chosen.table or chosen.page:
+        write_page(read_profile(chosen.profile), json.loads(TABLES.read_text()))
         print(f"written to {TABLES} and docs/capacity.md")
     for per_day in chosen.per_day:
         status |= _plan(chosen, per_day)
@@ -70,10 +70,10 @@ def _arguments() -> argparse.Namespace:
     add("--megabits", type=float, default=20.0, help="of one transfer, Mbit/s (20)")
     add("--device-up", type=float, help="mean hours that a device is there, with --device-down")
     add("--device-down", type=float, help="mean hours that it is away")
-    add("--hours", type=float, help="that are simulated, in place of enough for 15,000 segments")
+    add("--hours", type=float, help="that are simulated, in place of enough for 10,000 segments")
     add("--seed", type=int, default=0)
     add("--profile", type=Path, default=PROFILE, help="service times, as --measure writes them")
-    for name in ("measure", "check", "table"):
+    for name in ("measure", "check", "table", "page"):
         add(f"--{name}", action="store_true")
     return parser.parse_args()
 

@@ -31,8 +31,8 @@ def profile_of(runs: Sequence[RealRun], segment_seconds: float) -> Profile:
 
     The stages time themselves by the clock on the wall. Where other programs took processors meanwhile, the
     CPU time that the system got is less than that sum, and each time is cut by the same share: what remains
-    is seconds of a core. On a quiet machine the CPU time is a little more, and the rest is the cost of messages
-    and books.
+    is seconds of a core. On a quiet machine the CPU time is a little more; the rest is the cost of messages
+    and of the books.
     """
     samples = [sample for run in runs for sample in _own_time(run)]
     beside = sum(run.cpu_seconds - run.stage_seconds for run in runs) / len(samples)

@@ -3,10 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmarks.capacity.demand import Profile
 from benchmarks.capacity.flows import Flows, flows_of
 from benchmarks.capacity.outcome import DOWNLOAD
 from benchmarks.capacity.sizing import Plan, fullness, seconds_of, segments_per_second
 
+QUIET = 0.1
+"""Processors that other programs may take before a measurement is called disturbed."""
 UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
@@ -88,9 +91,27 @@ def _flows(flows: Flows) -> dict[str, float]:
     }
 
 
-def markdown(tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+def markdown(profile: Profile, tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     """The tables of ``docs/capacity.md``, from what ``row_of`` gave, by title."""
-    return "\n\n".join(f"**{title}**\n\n{_table(rows)}" for title, rows in tables.items())
+    return f"{measured_on(profile)}\n\n" + "\n\n".join(
+        f"**{title}**\n\n{_table(rows)}" for title, rows in tables.items()
+    )
+
+
+def measured_on(profile: Profile) -> str:
+    """What the tables stand on, in a line of Markdown."""
+    seconds = ", ".join(f"{s.value} {profile.mean_seconds(s):.2f} s" for s in profile.samples[0].seconds)
+    line = (
+        f"A segment of {profile.segment_seconds:g} s ({profile.mean('examined'):.0f} frames examined, "
+        f"{profile.mean('looked_at'):.0f} looked at, {profile.mean('kept'):.0f} kept): {seconds}, "
+        f"{profile.hop_seconds * 1000:.0f} ms a message; {profile.machine}; {profile.content}."
+    )
+    if profile.others_cores > QUIET:
+        line += (
+            f" **Measured while other programs took {profile.others_cores:.1f} processors, and cut to the CPU "
+            "time that was had: some tenths too long. Measure again on a quiet machine.**"
+        )
+    return line
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:

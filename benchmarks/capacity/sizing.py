@@ -15,9 +15,9 @@ AIM = 0.75
 for repeats, and for a worker that dies. At 0.9 a queue of one worker is five times as long as at 0.75."""
 TOO_FULL = 0.9
 """From which a queue of the simulated fleet is given one more worker."""
-SEGMENTS = 15_000
-"""That one simulation sees, about; and it sees at least an hour and at most 30 days."""
-LEAST, MOST = 3600.0, 30 * 86_400.0
+SEGMENTS = 10_000
+"""That one simulation sees, about; and it sees at least half an hour and at most 30 days."""
+LEAST, MOST = 1800.0, 30 * 86_400.0
 ROUNDS = 10
 QUEUES = ("pose", "mask", "me", "compare")
 

@@ -67,13 +67,13 @@ def ceilings(path: Path = RESULTS / "volume.json") -> str:
     return "\n".join(lines)
 
 
-def write_page(found: Mapping[str, Any], page: Path = PAGE) -> None:
+def write_page(profile: Profile, found: Mapping[str, Any], page: Path = PAGE) -> None:
     """Puts the tables between their marks; the words around them stay.
 
     Raises:
         ValueError: the page has lost a mark.
     """
-    text = _between(page.read_text(), BEGIN, END, markdown(found))
+    text = _between(page.read_text(), BEGIN, END, markdown(profile, found))
     page.write_text(_between(text, CEILING_BEGIN, CEILING_END, ceilings()))
 
 

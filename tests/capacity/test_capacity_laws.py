@@ -1,5 +1,6 @@
 """The capacity model obeys what is known of queues."""
 
+import itertools
 import math
 import random
 from dataclasses import replace
@@ -36,7 +37,7 @@ def fleet(workers: tuple[int, ...], **more: object) -> Fleet:
 
 
 def erlang_wait(servers: int, load: float, service: float) -> float:
-    """Mean wait in M/M/c (Erlang C), ``load`` in Erlangs; Gross et al., Fundamentals of Queueing Theory, 3.3."""
+    """Mean wait in M/M/c (Erlang C), ``load`` in Erlangs: Gross et al., Fundamentals of Queueing Theory."""
     tail = load**servers / math.factorial(servers) * servers / (servers - load)
     busy = tail / (sum(load**k / math.factorial(k) for k in range(servers)) + tail)
     return busy * service / (servers - load)
@@ -62,7 +63,7 @@ def test_exponential_service_waits_as_erlang_has_it(servers: int, load: float) -
 @pytest.mark.parametrize("load", [0.3, 0.6, 0.75])
 def test_equal_service_waits_as_pollaczek_and_khinchine_have_it(load: float) -> None:
     found = queue(
-        simulate(one_by_one(lambda _: 1.0, load), Fleet({"pose": 1}, NO_SITE), seconds=30_000 / load), "pose"
+        simulate(one_by_one(lambda _: 1.0, load), Fleet({"pose": 1}, NO_SITE), seconds=12_000 / load), "pose"
     )
     assert found.mean_wait == pytest.approx(load / (2 * (1 - load)), rel=0.06)
 
@@ -72,7 +73,7 @@ def test_one_shared_core_keeps_segments_as_processor_sharing_does(load: float) -
     """M/G/1-PS: the mean sojourn S / (1 - load), whatever the law of the service times."""
     work = one_by_one(lambda rng: rng.choice([0.25, 1.75]), load)
     found = queue(
-        simulate(work, Fleet({"pose": 500}, NO_SITE, cores=1), seconds=30_000 / load, warm_up=500), "pose"
+        simulate(work, Fleet({"pose": 500}, NO_SITE, cores=1), seconds=15_000 / load, warm_up=500), "pose"
     )
     assert found.mean_sojourn == pytest.approx(1 / (1 - load), rel=0.06)
 
@@ -98,7 +99,7 @@ def test_shared_cores_lose_no_time_and_the_shorter_work_ends_first(needs: list[f
         assert ends[number] == pytest.approx(expected, rel=1e-6)
 
 
-@settings(max_examples=25)
+@settings(max_examples=20)
 @given(crowds, fleets, st.sampled_from([None, 1, 2, 3]), st.integers(1, 50))
 def test_littles_law_and_nothing_lost(
     crowd: list[int], workers: tuple[int, ...], cores: int | None, backlog: int
@@ -113,22 +114,19 @@ def test_littles_law_and_nothing_lost(
         # L = lambda * W: the left side from the number inside over time, the right from each one's own stay.
         rate = station.arrived / outcome.seconds
         assert station.mean_inside == pytest.approx(rate * station.mean_sojourn, rel=1e-9)
-        if cores is None:
-            # The number at work over time against the seconds of work asked for.
-            assert station.utilisation <= 1 + 1e-9
 
 
-@given(st.integers(0, 2**32), fleets, st.floats(100.0, 20_000.0))
+@given(st.integers(0, 2**32), fleets, st.floats(100.0, 8_000.0))
 @settings(max_examples=15)
 def test_what_came_and_has_not_ended_is_inside(seed: int, workers: tuple[int, ...], per_day: float) -> None:
     work = Work(PROFILE, videos_per_day=per_day, failed_share=0.2)
-    outcome = simulate(work, fleet(workers), seconds=3600, seed=seed)
+    outcome = simulate(work, fleet(workers), seconds=1800, seed=seed)
     assert outcome.links_came == outcome.videos_done + outcome.links_failed + outcome.links_inside
     assert outcome.segments_came == outcome.segments_done + outcome.segments_inside
     stations = chain(outcome)
     assert stations[0].arrived == outcome.segments_came
     assert stations[-1].served == outcome.segments_done
-    for before, behind in zip(stations, stations[1:], strict=False):
+    for before, behind in itertools.pairwise(stations):
         assert behind.arrived == before.served
 
 
@@ -229,6 +227,12 @@ def test_a_device_that_goes_away_repeats_and_loses_nothing() -> None:
     assert device.down == pytest.approx(0.25, abs=0.06)
     assert device.utilisation + device.down <= 1 + 1e-9
     assert outcome.bottleneck.name == "me"
+
+
+def test_workers_are_at_work_for_the_seconds_that_were_asked_of_them() -> None:
+    outcome = simulate(Work(measured((5.0, 3.0, 0.5, 0.1)), at_once=[7, 8]), fleet((2, 1, 1, 3)))
+    worked = [queue.utilisation * queue.workers * outcome.seconds for queue in chain(outcome)]
+    assert worked == pytest.approx([75.0, 45.0, 7.5, 1.5])
 
 
 def test_a_video_ends_with_its_last_segment() -> None:
