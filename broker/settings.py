@@ -105,7 +105,8 @@ class Settings(BaseSettings):
     temp_dir: Path = Path(tempfile.gettempdir())
     """Folder for partial downloads and copies of remote artifacts."""
     broker_url: SecretStr | None = None
-    """``redis://``, ``rediss://`` or ``amqp://``. Without it an embedded Valkey server is started."""
+    """``redis://``, ``rediss://``, ``redis+sentinel://HOST,HOST/SERVICE/DB`` or ``amqp://`` (see
+    ``broker.broker_url``). Without it an embedded Valkey server is started."""
     broker_ca: Path | None = None
     """Certificate authority (PEM) that has signed the broker's certificate, for ``rediss://`` and ``amqps://``;
     none: the system's."""
