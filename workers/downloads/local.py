@@ -1,5 +1,6 @@
 """The first downloader: files on this machine, and direct http(s) links to media files."""
 
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -103,6 +104,12 @@ def _fetch_remote(link: str, folder: Path, limits: FetchLimits, moved: Moved) ->
     return _fetched(link, path, Path(name).stem or "video", file_sha256(path), temporary=True)
 
 
+@cache
+def _own_version() -> str:
+    """Read once: the file that it is in takes 5 ms to be parsed."""
+    return version("hardpose")
+
+
 def _fetched(link: str, path: Path, title: str, digest: str, temporary: bool) -> Fetched:
     return Fetched(
         path=path,
@@ -110,7 +117,7 @@ def _fetched(link: str, path: Path, title: str, digest: str, temporary: bool) ->
         video_id=f"sha256:{digest}",
         title=encodable(title),
         tool=TOOL,
-        tool_version=version("hardpose"),
+        tool_version=_own_version(),
         sha256=digest,
         temporary=temporary,
     )
