@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 OUT ?= demo-out
-JOBS ?= 2
+# More than cores: much of a system test is waiting.
+JOBS ?= 3
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
@@ -15,7 +16,7 @@ demo: $(VENV)/all ## the whole system on eight sample clips; ends with a data se
 	$(BIN)/hardpose demo --out $(OUT)
 
 test: $(VENV)/dev ## unit, property and system tests (the system tests start a real broker and real workers)
-	$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile $(ARGS)
+	$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/dev ## style, types, and the one-way arrows between the rooms
 	$(BIN)/ruff check .

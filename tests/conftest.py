@@ -31,6 +31,13 @@ def pytest_runtest_protocol(
         return (yield)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with real processes first: they are the longest, and none of them should be left to the end, when
+    the other processes that run tests have nothing to do any more."""
+    items.sort(key=lambda item: item.get_closest_marker("system") is None)
+
+
 def pytest_unconfigure() -> None:
     """Leaves no file behind."""
     turns.end()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import http_server
 import pytest
-from hardpose_process import Ended, command, environment, hardpose, only_job
+from hardpose_process import TOGETHER, Ended, command, environment, hardpose, only_job
 from make_video import turn, write_huge, write_sound, write_steady, write_video
 
 from api.exit_codes import ExitCode
@@ -57,7 +57,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, server: http_server.Server) ->
     links = [folder / name for name in (*GOOD, *list(BAD)[:7])]
     remote = ["http://169.254.169.254/metadata.mp4", "ftp://127.0.0.1/clip.mp4"]
     remote += [server.url("missing-on-server.mp4"), server.url("html.mp4")]
-    env = {"HARDPOSE_ALLOW_NETWORKS": '["127.0.0.0/8"]'}
+    env = {**TOGETHER, "HARDPOSE_ALLOW_NETWORKS": '["127.0.0.0/8"]'}
     ended = hardpose("run", *links, *remote, "--out", folder / "out", env=env)
     return ended, only_job(folder / "out" / "state")
 
@@ -115,7 +115,7 @@ def test_a_full_disk_fails_one_video_and_not_the_others(clips: dict[str, Path], 
     mount = f'mount -t tmpfs -o size={room} none {disk} || exit 99; exec "$@"'
     line = ["unshare", "-m", "sh", "-c", mount, "sh"]
     line += command("run", large, small, "--out", tmp_path / "out")
-    env = environment({"HARDPOSE_ARTIFACTS_URL": disk.as_uri()})
+    env = environment({**TOGETHER, "HARDPOSE_ARTIFACTS_URL": disk.as_uri()})
     try:
         done = subprocess.run(line, capture_output=True, text=True, env=env, timeout=120, check=False)
     except FileNotFoundError:

@@ -11,7 +11,7 @@ import numpy as np
 import psutil
 import pytest
 import redis
-from hardpose_process import family, hardpose, only_job, outcome, start
+from hardpose_process import TOGETHER, family, hardpose, only_job, outcome, start
 from odd_models_package import install
 
 from api.exit_codes import ExitCode
@@ -47,7 +47,7 @@ def wait_for(condition: "object", seconds: float = 60) -> None:
 
 
 def slow_run(tmp_path: Path, odd_models: dict[str, str]) -> tuple[list[str], dict[str, str]]:
-    """A run of about ten seconds: the stranger's slow model over five segments."""
+    """A run of about ten seconds: the stranger's slow model over five segments, a queue for each stage."""
     video = grey_video(tmp_path / "grey.mp4", 128, 10)
     env = {
         **odd_models,
@@ -124,7 +124,7 @@ def test_a_killed_supervisor_leaves_no_orphans(tmp_path: Path, odd_models: dict[
 
 
 def test_a_second_run_on_the_same_folder_is_refused(tmp_path: Path, odd_models: dict[str, str]) -> None:
-    arguments, env = slow_run(tmp_path, odd_models)
+    arguments, env = slow_run(tmp_path, odd_models | TOGETHER)
     process = start(*arguments, env=env)
     wait_for(lambda: len(notes(odd_models)) >= 1)
     second = hardpose(*arguments, env=env)
@@ -147,7 +147,7 @@ def test_messages_that_the_broker_lost_are_sent_again(tmp_path: Path, odd_models
 
 
 def test_two_runs_share_a_broker_and_not_their_work(tmp_path: Path, odd_models: dict[str, str]) -> None:
-    _, env = slow_run(tmp_path, odd_models)
+    _, env = slow_run(tmp_path, odd_models | TOGETHER)
     with EmbeddedBroker(tmp_path / "given") as broker:
         env["HARDPOSE_BROKER_URL"] = broker.url
         runs = []
@@ -163,7 +163,7 @@ def test_two_runs_share_a_broker_and_not_their_work(tmp_path: Path, odd_models: 
 def test_a_poison_segment_fails_alone(tmp_path: Path, odd_models: dict[str, str]) -> None:
     dark = grey_video(tmp_path / "dark.mp4", 5, 2)
     light = grey_video(tmp_path / "light.mp4", 128, 2)
-    env = {**odd_models, "HARDPOSE_POSE_MODEL": "deadly"}
+    env = {**odd_models, **TOGETHER, "HARDPOSE_POSE_MODEL": "deadly"}
     ended = hardpose("run", light, dark, "--out", tmp_path / "out", env=env)
     assert ended.code == ExitCode.SOME_FAILED, ended.stderr
     job = only_job(tmp_path / "out" / "state")
@@ -176,7 +176,7 @@ def test_a_poison_segment_fails_alone(tmp_path: Path, odd_models: dict[str, str]
 
 def test_starts_that_never_ended_are_counted(tmp_path: Path, odd_models: dict[str, str]) -> None:
     dark = grey_video(tmp_path / "dark.mp4", 5, 2)
-    env = {**odd_models, "HARDPOSE_POSE_MODEL": "deadly", "HARDPOSE_MAX_ATTEMPTS": "2"}
+    env = {**odd_models, **TOGETHER, "HARDPOSE_POSE_MODEL": "deadly", "HARDPOSE_MAX_ATTEMPTS": "2"}
     ended = hardpose("run", dark, "--out", tmp_path / "out", env=env)
     assert ended.code == ExitCode.ALL_FAILED, ended.stderr
     assert "failed (poison)" in ended.stdout
@@ -189,7 +189,7 @@ def test_out_of_memory_costs_the_segment_and_not_the_worker(
 ) -> None:
     dark = grey_video(tmp_path / "dark.mp4", 5, 2)
     light = grey_video(tmp_path / "light.mp4", 128, 2)
-    env = {**odd_models, "HARDPOSE_POSE_MODEL": "greedy"}
+    env = {**odd_models, **TOGETHER, "HARDPOSE_POSE_MODEL": "greedy"}
     ended = hardpose("run", dark, light, "--out", tmp_path / "out", env=env)
     assert ended.code == ExitCode.SOME_FAILED, ended.stderr
     assert "failed (out_of_memory)" in ended.stdout
@@ -198,7 +198,7 @@ def test_out_of_memory_costs_the_segment_and_not_the_worker(
 
 
 def test_ctrl_c_is_no_death(tmp_path: Path, odd_models: dict[str, str]) -> None:
-    arguments, env = slow_run(tmp_path, odd_models)
+    arguments, env = slow_run(tmp_path, odd_models | TOGETHER)
     with EmbeddedBroker(tmp_path / "given") as broker:
         env |= {"HARDPOSE_BROKER_URL": broker.url, "HARDPOSE_MAX_ATTEMPTS": "1"}
         for _ in range(2):
@@ -240,7 +240,7 @@ def server_on_port(folder: Path, port: int, url: str) -> "subprocess.Popen[bytes
 
 def test_an_unplanned_error_is_recorded_on_its_segments(tmp_path: Path, odd_models: dict[str, str]) -> None:
     video = grey_video(tmp_path / "light.mp4", 128, 2)
-    env = {**odd_models, "HARDPOSE_POSE_MODEL": "broken"}
+    env = {**odd_models, **TOGETHER, "HARDPOSE_POSE_MODEL": "broken"}
     ended = hardpose("run", video, "--out", tmp_path / "out", env=env)
     assert ended.code == ExitCode.ALL_FAILED, ended.stderr
     (link,) = only_job(tmp_path / "out" / "state").links
@@ -251,7 +251,7 @@ def test_an_unplanned_error_is_recorded_on_its_segments(tmp_path: Path, odd_mode
 def test_a_stage_that_hangs_is_ended_by_its_time_limit(tmp_path: Path, odd_models: dict[str, str]) -> None:
     video = grey_video(tmp_path / "light.mp4", 128, 2)
     limits = {"HARDPOSE_SOFT_TIME_LIMIT": "2", "HARDPOSE_HARD_TIME_LIMIT": "10"}
-    env = {**odd_models, **limits, "HARDPOSE_POSE_MODEL": "hanging"}
+    env = {**odd_models, **TOGETHER, **limits, "HARDPOSE_POSE_MODEL": "hanging"}
     ended = hardpose("run", video, "--out", tmp_path / "out", env=env)
     assert ended.code == ExitCode.ALL_FAILED, ended.stderr
     assert "failed (time_limit)" in ended.stdout
@@ -261,7 +261,7 @@ def test_a_stage_that_hangs_is_ended_by_its_time_limit(tmp_path: Path, odd_model
 def test_what_passes_is_tried_again(tmp_path: Path, odd_models: dict[str, str]) -> None:
     video = grey_video(tmp_path / "light.mp4", 128, 2)
     ended = hardpose(
-        "run", video, "--out", tmp_path / "out", env={**odd_models, "HARDPOSE_POSE_MODEL": "flaky"}
+        "run", video, "--out", tmp_path / "out", env={**odd_models, **TOGETHER, "HARDPOSE_POSE_MODEL": "flaky"}
     )
     assert ended.code == ExitCode.OK, ended.stderr
     assert only_job(tmp_path / "out" / "state").funnel().check().examined == 16
@@ -269,15 +269,16 @@ def test_what_passes_is_tried_again(tmp_path: Path, odd_models: dict[str, str]) 
 
 
 def test_leases_are_renewed_so_long_segments_run_once(tmp_path: Path, odd_models: dict[str, str]) -> None:
-    video = grey_video(tmp_path / "grey.mp4", 128, 10)
+    video = grey_video(tmp_path / "grey.mp4", 128, 6)
     env = {
         **odd_models,
+        **TOGETHER,
         "HARDPOSE_POSE_MODEL": "slow",
         "HARDPOSE_SAMPLING__CANDIDATES_PER_SECOND": "2",
-        "HARDPOSE_VISIBILITY_TIMEOUT": "2",  # five times shorter than the one segment of ten seconds
+        "HARDPOSE_VISIBILITY_TIMEOUT": "2",  # three times shorter than the one segment of six seconds
     }
     ended = hardpose("run", video, "--out", tmp_path / "out", env=env)
     assert ended.code == ExitCode.OK, ended.stderr
-    assert len(notes(odd_models)) == 20  # every candidate was looked at once
+    assert len(notes(odd_models)) == 12  # every candidate was looked at once
     assert len({os.fspath(n) for n in notes(odd_models)}) == 1  # by one process
     assert outcome(only_job(tmp_path / "out" / "state"))

@@ -27,7 +27,7 @@ from broker.recipe import canonical_hash
 from broker.views import JobView, LinkView, State
 from workers.downloads.parts import FOLDER
 
-pytestmark = [pytest.mark.system, pytest.mark.alone, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
 VIDEOS_PER_HOUR = 5400.0
 BURST = 5
@@ -122,7 +122,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
                 "HARDPOSE_MAX_VIDEO_BYTES": str(MAX_BYTES),
                 "HARDPOSE_SAMPLING__CANDIDATES_PER_SECOND": "2",
                 "HARDPOSE_DOWNLOADS": f'{{"videos_per_hour": {VIDEOS_PER_HOUR}, "burst": {BURST},'
-                ' "breaker_pause_seconds": 4, "breaker_max_pause_seconds": 4}',
+                ' "breaker_pause_seconds": 9, "breaker_max_pause_seconds": 9}',
             }
         )
         for number in range(WORKERS):
@@ -234,8 +234,8 @@ def test_nothing_is_asked_while_the_breaker_is_open(outcome: Outcome) -> None:
     flags += [a for a in first.values() if a.video.startswith("bot1-")]
     assert len(flags) == 3 * FLAGGED["bot"] + FLAGGED["bot1"]
     for flag in flags:
-        # Some requests were on their way when it opened: a tool needs up to a second or so to start.
-        later = [a.time - flag.time for a in pages if 2.0 < a.time - flag.time < 3.5]
+        # Some requests were on their way when it opened: a tool needs seconds to start on a busy machine.
+        later = [a.time - flag.time for a in pages if 5.0 < a.time - flag.time < 8.5]
         assert later == []
 
 
@@ -250,7 +250,9 @@ def test_rate_is_held_over_all_workers_together(outcome: Outcome) -> None:
     rate = (len(calm) - 1) / (calm[-1] - calm[0]) * 3600
     sys.stderr.write(f"{len(calm)} videos asked for, {rate:.0f} an hour of {VIDEOS_PER_HOUR:.0f}\n")
     # The law is the ceiling. What is missing below it is what a busy machine was late, beyond a burst.
-    assert 0.9 * VIDEOS_PER_HOUR <= rate <= 1.05 * VIDEOS_PER_HOUR
+    assert rate <= 1.05 * VIDEOS_PER_HOUR
+    if os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1") == "1":
+        assert rate >= 0.9 * VIDEOS_PER_HOUR  # only with the machine to itself
 
 
 def test_nothing_is_fetched_twice(outcome: Outcome) -> None:

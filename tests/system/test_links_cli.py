@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hardpose_process import command, environment, hardpose, only_job, start
+from hardpose_process import TOGETHER, command, environment, hardpose, only_job, start
 from make_video import write_steady
 
 from api.exit_codes import ExitCode
@@ -43,7 +43,7 @@ def test_a_run_takes_its_links_from_lists(tmp_path: Path) -> None:
     )
     # fmt: on
     given = json.dumps({"film": str(two)})
-    done = subprocess.run(line, input=given, capture_output=True, text=True, env=environment(), check=False)
+    done = subprocess.run(line, input=given, capture_output=True, text=True, env=environment(TOGETHER), check=False)
     assert done.returncode == ExitCode.OK, done.stderr
     job = only_job(tmp_path / "out" / "state")
     assert [link.link for link in job.links] == [str(one), str(two)]
@@ -86,7 +86,7 @@ def test_what_failed_is_tried_again_for_its_reason(home: Path, tmp_path: Path) -
 
 
 def test_a_try_without_a_system_that_runs_is_typed(tmp_path: Path) -> None:
-    ended = hardpose("run", tmp_path / "missing.mp4", "--out", tmp_path)
+    ended = hardpose("run", tmp_path / "missing.mp4", "--out", tmp_path, env=TOGETHER)
     assert ended.code == ExitCode.ALL_FAILED, ended.stderr
     again = hardpose("retry", "--home", tmp_path / "state")
     assert again.code == ExitCode.ENVIRONMENT

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import psutil
 import pytest
-from hardpose_process import environment, family, hardpose, only_job, outcome, start
+from hardpose_process import TOGETHER, environment, family, hardpose, only_job, outcome, start
 from make_video import write_steady
 from pycocotools.coco import COCO
 
@@ -73,7 +73,7 @@ def test_every_placement_gives_what_the_plain_loop_gives(
 
 def test_the_data_set_opens_and_its_masks_are_the_teachers(clips: dict[str, Path], tmp_path: Path) -> None:
     # At a threshold of 1 every kept frame is hard, so the folder has something to look at.
-    ended = hardpose("run", clips["SinglePerson_cam03"], "--out", tmp_path, "--threshold", "1.0")
+    ended = hardpose("run", clips["SinglePerson_cam03"], "--out", tmp_path, "--threshold", "1.0", env=TOGETHER)
     assert ended.code == ExitCode.OK, ended.stderr
     folder = tmp_path / "dataset"
     coco = COCO(str(folder / "annotations.json"))
@@ -90,7 +90,7 @@ def test_the_data_set_opens_and_its_masks_are_the_teachers(clips: dict[str, Path
 
 
 def test_a_job_that_keeps_nothing_says_why(clips: dict[str, Path], tmp_path: Path) -> None:
-    ended = hardpose("run", clips["MultiPerson_cam01"], "--out", tmp_path)
+    ended = hardpose("run", clips["MultiPerson_cam01"], "--out", tmp_path, env=TOGETHER)
     assert ended.code == ExitCode.OK, ended.stderr
     assert "Nothing was kept, because:" in ended.stdout
     assert "more than one person" in ended.stdout
@@ -165,8 +165,8 @@ def test_modules_of_the_folder_one_works_in_are_not_ours(
 
 def test_a_file_that_changed_is_looked_at_again(tmp_path: Path) -> None:
     clip = write_steady(tmp_path / "clip.mp4", 40, 20)
-    first = hardpose("run", clip, "--out", tmp_path / "out")
+    first = hardpose("run", clip, "--out", tmp_path / "out", env=TOGETHER)
     write_steady(clip, 20, 20)
-    second = hardpose("run", clip, "--out", tmp_path / "out")
+    second = hardpose("run", clip, "--out", tmp_path / "out", env=TOGETHER)
     assert "16 frames examined" in first.stdout
     assert "8 frames examined" in second.stdout

@@ -6,7 +6,7 @@ from statistics import fmean
 
 import cv2
 import pytest
-from hardpose_process import hardpose, only_job
+from hardpose_process import TOGETHER, hardpose, only_job
 from pycocotools.coco import COCO
 
 from api.exit_codes import ExitCode
@@ -26,7 +26,7 @@ def out(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trial")
     links = [shared_data / "davis" / f"{name}.mp4" for name in (*SINGLE, "dance-twirl")]
     links.append(shared_data / "clips" / "mmaction2_demo_skeleton.mp4")
-    ended = hardpose("run", *links, "--out", folder, "--threshold", "1.0")
+    ended = hardpose("run", *links, "--out", folder, "--threshold", "1.0", env=TOGETHER)
     assert ended.code == ExitCode.OK, ended.stderr
     return folder
 
