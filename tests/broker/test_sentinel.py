@@ -1,5 +1,6 @@
 """Two real Redis servers under three Sentinels: as a broker, as the shared state, and when one fails."""
 
+import asyncio
 import logging
 import os
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flower.utils.broker import Broker as FlowersBroker
 from redis_servers import PASSWORD, SENTINEL_PASSWORD, SentinelGroup, redis_server, until, url_of
 
 from api.http.errors import Limited
@@ -50,6 +52,17 @@ def test_all_three_find_the_master_and_its_database(group: SentinelGroup) -> Non
     kept = group.master.client().info("keyspace")
     assert list(kept) == ["db3"]  # nothing went to another one
     assert len(list(group.master.client().scan_iter())) == 0
+
+
+def test_flower_shows_how_long_the_queues_are(group: SentinelGroup) -> None:
+    settings = settings_of(group)
+    send(settings, "flower-queue", 3)
+    with create_app(settings) as app, app.connection() as connection:
+        told = FlowersBroker(
+            connection.as_uri(include_password=True), broker_options=app.conf.broker_transport_options
+        )
+        assert asyncio.run(told.queues(["flower-queue"])) == [{"name": "flower-queue", "messages": 3}]
+    group.master.client().flushall()
 
 
 def test_requests_are_counted_together_by_all_processes_of_the_api(group: SentinelGroup) -> None:
