@@ -143,19 +143,6 @@ class Channel(redis.Channel):
     _script_sent = False
     _tag = ""
     _shared: Any = None
-    _shared: Any = None
-
-    def _create_client(self, asynchronous: bool = False) -> Any:
-        """kombu's, made once for each pool of connections and not once for each command.
-
-        A client of redis-py fills a table of 170 answers when it is made: a quarter of what the main process of
-        a worker did for a message.
-        """
-        if asynchronous:  # these are two, each with a connection that it listens on
-            return super()._create_client(asynchronous=True)
-        if self._shared is None or self._shared.connection_pool is not self.pool:
-            self._shared = super()._create_client()
-        return self._shared
 
     def _create_client(self, asynchronous: bool = False) -> Any:
         """kombu's, made once for each pool of connections and not once for each command.
