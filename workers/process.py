@@ -152,7 +152,7 @@ def _serve(
     if processes > 1:
         _share_device(app, processes)
     # Not by Celery's own command line: it brings a terminal's library of 0.2 s and 10 MB for nothing.
-    app.Worker(
+    worker = app.Worker(
         hostname=f"{name}@{gethostname()}",
         queues=list(names),
         loglevel=settings.log_level,
@@ -160,7 +160,10 @@ def _serve(
         without_mingle=True,
         heartbeat_interval=HEARTBEAT_SECONDS,
         **pool_arguments(names, processes),
-    ).start()
+    )
+    worker.start()
+    if worker.exitcode:  # nobody has asked for it, as when RabbitMQ takes a message back: the log says why
+        raise SystemExit(worker.exitcode)
 
 
 def _share_device(app: Celery, processes: int) -> None:
