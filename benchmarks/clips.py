@@ -11,11 +11,11 @@ from workers.weights import WeightsStore
 SECONDS = 120
 
 
-def two_minutes(folder: Path, seconds: int = SECONDS) -> Path:
-    """The sample ``SinglePerson_cam03`` again and again for two minutes, its packets copied as they are."""
-    clips = {clip.stem: clip for clip in demo_clips(WeightsStore(load_settings().weights_dir))}
+def two_minutes(folder: Path, seconds: int = SECONDS, clip: str = "SinglePerson_cam03") -> Path:
+    """The sample ``clip`` again and again for two minutes, its packets copied as they are."""
+    clips = {path.stem: path for path in demo_clips(WeightsStore(load_settings().weights_dir))}
     target = folder / "two_minutes.mp4"
-    with av.open(str(clips["SinglePerson_cam03"])) as source, av.open(str(target), "w") as sink:
+    with av.open(str(clips[clip])) as source, av.open(str(target), "w") as sink:
         stream = source.streams.video[0]
         copy = sink.add_stream_from_template(stream)
         packets = [p for p in source.demux(stream) if p.dts is not None and p.pts is not None]

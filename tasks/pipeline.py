@@ -93,10 +93,24 @@ def frames_for(stages: Sequence[Stage], runtime: Runtime) -> "Frames":
 
 def _run(runtime: Runtime, stage: Stage, result: SegmentResult, frames: "Frames") -> SegmentResult:
     before = result
-    result = runtime.runner(stage, result.segment.recipe).run(before, frames).check_open()
+    runner = runtime.runner(stage, result.segment.recipe)
+    with frames:  # all pictures are in the store when it ends: the result that names them comes behind
+        frames.expect(pictures_for(stage, before))
+        result = runner.run(before, frames).check_open()
     store_result(runtime, stage, result)
     stage_worked(stage, before, result)
     return result
+
+
+def pictures_for(stage: Stage, result: SegmentResult) -> list[str]:
+    """The keys of the pictures that ``stage`` will read, in its order."""
+    if stage == Stage.POSE:
+        return []
+    if stage == Stage.COMPARE:
+        found = [key for keeper in result.open for key in (keeper.mask_key, keeper.device_key)]
+    else:
+        found = [keeper.frame_key for keeper in result.open]
+    return [key for key in found if key]
 
 
 def run_plainly(runtime: Runtime, segments: Iterable[Segment]) -> list[SegmentResult]:
