@@ -24,6 +24,7 @@ from tasks.backlog_gate import check_room
 from tasks.captions import failure_caption, segment_caption
 from tasks.celery_download import download_link
 from tasks.celery_export import export
+from tasks.celery_repair import repair
 from tasks.celery_replay import replay_segment
 from tasks.counting import segment_ended, segment_raised
 from tasks.failures import describe_failure
@@ -32,6 +33,7 @@ from tasks.inline_way import ready_to_send
 from tasks.pipeline import run_stages
 from tasks.placement import Group, all_groups, queue_name
 from tasks.readable import Handed, ReadableTask, captioned
+from tasks.repair_pump import RepairPump
 from tasks.replay_chain import REPLAY
 from tasks.retrying import (
     BOOKS_RETRY_SECONDS,
@@ -194,6 +196,7 @@ def record_segment_failure(self: Task, segment: Segment, failure: Failure) -> No
 def remember_worker(sender: str, instance: Any, **_: Any) -> None:
     """The processes of the pool are not told the worker's name and age; they inherit them with the app."""
     instance.app.hardpose_worker = (sender, time.time())
+    instance.app.steps["consumer"].add(RepairPump)  # of this room, so no part of every app
     logging.getLogger("celery.app.trace").addFilter(told_in_a_line)
 
 
@@ -233,6 +236,7 @@ __all__ = [
     "export",
     "preload",
     "record_segment_failure",
+    "repair",
     "replay_segment",
     "segment_failed",
 ]

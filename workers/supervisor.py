@@ -154,7 +154,8 @@ class Supervisor:
             variables: of its own, before those of the settings.
         """
         log_file = self.logs / f"{name}.log" if self.logs_apart else None
-        own = dict(variables or {})
+        # Whoever has started them looks for lost messages.
+        own = {"HARDPOSE_REPAIRS": "false", **(variables or {})}
         process = self._spawn(arguments, log_file, tokens, own)
         worker = WorkerProcess(arguments, name, log_file, process, essential, tokens, own)
         self.workers.append(worker)

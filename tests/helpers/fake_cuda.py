@@ -2,8 +2,8 @@
 
 ``FAKE_CUDA_GPUS`` is how many the machine has; their UUIDs are GPU-0, GPU-1 ..., or in full
 GPU-00000001-0000-0000-0000-000000000000. ``FAKE_CUDA_SLICES`` is how many MIG slices there are (MIG-0 ...),
-of which a process sees one at most. ``FAKE_CUDA_GIB`` is the memory of each. ``CUDA_VISIBLE_DEVICES`` works as
-the CUDA C++ Programming Guide says: the first entry that names no GPU ends the list. Without
+of which a process sees one at most. ``FAKE_CUDA_GIB`` is the memory of each. ``CUDA_VISIBLE_DEVICES`` works
+as the CUDA C++ Programming Guide says: the first entry that names no GPU ends the list. Without
 ``CUDA_DEVICE_ORDER=PCI_BUS_ID`` the GPUs are counted the other way round. ``FAKE_CUDA_ERROR`` is what
 ``cuInit`` returns, if not 0.
 """
