@@ -108,8 +108,8 @@ def measured_on(profile: Profile) -> str:
     )
     if profile.others_cores > QUIET:
         line += (
-            f" **Measured while other programs took {profile.others_cores:.1f} processors, and cut to the CPU "
-            "time that was had: some tenths too long. Measure again on a quiet machine.**"
+            f" **Measured while other programs took {profile.others_cores:.1f} processors, and cut to the "
+            "CPU time that was had: measure again on a quiet machine.**"
         )
     return line
 
