@@ -32,7 +32,7 @@ from tasks.runtime import Runtime
 from workers.downloads.contracts import FetchLimits
 from workers.downloads.local import fetch
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(420)]
 
 QUEUES = ("download", "pose", "mask", "me", "compare")
 CLIPS = ("SinglePerson_cam04", "MultiPerson_cam01")
@@ -219,7 +219,7 @@ def _wait(system: System, condition: Any) -> None:
         system.alive()
         return bool(condition())
 
-    wait_for(met, 120)
+    wait_for(met, 300)
 
 
 def test_the_verdicts_are_those_of_the_plain_loop(ended: Outcome, plain: dict[str, list[object]]) -> None:
