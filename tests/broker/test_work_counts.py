@@ -99,7 +99,9 @@ def test_a_worker_tells_what_it_holds_and_that_it_ended(server: EmbeddedBroker, 
         _until(lambda: counts.running() == {"slow": 1} and waiting(["slow"]) == ({"slow": 1}, 1))
         _until(lambda: "begin two" in notes.read_text())
         _until(lambda: counts.running() == {"slow": 1})
-    assert counts.running() == {}
+    control = Control.of(settings)
+    with control.server() as valkey:
+        assert valkey.hlen(control.key("workers:held")) == 0, "it has not said that it ended"
 
 
 @contextmanager
