@@ -7,7 +7,6 @@ from celery import Celery, Task, shared_task
 from broker.errors import Action, HardposeError
 from broker.repair_orders import RepairOrders
 from tasks.readable import ReadableTask
-from tasks.reconcile import Reconciler
 from tasks.repair_pump import TASK
 from tasks.retrying import RETRIES, RETRY_SECONDS, again
 from tasks.runtime import Runtime, process_runtime
@@ -35,6 +34,8 @@ def repair_all(app: Celery, runtime: Runtime) -> int | None:
     Raises:
         BrokerUnavailable: some may have been sent; the same again is safe.
     """
+    from tasks.reconcile import Reconciler  # it wants the catalog's packages: a worker of pose has none of them
+
     with RepairOrders(runtime.control).mending() as still:
         if still is None:
             return None

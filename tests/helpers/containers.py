@@ -104,7 +104,7 @@ class Containers:
         self.running[name] = made
         return made
 
-    def start_all(self, names: Sequence[str], seconds: float = 150) -> None:
+    def start_all(self, names: Sequence[str], seconds: float = 240) -> None:
         """Starts ``names`` as Compose does, each when what it depends on is well, and waits until all are.
 
         Raises:
@@ -123,7 +123,7 @@ class Containers:
                 if name not in well and (code == 0 if ends else self.healthy(made)):
                     well.add(name)
             unwell = {name: made.said()[-1000:] for name, made in self.running.items() if name not in well}
-            assert time.monotonic() < deadline, (waiting, unwell)
+            assert not unwell or time.monotonic() < deadline, (waiting, unwell)
             time.sleep(0.3)
 
     def _may_start(self, name: str, well: set[str]) -> bool:
