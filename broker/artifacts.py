@@ -117,6 +117,11 @@ class Artifacts:
         keys = Keys(key_id.get_secret_value(), secret_key.get_secret_value())
         return cls(settings.artifacts, settings.temp_dir, keys)
 
+    @property
+    def remote(self) -> bool:
+        """Whether each request waits for a network; a folder and memory answer at once."""
+        return self._folder is None and not isinstance(self._store, MemoryStore)
+
     def __reduce__(self) -> tuple[type["Artifacts"], tuple[str, Path | None, Keys | None]]:
         return type(self), (self.url, self._temp_dir, self._keys)
 
