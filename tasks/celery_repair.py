@@ -34,7 +34,7 @@ def repair_all(app: Celery, runtime: Runtime) -> int | None:
     Raises:
         BrokerUnavailable: some may have been sent; the same again is safe.
     """
-    from tasks.reconcile import Reconciler  # it wants the catalog's packages: a worker of pose has none of them
+    from tasks.reconcile import Reconciler  # a worker of pose has no catalog
 
     with RepairOrders(runtime.control).mending() as still:
         if still is None:

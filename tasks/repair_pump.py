@@ -19,7 +19,6 @@ from broker.repair_orders import RepairOrders
 from broker.settings import Settings
 from tasks.pipeline import sending
 from tasks.readable import captioned
-from tasks.reconcile import Reconciler
 from tasks.runtime import Runtime
 
 log = logging.getLogger(__name__)
@@ -63,6 +62,8 @@ class LossWatch:
     """
 
     def __init__(self, app: Celery, runtime: Runtime, name: str) -> None:
+        from tasks.reconcile import Reconciler  # a worker of pose has no catalog
+
         self._app, self._name = app, name
         self._orders = RepairOrders(runtime.control)
         self._quiet = Reconciler(app, runtime)
