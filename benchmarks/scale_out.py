@@ -2,13 +2,13 @@
 
     python -m benchmarks.scale_out [--seconds 120] [--only workers|hosts]
 
-The pose stage, on the embedded networks with one thread, does nearly all of the work: no frame meets the rule
-(a confidence of 1), so nothing is left for the stages behind it. Every row starts its own broker and workers,
-waits until all are ready, and counts from the end of the command that sends the link until the last segment is
-booked. ``workers``: processes on this machine. ``hosts``: a coordinator and a second host in network namespaces
-(root, Linux), with Redis over TLS and frames on S3; one pose process on the second host, then one more on the
-coordinator. Writes ``benchmarks/results/scale_out.json`` and prints a table; ends with 1 when two processes on
-two cores or more are less than 1.8 times as fast as one.
+The pose stage, on the embedded networks with one thread, does nearly all of the work: no frame meets the
+rule (a confidence of 1), so nothing is left for the stages behind it. Every row starts its own broker and
+workers, waits until all are ready, and counts from the end of the command that sends the link until the
+last segment is booked. ``workers``: processes on this machine. ``hosts``: a coordinator and a second host
+in network namespaces (root, Linux), with Redis over TLS and frames on S3; one pose process on the second
+host, then one more on the coordinator. Writes ``benchmarks/results/scale_out.json`` and prints a table;
+ends with 1 when two processes on two cores or more are less than 1.8 times as fast as one.
 """
 
 import argparse
