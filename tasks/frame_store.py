@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
@@ -25,7 +25,8 @@ class FrameStore:
 
     Inside a ``with``, writing to a store that is not a folder goes on while the stage works, and what it is
     told to ``expect`` is fetched ahead. The end of the ``with`` waits for everything that was written, and
-    raises what went wrong with it. Outside of one, each call waits for itself.
+    raises what went wrong with it; what has not begun by then is not tried, nor after an error of the stage.
+    Outside of one, each call waits for itself.
 
     Args:
         artifacts: the store.
@@ -49,14 +50,15 @@ class FrameStore:
         going, self._going = self._going, []
         self._expected.clear()
         coming, self._coming = self._coming, {}
-        for future in coming.values():
-            future.cancel()
         if pool is None:
             return
-        pool.shutdown(wait=True)
-        if kind is None:  # what has ended the stage is not hidden behind a picture that was not stored
-            for done in going:
-                done.result()
+        for future in coming.values():
+            future.cancel()
+        try:
+            if kind is None:  # what has ended the stage is not hidden behind a picture that was not stored
+                _raise_first(wait(going, return_when=FIRST_EXCEPTION).done)
+        finally:  # a store that is away would cost each of the others its minute of trials, too
+            pool.shutdown(wait=True, cancel_futures=True)
 
     @contextmanager
     def source(self, segment: Segment) -> Iterator[Path]:
@@ -65,10 +67,16 @@ class FrameStore:
             yield path
 
     def put(self, key: str, encoded: bytes) -> None:
-        """Stores a PNG or JPEG."""
+        """Stores a PNG or JPEG.
+
+        Raises:
+            HardposeError: of the store; inside a ``with`` possibly that of a picture before this one.
+        """
         if self._pool is None:
             self._artifacts.put(key, encoded)
         else:
+            _raise_first(done for done in self._going if done.done())
+            self._going = [going for going in self._going if not going.done()]
             self._going.append(self._pool.submit(self._artifacts.put, key, encoded))
         self._written[key] = encoded
 
@@ -94,3 +102,8 @@ class FrameStore:
         while self._pool is not None and self._expected and len(self._coming) < AHEAD:
             key = self._expected.popleft()
             self._coming[key] = self._pool.submit(self._artifacts.get, key)
+
+
+def _raise_first(done: Iterable[Future[None]]) -> None:
+    for each in done:
+        each.result()

@@ -1,14 +1,16 @@
 """Pictures on their way to and from a real S3 server while a stage works."""
 
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from s3_server import AWS, BUCKET, s3_server
 
-from broker.artifacts import ArtifactKeyError, Artifacts
+from broker.artifacts import ArtifactKeyError, Artifacts, ArtifactsUnreachable
 from broker.errors import ArtifactMissing
-from tasks.frame_store import AHEAD, FrameStore
+from tasks.frame_store import AHEAD, TRANSFERS, FrameStore
 
 COUNT = 3 * AHEAD
 
@@ -36,9 +38,40 @@ def test_all_that_was_written_is_there_at_the_end(store: Artifacts) -> None:
 
 def test_what_could_not_be_written_is_told_before_the_result_is(store: Artifacts) -> None:
     with pytest.raises(ArtifactKeyError), FrameStore(store) as frames:
-        frames.put("../outside", b"1")
         frames.put(key("beside", 0), b"2")
+        frames.put("../outside", b"1")
     assert store.get(key("beside", 0)) == b"2"
+
+
+class Away(Artifacts):
+    """A store that does not answer: each picture is tried for a while, and given up."""
+
+    tried = 0
+
+    def put(self, key: str, data: bytes) -> None:
+        self.tried += 1  # in several threads, where a few that are not counted change nothing
+        time.sleep(0.1)
+        raise ArtifactsUnreachable("away", "wait")
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_store_that_is_away_is_not_waited_for_picture_by_picture(store: Artifacts, own: bool) -> None:
+    away = Away(store.url)
+    with pytest.raises(ZeroDivisionError if own else ArtifactsUnreachable), FrameStore(away) as frames:
+        for number in range(COUNT):
+            frames.put(key("away", number), b"1")
+        if own:
+            raise ZeroDivisionError
+    assert 1 <= away.tried <= 2 * TRANSFERS < COUNT
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("pictures")]
+
+
+def test_a_stage_is_told_while_it_works(store: Artifacts) -> None:
+    with pytest.raises(ArtifactsUnreachable), FrameStore(Away(store.url)) as frames:
+        for number in range(1000):
+            frames.put(key("away", number), b"1")
+            time.sleep(0.01)
+        pytest.fail("it has gone on for a thousand pictures")
 
 
 def test_the_stage_s_own_error_is_the_one_that_is_told(store: Artifacts) -> None:
