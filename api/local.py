@@ -51,7 +51,7 @@ class LocalSystem:
         """
         for queue in queues:
             if queue != DEVICE_QUEUE or device is None or device.route is None:
-                for slot in slots_of(self.settings, queue):
+                for slot in slots_of(self.settings, queue, queues):
                     self.supervisor.start_worker([queue], slot=slot)
         if device is None or device.route is None or DEVICE_QUEUE not in queues:
             return "this machine"

@@ -53,12 +53,19 @@ def pin(gpu: str | None) -> dict[str, str]:
         return {VISIBLE: "-1"}
     if gpu == ALL or "," in gpu:
         return {}
-    # CUDA's own order is by speed, that of nvidia-smi by bus (CUDA C++ Programming Guide, "CUDA Environment
-    # Variables").
-    pinned = {VISIBLE: gpu, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+    pinned = showing(gpu)
     if count_gpus(pinned) < 1:
-        raise _missing(gpu)
+        raise missing(gpu)
     return pinned
+
+
+def showing(*gpus: str) -> dict[str, str]:
+    """The variables that show a process these GPUs, or all, counted as ``nvidia-smi`` counts.
+
+    CUDA's own order is by speed, that of nvidia-smi by bus (CUDA C++ Programming Guide, "CUDA Environment
+    Variables").
+    """
+    return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"} | ({VISIBLE: ",".join(gpus)} if gpus else {})
 
 
 def count_gpus(variables: Mapping[str, str]) -> int:
@@ -157,13 +164,8 @@ def _describe(driver: ctypes.CDLL | None, number: int) -> Gpu:
     return Gpu(str(uuid.UUID(bytes=bytes(raw))), memory.value)
 
 
-def require_memory(wanted: int, variables: Mapping[str, str], processes: int = 1) -> None:
-    """Lets pass what the GPUs have that a process with these variables sees.
-
-    Args:
-        wanted: bytes, of each process.
-        variables: of the processes.
-        processes: on each GPU.
+def require_memory(wanted: int, variables: Mapping[str, str]) -> None:
+    """Lets a process take ``wanted`` bytes of the GPU that it sees with these variables.
 
     Raises:
         NoProvider: there is no GPU, or not as much memory.
@@ -175,12 +177,21 @@ def require_memory(wanted: int, variables: Mapping[str, str], processes: int = 1
             "Leave out --gpu-memory and HARDPOSE_GPU_MEMORY, or name a GPU that `nvidia-smi -L` lists.",
         )
     for gpu in gpus:
-        if processes * wanted > gpu.memory:
-            of_all = f"{processes} x {in_gib(wanted)}" if processes > 1 else in_gib(wanted)
-            raise NoProvider(
-                f"{of_all} were asked for of the GPU {gpu.uuid}, which has {in_gib(gpu.memory)}.",
-                "Give fewer --slots or a smaller --gpu-memory.",
-            )
+        require_room(wanted, gpu)
+
+
+def require_room(wanted: int, gpu: Gpu, processes: int = 1) -> None:
+    """Lets so many ``processes`` take ``wanted`` bytes each of ``gpu``.
+
+    Raises:
+        NoProvider: it has not as much memory.
+    """
+    if processes * wanted > gpu.memory:
+        of_all = f"{processes} x {in_gib(wanted)}" if processes > 1 else in_gib(wanted)
+        raise NoProvider(
+            f"{of_all} were asked for of the GPU {gpu.uuid}, which has {in_gib(gpu.memory)}.",
+            "Give fewer --slots or a smaller --gpu-memory.",
+        )
 
 
 def in_gib(count: int) -> str:
@@ -188,7 +199,12 @@ def in_gib(count: int) -> str:
     return f"{count / 1024**3:.3g} GiB"
 
 
-def _missing(gpu: str) -> NoProvider:
+def missing(gpu: str) -> NoProvider:
+    """What is wrong when ``gpu`` was asked for and is not seen.
+
+    Raises:
+        NoProvider: the driver does not answer.
+    """
     here = count_gpus({})
     if here == NO_DRIVER:
         return NoProvider(

@@ -14,11 +14,11 @@ from workers.gpu import (
     VISIBLE,
     Gpu,
     already_hidden,
-    count_gpus,
     describe_gpus,
     in_gib,
-    pin,
-    require_memory,
+    missing,
+    require_room,
+    showing,
 )
 from workers.machine import ON_GPU, WITH_MODEL, configured_runtime, installed_providers
 
@@ -27,7 +27,6 @@ OUTSIDE_BYTES = 512 * 1024**2
 A guess on the safe side: some hundred MB are reported for the three together."""
 LEAST_BYTES = 256 * 1024**2
 """A smaller share is of no use to any model that is known here."""
-BY_BUS = "PCI_BUS_ID"
 SHORT = 12
 """Characters of a UUID, its ``GPU-`` included, by which a worker is named: eight of its digits."""
 
@@ -37,7 +36,8 @@ class Slot:
     """What one process has of a GPU.
 
     Attributes:
-        gpu: the only one that it sees, as ``--gpu`` takes it.
+        gpu: the only one that it sees, as ``--gpu`` takes it: a UUID where it has one. When a GPU falls off
+            its bus, the numbers of those behind it move up.
         label: part of the worker's name, such as ``gpu0``, or ``gpu0-2`` for the second on one GPU.
         memory: most bytes that its models take; None: no limit.
     """
@@ -56,8 +56,12 @@ def spreads(settings: Settings) -> bool:
     return several or (settings.gpu_slots > 1 and settings.gpu != "none")
 
 
-def plan_slots(settings: Settings) -> list[Slot]:
+def plan_slots(settings: Settings, sharing: int = 1) -> list[Slot]:
     """The slots that the settings ask for, all on the first GPU first.
+
+    Args:
+        settings: with the GPUs, the processes on each and their memory.
+        sharing: queues that have as many slots each on the same GPUs.
 
     Raises:
         NoProvider: one of the GPUs is not here, or has not the memory.
@@ -68,24 +72,26 @@ def plan_slots(settings: Settings) -> list[Slot]:
             f"{settings.gpu_slots} processes are to share a GPU, and none is named.",
             "Name it with --gpu: a number, a UUID or all.",
         )
-    names = every_gpu() if settings.gpu == ALL else settings.gpu.split(",")
-    # One MIG slice at most is seen by a process, so each is asked for alone.
-    with ThreadPoolExecutor(8) as pool:
-        gpus = list(pool.map(_only, names))
-    _require_distinct(names, gpus)
-    labels = _labels(names)
-    memory = [_memory(settings, name, gpu) for name, gpu in zip(names, gpus, strict=True)]
+    found = _every_gpu() if settings.gpu == ALL else _find(settings.gpu.split(","))
+    _require_distinct(found)
+    memory = [_memory(settings, name, gpu, sharing) for name, gpu in found]
+    labels = _labels([name for name, _ in found])
     return [
-        Slot(name, f"{label}-{number}" if settings.gpu_slots > 1 else label, share)
-        for name, label, share in zip(names, labels, memory, strict=True)
+        Slot(gpu, f"{label}-{number}" if settings.gpu_slots > 1 else label, share)
+        for gpu, label, share in zip(_lasting(found), labels, memory, strict=True)
         for number in range(1, settings.gpu_slots + 1)
     ]
 
 
-def slots_of(settings: Settings, queue: str) -> Sequence[Slot | None]:
-    """For a machine that serves all queues: one process of ``queue`` for each slot, or one without a GPU.
+def slots_of(settings: Settings, queue: str, queues: Sequence[str]) -> Sequence[Slot | None]:
+    """For a machine that serves several queues: one process of ``queue`` for each slot, or one without a GPU.
 
     None where the settings name one GPU or none: nothing is to be spread.
+
+    Args:
+        settings: see ``plan_slots``.
+        queue: one of ``queues``.
+        queues: that the machine serves: those that have a use for a GPU share each.
 
     Raises:
         NoProvider, SettingsError: see ``plan_slots`` and ``require_gpu_queues``.
@@ -95,11 +101,11 @@ def slots_of(settings: Settings, queue: str) -> Sequence[Slot | None]:
     if not gpu_queue(settings, queue):
         return (NO_GPU,)
     require_gpu_queues(settings, [queue])
-    return plan_slots(settings)
+    return plan_slots(settings, sum(gpu_queue(settings, name) for name in queues))
 
 
-def every_gpu() -> list[str]:
-    """All GPUs that this process sees, as ``--gpu`` takes them.
+def _every_gpu() -> list[tuple[str, Gpu]]:
+    """All GPUs that this process sees, with their names.
 
     What a scheduler has hidden stays hidden. Its numbers may be in another order than ours, so then they are
     named by UUID. Of a card that is cut into MIG slices CUDA shows one at most: name slices one by one.
@@ -108,21 +114,55 @@ def every_gpu() -> list[str]:
         NoProvider: there is none.
     """
     hidden = already_hidden()
-    if not hidden:
-        count = count_gpus({"CUDA_DEVICE_ORDER": BY_BUS})
-        if count < 1:
-            pin("0")  # says why
-        return [str(number) for number in range(count)]
-    seen = describe_gpus(hidden)
-    if not seen:
+    seen = describe_gpus(hidden or showing())
+    if not seen and hidden:
         raise NoProvider(
             f"All GPUs were asked for, and {VISIBLE}={hidden[VISIBLE]} shows none.",
             "Set that variable right or unset it, or leave out --gpu and HARDPOSE_GPU.",
         )
+    if not seen:
+        raise missing("0")
+    if not hidden:
+        return [(str(number), gpu) for number, gpu in enumerate(seen)]
     given = [entry.strip() for entry in hidden[VISIBLE].split(",")]
+    by_uuid = _by_uuid(seen) or [f"GPU-{gpu.uuid}" for gpu in seen]
     return [
-        entry if entry[:1].isalpha() else f"GPU-{gpu.uuid}" for entry, gpu in zip(given, seen, strict=False)
+        (entry if entry[:1].isalpha() else uuid, gpu)
+        for entry, uuid, gpu in zip(given, by_uuid, seen, strict=False)
     ]
+
+
+def _find(names: Sequence[str]) -> list[tuple[str, Gpu]]:
+    """The GPUs of these names.
+
+    Raises:
+        NoProvider: one is not here.
+    """
+    seen = describe_gpus(showing(*names))
+    if len(seen) < len(names):
+        # A process sees one MIG slice at most, and nothing behind a name that is wrong.
+        with ThreadPoolExecutor(8) as pool:
+            seen = tuple(pool.map(_only, names))
+    return list(zip(names, seen, strict=True))
+
+
+def _lasting(found: Sequence[tuple[str, Gpu]]) -> list[str]:
+    """The names under which they are found as long as they are here."""
+    numbered = [gpu for name, gpu in found if name.isdigit()]
+    by_uuid = dict(zip(numbered, _by_uuid(numbered) or (), strict=False))
+    return [by_uuid.get(gpu, name) if name.isdigit() else name for name, gpu in found]
+
+
+def _by_uuid(gpus: Sequence[Gpu]) -> list[str] | None:
+    """Their UUIDs as ``--gpu`` takes them; None where CUDA does not find all of them so.
+
+    The number of a card that is cut into MIG slices stands for one of its slices.
+    """
+    for kind in ("GPU", "MIG"):
+        names = [f"{kind}-{gpu.uuid}" for gpu in gpus]
+        if names and describe_gpus(showing(*names)) == tuple(gpus):
+            return names
+    return None
 
 
 def gpu_queue(settings: Settings, queue: str) -> bool:
@@ -199,12 +239,15 @@ def _check_runtime(settings: Settings, stage: Stage) -> None:
 
 
 def _only(name: str) -> Gpu:
-    return describe_gpus(pin(name))[0]
+    found = describe_gpus(showing(name))
+    if not found:
+        raise missing(name)
+    return found[0]
 
 
-def _require_distinct(names: Sequence[str], gpus: Sequence[Gpu]) -> None:
+def _require_distinct(found: Sequence[tuple[str, Gpu]]) -> None:
     seen: dict[str, str] = {}
-    for name, gpu in zip(names, gpus, strict=True):
+    for name, gpu in found:
         if gpu.uuid in seen:
             raise SettingsError(
                 f"--gpu names one GPU twice: {seen[gpu.uuid]} and {name}.",
@@ -218,17 +261,18 @@ def _labels(names: Sequence[str]) -> list[str]:
     return short if len(set(short)) == len(short) else [name.replace("/", "-") for name in names]
 
 
-def _memory(settings: Settings, name: str, gpu: Gpu) -> int | None:
+def _memory(settings: Settings, name: str, gpu: Gpu, sharing: int) -> int | None:
     """What one slot may take; without a word about it, an equal share."""
+    processes = settings.gpu_slots * sharing
     if settings.gpu_memory is not None:
-        require_memory(settings.gpu_memory, pin(name), settings.gpu_slots)
+        require_room(settings.gpu_memory, gpu, processes)
         return settings.gpu_memory
     if settings.gpu_slots == 1:
         return None
-    share = gpu.memory // settings.gpu_slots - OUTSIDE_BYTES
+    share = gpu.memory // processes - OUTSIDE_BYTES
     if share < LEAST_BYTES:
         raise NoProvider(
-            f"The GPU {name} has {in_gib(gpu.memory)}, too little for {settings.gpu_slots} processes.",
+            f"The GPU {name} has {in_gib(gpu.memory)}, too little for {processes} processes.",
             "Give fewer --slots.",
         )
     return share

@@ -4,8 +4,9 @@
 GPU-00000001-0000-0000-0000-000000000000. ``FAKE_CUDA_SLICES`` is how many MIG slices there are (MIG-0 ...),
 of which a process sees one at most. ``FAKE_CUDA_GIB`` is the memory of each. ``CUDA_VISIBLE_DEVICES`` works
 as the CUDA C++ Programming Guide says: the first entry that names no GPU ends the list. Without
-``CUDA_DEVICE_ORDER=PCI_BUS_ID`` the GPUs are counted the other way round. ``FAKE_CUDA_ERROR`` is what
-``cuInit`` returns, if not 0.
+``CUDA_DEVICE_ORDER=PCI_BUS_ID`` the GPUs are counted the other way round. ``FAKE_CUDA_GONE`` is the one that
+has fallen off the bus: those behind it move up by one. With ``FAKE_CUDA_MIG=1`` a GPU's number shows its slice
+of the same number. ``FAKE_CUDA_ERROR`` is what ``cuInit`` returns, if not 0.
 """
 
 import os
@@ -23,14 +24,19 @@ static int number(const char *name) { const char *v = getenv(name); return v ? a
 #define SLICE 256 /* added to the index of a MIG slice */
 static int shown[64];
 
+static int gone(void) { return getenv("FAKE_CUDA_GONE") ? number("FAKE_CUDA_GONE") : -1; }
+
 static int by_bus(int index, int here) {
     const char *order = getenv("CUDA_DEVICE_ORDER");
-    return order && !strcmp(order, "PCI_BUS_ID") ? index : here - 1 - index;
+    int nth = order && !strcmp(order, "PCI_BUS_ID") ? index : here - 1 - index;
+    return gone() >= 0 && nth >= gone() ? nth + 1 : nth;
 }
 
 static int count(void) {
-    int here = number("FAKE_CUDA_GPUS"), slices = number("FAKE_CUDA_SLICES"), seen = 0;
+    int all = number("FAKE_CUDA_GPUS"), slices = number("FAKE_CUDA_SLICES"), seen = 0;
+    int here = all - (gone() >= 0);
     const char *visible = getenv("CUDA_VISIBLE_DEVICES");
+    if (!visible && number("FAKE_CUDA_MIG")) visible = "0";
     if (!visible) {
         for (; seen < here; seen++) shown[seen] = by_bus(seen, here);
         return seen;
@@ -41,9 +47,11 @@ static int count(void) {
         char *end;
         int uuid = !strncmp(item, "GPU-", 4), slice = !strncmp(item, "MIG-", 4);
         if (uuid || slice) item += 4;
-        long index = strtol(item, &end, uuid && strlen(item) > 8 ? 16 : 10);
-        if (end == item || (*end && !(uuid && *end == '-'))) break;
-        if (index < 0 || index >= (slice ? slices : here)) break;
+        int full = strlen(item) > 8;
+        long index = strtol(item, &end, full ? 16 : 10) - (slice && full ? SLICE : 0);
+        if (end == item || (*end && !(full && *end == '-'))) break;
+        if (index < 0 || index >= (slice ? slices : uuid ? all : here) || (uuid && index == gone())) break;
+        if (!uuid && !slice && number("FAKE_CUDA_MIG")) slice = 1;
         shown[seen++] = slice ? SLICE + index : uuid ? index : by_bus(index, here);
         if (slice) break;
     }

@@ -65,10 +65,12 @@ def test_a_process_for_each_gpu_that_is_started_again_and_ends_with_its_segment(
     try:
         until(lambda: len(cards(env)) == 2, "both workers")
         first = cards(env)
-        assert {name: card.gpu for name, card in first.items()} == {"pose-gpu0": "0", "pose-gpu1": "1"}
-        for name, card in first.items():
+        assert {name: card.gpu[:12] for name, card in first.items()} == {
+            "pose-gpu0": "GPU-00000000", "pose-gpu1": "GPU-00000001"
+        }  # fmt: skip
+        for card in first.values():
             own = psutil.Process(card.pid)
-            assert own.cmdline()[-2:] == ["--gpu", name[-1]]
+            assert own.cmdline()[-2:] == ["--gpu", card.gpu]
             assert own.environ()["HARDPOSE_GPU_MEMORY"] == str(8 * 1024**3)
             assert len(own.children()) == 1
         left = psutil.Process(first["pose-gpu1"].pid).children()

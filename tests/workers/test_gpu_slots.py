@@ -1,13 +1,13 @@
 """Which processes share the GPUs of a machine: what each sees and may take, and what is refused."""
 
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import fake_cuda
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from odd_models_package import install
 
@@ -16,7 +16,7 @@ from broker.recipe import Stage
 from broker.settings import Settings, load_settings
 from workers.compute import Compute
 from workers.errors import NoProvider
-from workers.gpu import VISIBLE, pin
+from workers.gpu import VISIBLE, describe_gpus, pin, showing
 from workers.gpu_slots import (
     NO_GPU,
     OUTSIDE_BYTES,
@@ -29,10 +29,13 @@ from workers.gpu_slots import (
     spreads,
 )
 from workers.machine import prepare_machine
+from workers.masks.matterport.keras_network import _device
 from workers.onnx_runtime import provider_options
 
 GIB = 1024**3
+ALL = ("download", "pose", "mask", "me", "compare")
 FULL = "GPU-0000000{}-0000-0000-0000-000000000000"
+SLICE = "MIG-0000010{}-0000-0000-0000-000000000000"
 
 
 @pytest.fixture(scope="module")
@@ -66,15 +69,13 @@ def asked(**given: object) -> Settings:
 @pytest.mark.parametrize(
     ("given", "slots"),
     [
-        ({"gpu": "all"}, [Slot("0", "gpu0"), Slot("1", "gpu1"), Slot("2", "gpu2")]),
-        ({"gpu": "0,2"}, [Slot("0", "gpu0"), Slot("2", "gpu2")]),
-        ({"gpu": f"2,{FULL.format(0)}"}, [Slot("2", "gpu2"), Slot(FULL.format(0), "GPU-00000000")]),
+        ({"gpu": "all"}, [Slot(FULL.format(n), f"gpu{n}") for n in (0, 1, 2)]),
+        ({"gpu": f"2,{FULL.format(0)}"},
+         [Slot(FULL.format(2), "gpu2"), Slot(FULL.format(0), "GPU-00000000")]),
         ({"gpu": "MIG-0,MIG-1"}, [Slot("MIG-0", "MIG-0"), Slot("MIG-1", "MIG-1")]),  # never seen together
-        ({"gpu": "0", "gpu_slots": 2, "gpu_memory": "8GiB"},
-         [Slot("0", "gpu0-1", 8 * GIB), Slot("0", "gpu0-2", 8 * GIB)]),
-        ({"gpu": "0,1", "gpu_memory": "24GiB"}, [Slot("0", "gpu0", 24 * GIB), Slot("1", "gpu1", 24 * GIB)]),
+        ({"gpu": "0,2", "gpu_memory": "24GiB"}, [Slot(FULL.format(n), f"gpu{n}", 24 * GIB) for n in (0, 2)]),
         ({"gpu": "1", "gpu_slots": 2},  # equal shares, less what no limit counts
-         [Slot("1", f"gpu1-{n}", 12 * GIB - OUTSIDE_BYTES) for n in (1, 2)]),
+         [Slot(FULL.format(1), f"gpu1-{n}", 12 * GIB - OUTSIDE_BYTES) for n in (1, 2)]),
     ],
 )  # fmt: skip
 def test_the_slots(machine: Callable[..., None], given: dict[str, object], slots: list[Slot]) -> None:
@@ -100,6 +101,30 @@ def test_all_is_what_a_scheduler_has_left_to_us(
     slots = plan_slots(asked(gpu="all"))
     assert [slot.gpu for slot in slots] == gpus
     assert [pin(slot.gpu)[VISIBLE] for slot in slots] == gpus
+
+
+@pytest.mark.parametrize("visible", [None, "0"])
+def test_the_number_of_a_card_in_slices_stands_for_one_of_them(
+    machine: Callable[..., None], monkeypatch: pytest.MonkeyPatch, visible: str | None
+) -> None:
+    machine(1, slices=1)
+    monkeypatch.setenv("FAKE_CUDA_MIG", "1")
+    if visible is not None:
+        monkeypatch.setenv(VISIBLE, visible)
+    (slot,) = plan_slots(asked(gpu="all"))
+    assert slot.gpu == SLICE.format(0)
+
+
+def test_a_gpu_that_falls_off_the_bus_leaves_the_others_to_their_processes(
+    machine: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine(3)
+    slots = plan_slots(asked(gpu="all"))
+    before = [describe_gpus(showing(slot.gpu)) for slot in slots]
+    monkeypatch.setenv("FAKE_CUDA_GONE", "1")  # the numbers of those behind it move up
+    assert [describe_gpus(pin(slot.gpu)) for slot in (slots[0], slots[2])] == [before[0], before[2]]
+    with pytest.raises(NoProvider, match="this machine has 2"):
+        pin(slots[1].gpu)
 
 
 @pytest.mark.parametrize(
@@ -173,9 +198,27 @@ def test_a_strangers_model_is_believed_to_use_one(
     require_gpu_queues(load_settings(pose_model="nobody"), ["pose"])
     machine(2)
     settings = load_settings(pose_model="nobody", gpu="all")
-    assert slots_of(settings, "pose") == [Slot("0", "gpu0"), Slot("1", "gpu1")]
-    assert slots_of(settings, "compare") == (NO_GPU,)  # on a machine that serves all, it stays one
-    assert slots_of(load_settings(pose_model="nobody", gpu="1"), "compare") == (None,)
+    assert slots_of(settings, "pose", ALL) == [Slot(FULL.format(n), f"gpu{n}") for n in (0, 1)]
+    assert slots_of(settings, "compare", ALL) == (NO_GPU,)  # on a machine that serves all, it stays one
+    assert slots_of(load_settings(pose_model="nobody", gpu="1"), "compare", ALL) == (None,)
+
+
+def test_queues_that_share_a_gpu_share_its_memory(
+    machine: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = install(tmp_path / "stranger")
+    monkeypatch.syspath_prepend(str(tmp_path / "stranger"))
+    monkeypatch.setenv("ODD_NOTES", package["ODD_NOTES"])
+    machine(1)
+    given = {
+        "pose_model": "nobody", "mask_model": "matterport", "compute": {"providers": ["cuda"]},
+        "gpu": "0", "gpu_slots": 2,
+    }  # fmt: skip
+    for queue in ("pose", "mask"):
+        slots = slots_of(load_settings(**given), queue, ALL)
+        assert [slot and slot.memory for slot in slots] == [6 * GIB - OUTSIDE_BYTES] * 2
+    with pytest.raises(NoProvider, match="4 x 8 GiB were asked for"):
+        slots_of(load_settings(**given, gpu_memory="8GiB"), "pose", ALL)
 
 
 def test_a_build_for_cpus_is_refused() -> None:
@@ -194,14 +237,14 @@ def test_openpose_has_no_limit() -> None:
 # --- how much ------------------------------------------------------------------------------------
 
 
+@settings(max_examples=25)
 @given(
     memory=st.integers(256 * 1024**2, 192 * GIB),
     models=st.sampled_from([("pose",), ("mask",), ("pose", "mask")]),
 )
 def test_models_of_one_process_never_take_more_than_it_may(memory: int, models: tuple[str, ...]) -> None:
-    settings = asked(mask_model="matterport", gpu_memory=memory)
     stages = tuple(map(Stage, models))
-    shared = share_memory(settings, stages)
+    shared = share_memory(asked(mask_model="matterport", gpu_memory=memory), stages)
     limits = [Compute.of(shared, stage).memory for stage in stages]
     assert None not in limits
     assert memory - len(limits) < sum(filter(None, limits)) <= memory
@@ -223,20 +266,32 @@ def test_a_limit_reaches_the_runtime(machine: Callable[..., None]) -> None:
         prepare_machine(settings, [Stage.COMPARE])
 
 
-def test_a_limit_is_taken_by_tensorflow() -> None:
-    """Its own words for a limit; on a CPU, the only kind of device that is here, it knows of none."""
-    pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
-    code = (
-        "import tensorflow as tf\n"
-        "limit = tf.config.LogicalDeviceConfiguration(memory_limit=8192)\n"
-        "assert limit.memory_limit == 8192\n"
-        "cpu = tf.config.list_physical_devices('CPU')[0]\n"
-        "try:\n"
-        "    tf.config.set_logical_device_configuration(cpu, [limit])\n"
-        "except ValueError as error:\n"
-        "    print(error)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
-    )
-    assert "memory" in done.stdout
+class Told:
+    """What stands where TensorFlow's configuration stands, and notes what it is told."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[object, ...]] = []
+        self.threading = self.experimental = self
+
+    def __getattr__(self, name: str) -> Callable[..., object]:
+        return lambda *given, **named: self.said.append((name, *given, *named.values()))
+
+    def list_physical_devices(self, kind: str) -> list[str]:
+        return [f"{kind}:0"]
+
+    def LogicalDeviceConfiguration(self, memory_limit: int) -> int:
+        return memory_limit
+
+
+@pytest.mark.parametrize(
+    ("memory", "said"),
+    [
+        (8 * GIB, ("set_logical_device_configuration", "GPU:0", [8 * 1024])),  # in MiB
+        (None, ("set_memory_growth", "GPU:0", True)),
+    ],
+)
+def test_tensorflow_is_told_a_limit_or_to_grow(memory: int | None, said: tuple[object, ...]) -> None:
+    """No GPU is here: of TensorFlow's own names a test of its runtime knows."""
+    told = Told()
+    assert _device(SimpleNamespace(config=told), Compute(memory=memory)) == "/GPU:0"
+    assert [line for line in told.said if not str(line[0]).endswith("_threads")] == [said]

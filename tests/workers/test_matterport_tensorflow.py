@@ -304,3 +304,12 @@ def test_importing_the_adapter_leaves_tensorflow_out_of_a_process_that_will_fork
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_words_for_a_limit_of_a_gpus_memory() -> None:
+    """What ``_device`` says is told to no GPU here: these names at least are TensorFlow's."""
+    tensorflow, _ = _libraries()
+    config = tensorflow.config
+    assert config.LogicalDeviceConfiguration(memory_limit=8192).memory_limit == 8192
+    assert callable(config.set_logical_device_configuration)
+    assert callable(config.experimental.set_memory_growth)
