@@ -33,6 +33,7 @@ from api.options import (
 )
 from api.report_command import register as register_report
 from api.review_command import register as register_review
+from api.stopping import end_well_on_sigterm
 from broker.errors import SettingsError
 from broker.intake import Intake
 from broker.priority import Priority
@@ -281,6 +282,7 @@ def worker(
     from api.local import attach
     from workers.gpu_slots import spreads
 
+    end_well_on_sigterm()
     given = read_settings(home=home, gpu=gpu, gpu_slots=slots, gpu_memory=gpu_memory, device=device)
     settings = attach(given)
     if spreads(settings):

@@ -6,6 +6,7 @@ import typer
 
 from api.guard import guarded, read_settings
 from api.options import Home
+from api.stopping import end_well_on_sigterm
 
 
 @guarded
@@ -17,6 +18,7 @@ def serve_api(
     """Serve the HTTP API and the review page until told to stop."""
     from api.http.server import serve
 
+    end_well_on_sigterm()
     serve(read_settings(home=home, api_host=host, api_port=port))
 
 

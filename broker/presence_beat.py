@@ -19,6 +19,8 @@ from broker.work_counts import WorkCounts
 log = logging.getLogger(__name__)
 
 BEAT_SECONDS = 5.0
+FIRST_SECONDS = 1.0
+"""Between two looks whether the models are loaded and the card is handed in; see ``PresenceBeat.card``."""
 
 
 class PresenceBeat(bootsteps.StartStopStep):  # type: ignore[misc]
@@ -29,6 +31,8 @@ class PresenceBeat(bootsteps.StartStopStep):  # type: ignore[misc]
     """
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
+    card: ClassVar[WorkerCard | None] = None
+    """What this worker has handed in; None: it has not loaded its models yet, or reaches no broker."""
     _thread: ClassVar[threading.Thread | None] = None
     _ended: ClassVar[threading.Event] = threading.Event()
 
@@ -90,9 +94,9 @@ def beat_until(
     presence, register, counts = Presence(control), DeviceRegister(control), WorkCounts(control)
     card: WorkerCard | None = None
     unit: DeviceUnit | None = None
-    while not ended.wait(BEAT_SECONDS):
+    while not ended.wait(BEAT_SECONDS if card is not None else min(FIRST_SECONDS, BEAT_SECONDS)):
         try:
-            card = _beat(presence, key, card)
+            PresenceBeat.card = card = _beat(presence, key, card)
             if requests is not None:
                 counts.tell(key, requests.held(), requests.taken())
             if settings.device is not None:

@@ -4,15 +4,25 @@ import logging
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, make_wsgi_app, start_http_server
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from broker.errors import SettingsError
+from broker.presence import WorkerCard
+from broker.presence_beat import PresenceBeat
+from broker.recipe import Stage
 from broker.settings import Settings
+from workers.process import served_stages
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 log = logging.getLogger(__name__)
+
+WITHOUT_MODEL = {Stage.DOWNLOAD, Stage.COMPARE}
 
 
 class LivingProcesses(MultiProcessCollector):
@@ -43,8 +53,30 @@ def process_lives(pid: int) -> bool:
     return True
 
 
+def is_ready(card: WorkerCard | None) -> bool:
+    """Whether a worker has come up: it has handed in its card, with a model for each stage that has one."""
+    if card is None:
+        return False
+    return not set(served_stages(card.queues)) - WITHOUT_MODEL - set(card.models)
+
+
+def with_readiness(metrics: "WSGIApplication") -> "WSGIApplication":
+    """``metrics``, and ``/readyz``: 200 once this worker has come up, and from then on; before, 503."""
+
+    def answer(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        if environ["PATH_INFO"] != "/readyz":
+            return metrics(environ, start_response)
+        ready = is_ready(PresenceBeat.card)
+        start_response("200 OK" if ready else "503 Service Unavailable", [("Content-Type", "text/plain")])
+        return [b"ready\n" if ready else b"not ready: see the worker's log\n"]
+
+    return answer
+
+
 def serve_metrics(settings: Settings, folder: Path) -> int:
     """Serves the metrics of ``folder`` from a thread of this process, as long as it lives; returns the port.
+
+    Every path has the metrics but ``/readyz``, see ``with_readiness``.
 
     Raises:
         SettingsError: the address cannot be listened on.
@@ -59,5 +91,6 @@ def serve_metrics(settings: Settings, folder: Path) -> int:
             f"Metrics cannot be served on {host}:{port}: {error.strerror}.",
             "Set HARDPOSE_METRICS_HOST or HARDPOSE_METRICS_PORT to another; port 0 takes any that is free.",
         ) from error
+    server.set_app(with_readiness(make_wsgi_app(registry)))
     log.info("metrics are at http://%s:%d/metrics", host, server.server_port)
     return server.server_port

@@ -13,6 +13,7 @@ import pwd
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -316,8 +317,10 @@ def _make_stand_ins(folder: Path) -> None:
 
 
 def _end(made: Containers) -> None:
-    for process in [*made.others, *(each.process for each in reversed(made.running.values()))]:
+    for process in made.others:
         process.terminate()
+    for each in reversed(made.running.values()):
+        each.process.send_signal(signal.Signals[each.service.get("stop_signal", "SIGTERM")])
     for process in [*made.others, *(each.process for each in made.running.values())]:
         try:
             process.wait(5)
