@@ -78,10 +78,10 @@ def _reached(overlay: Overlay, labels: dict[str, str]) -> set[str]:
     for policy in _policies(overlay, labels, "Egress"):
         for rule in policy["spec"].get("egress", []):
             for peer in rule["to"]:
-                if "ipBlock" in peer:
+                if {port["port"] for port in rule["ports"]} == {53}:  # names
+                    assert peer.get("ipBlock", {"cidr": "169.254.20.10/32"}) == {"cidr": "169.254.20.10/32"}
+                elif "ipBlock" in peer:
                     found.add("internet")
-                elif "namespaceSelector" in peer:
-                    assert {port["port"] for port in rule["ports"]} == {53}
                 else:
                     found |= _let_in(overlay, labels, peer["podSelector"], rule["ports"])
     return found

@@ -19,6 +19,7 @@ KNOWN = {
 }  # fmt: skip
 MERGE_KEYS = {
     "containers": "name",
+    "initContainers": "name",
     "env": "name",
     "volumes": "name",
     "volumeMounts": "mountPath",
@@ -144,7 +145,7 @@ def pods_of(document: Document) -> list[Document]:
 
 def _rename(pod: Document, image: Document) -> None:
     assert set(image) <= {"name", "newName", "newTag", "digest"}
-    for container in pod["containers"]:
+    for container in [*pod.get("initContainers", []), *pod["containers"]]:
         name, _, tag = container["image"].partition(":")
         if name == image["name"]:
             container["image"] = f"{image.get('newName', name)}:{image.get('newTag', tag)}"

@@ -76,6 +76,11 @@ def image_of(pod: Document) -> str:
     return str(container["image"])
 
 
+def containers_of(pod: Document) -> list[Document]:
+    """Of a pod, those that run before the others included."""
+    return [*pod.get("initContainers", []), *pod["containers"]]
+
+
 def environment(overlay: Overlay, pod: Document) -> dict[str, str]:
     """What a container of ours finds in its environment."""
     (container,) = pod["containers"]
