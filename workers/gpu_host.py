@@ -45,7 +45,7 @@ def serve_gpus(settings: Settings, queues: Sequence[str], name: str | None = Non
     slots = plan_slots(settings)
     check_broker(settings)
     with _signals() as asked:
-        supervisor = Supervisor(settings, logs_apart=False)
+        supervisor = Supervisor(settings, logs_apart=False, repairs=True)
         host = GpuHost(supervisor)
         try:
             for slot in slots:
@@ -105,8 +105,9 @@ class GpuHost:
             asked: the signals so far; it grows while this waits.
 
         Raises:
-            WorkerDied: one ended with an error, or was ended by a signal, though nobody insisted.
+            WorkerDied: one that was at work ended with an error, though nobody insisted.
         """
+        told = self._alive()  # the end of any other is in the log already
         self._tell(signal.SIGTERM)
         while self._alive() and not _insisted(asked):
             time.sleep(LOOK_SECONDS)
@@ -117,7 +118,9 @@ class GpuHost:
                 time.sleep(LOOK_SECONDS)
         if _insisted(asked):
             return
-        failed = [worker for worker in self.supervisor.workers if worker.process.returncode != 0]
+        # Only one that has not begun to serve leaves SIGTERM to do what it does by itself.
+        in_order = (0, -signal.SIGTERM)
+        failed = [worker for worker in told if worker.process.returncode not in in_order]
         if failed:
             ends = ", ".join(f"{worker.name}: status {worker.process.returncode}" for worker in failed)
             raise WorkerDied(f"Not every worker ended in order ({ends}).", failed[0].why())

@@ -86,7 +86,7 @@ class WorkerProcess:
 
 @dataclass
 class Supervisor:
-    """The worker processes of one ``hardpose run`` or ``hardpose up``.
+    """The worker processes of one ``hardpose run`` or ``hardpose up``, or of one machine's GPUs.
 
     Every child gets a session of its own, so that Ctrl-C in the terminal reaches the supervisor alone and
     it can end them in the right order; on Linux they also end when the supervisor is killed.
@@ -96,6 +96,8 @@ class Supervisor:
     workers: list[WorkerProcess] = field(default_factory=list)
     logs_apart: bool = True
     """Whether each has a log of its own, in ``logs``; else all write where this process writes."""
+    repairs: bool = False
+    """Whether they look for lost messages themselves, because their supervisor does not."""
 
     @property
     def logs(self) -> Path:
@@ -154,8 +156,7 @@ class Supervisor:
             variables: of its own, before those of the settings.
         """
         log_file = self.logs / f"{name}.log" if self.logs_apart else None
-        # Whoever has started them looks for lost messages.
-        own = {"HARDPOSE_REPAIRS": "false", **(variables or {})}
+        own = {**({} if self.repairs else {"HARDPOSE_REPAIRS": "false"}), **(variables or {})}
         process = self._spawn(arguments, log_file, tokens, own)
         worker = WorkerProcess(arguments, name, log_file, process, essential, tokens, own)
         self.workers.append(worker)

@@ -4,9 +4,10 @@
 GPU-00000001-0000-0000-0000-000000000000. ``FAKE_CUDA_SLICES`` is how many MIG slices there are (MIG-0 ...),
 of which a process sees one at most. ``FAKE_CUDA_GIB`` is the memory of each. ``CUDA_VISIBLE_DEVICES`` works
 as the CUDA C++ Programming Guide says: the first entry that names no GPU ends the list. Without
-``CUDA_DEVICE_ORDER=PCI_BUS_ID`` the GPUs are counted the other way round. ``FAKE_CUDA_GONE`` is the one that
-has fallen off the bus: those behind it move up by one. With ``FAKE_CUDA_MIG=1`` a GPU's number shows its slice
-of the same number. ``FAKE_CUDA_ERROR`` is what ``cuInit`` returns, if not 0.
+``CUDA_DEVICE_ORDER=PCI_BUS_ID`` the GPUs are counted the other way round. ``FAKE_CUDA_GONE`` names a file;
+where it is there, the GPU whose number it holds has fallen off the bus: those behind it move up by one. With
+``FAKE_CUDA_MIG=1`` a GPU's number shows its slice of the same number. ``FAKE_CUDA_ERROR`` is what ``cuInit``
+returns, if not 0.
 """
 
 import os
@@ -24,7 +25,14 @@ static int number(const char *name) { const char *v = getenv(name); return v ? a
 #define SLICE 256 /* added to the index of a MIG slice */
 static int shown[64];
 
-static int gone(void) { return getenv("FAKE_CUDA_GONE") ? number("FAKE_CUDA_GONE") : -1; }
+static int gone(void) {
+    const char *name = getenv("FAKE_CUDA_GONE");
+    FILE *file = name ? fopen(name, "r") : NULL;
+    int index = -1;
+    if (file && fscanf(file, "%d", &index) != 1) index = -1;
+    if (file) fclose(file);
+    return index;
+}
 
 static int by_bus(int index, int here) {
     const char *order = getenv("CUDA_DEVICE_ORDER");

@@ -7,13 +7,13 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import psutil
 
 from api.http.whereabouts import running
 from broker.catalog import Catalog
 from broker.views import JobView
-
 
 TOGETHER = {"HARDPOSE_PLACEMENT": "pose+mask+me+compare"}
 """Two worker processes, not five, for what has nothing to do with the placement: 8 s of CPU time a run."""
@@ -58,10 +58,16 @@ def hardpose(*arguments: str | Path, env: dict[str, str] | None = None, timeout:
     return Ended(done.returncode, done.stdout, done.stderr)
 
 
-def start(*arguments: str | Path, env: dict[str, str] | None = None) -> "subprocess.Popen[str]":
-    """Starts ``hardpose`` and goes on."""
+def start(
+    *arguments: str | Path, env: dict[str, str] | None = None, output: IO[str] | None = None
+) -> "subprocess.Popen[str]":
+    """Starts ``hardpose`` and goes on; what it writes is to be read from its pipe, or goes to ``output``."""
     return subprocess.Popen(
-        command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment(env)
+        command(*arguments),
+        stdout=output or subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment(env),
     )
 
 

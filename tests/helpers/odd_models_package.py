@@ -41,20 +41,12 @@ class Nobody(Base):
         return [[] for _ in images]
 
 
-class Seeing(Base):
-    """Notes which GPU its process sees."""
+class Slow(Base):
+    """Takes its time over the first image of each segment, and notes which GPU its process sees."""
 
     def find_people(self, images):
         seen = [os.environ.get(name, "unset") for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER")]
-        note(" ".join(["seeing", str(os.getpid()), *seen]))
-        return [[] for _ in images]
-
-
-class Slow(Base):
-    """Takes its time over the first image of each segment."""
-
-    def find_people(self, images):
-        note(f"slow {os.getpid()}")
+        note(" ".join(["slow", str(os.getpid()), *seen]))
         time.sleep(0.5)
         return [[] for _ in images]
 
@@ -112,7 +104,6 @@ class Broken(Base):
 ENTRY_POINTS = """[hardpose.pose]
 nobody = odd_models:Nobody
 slow = odd_models:Slow
-seeing = odd_models:Seeing
 deadly = odd_models:Deadly
 broken = odd_models:Broken
 hanging = odd_models:Hanging

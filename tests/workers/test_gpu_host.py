@@ -39,6 +39,7 @@ def env(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, s
             "LD_LIBRARY_PATH": fake_cuda.build(tmp_path / "cuda"),
             "FAKE_CUDA_GPUS": "2",
             "FAKE_CUDA_GIB": "24",
+            "FAKE_CUDA_GONE": str(tmp_path / "gone"),
             "HARDPOSE_BROKER_URL": broker.url,
             "HARDPOSE_HOME": str(tmp_path / "state"),
             "HARDPOSE_POSE_MODEL": "slow",
@@ -49,19 +50,23 @@ def until(condition: Callable[[], object], what: str, seconds: float = 90) -> No
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"waited too long for {what}"
-        time.sleep(0.2)
+        time.sleep(0.05)
 
 
 def cards(env: dict[str, str]) -> dict[str, WorkerCard]:
-    """The workers that have loaded their models, by name."""
+    """The workers of pose that have loaded their models, by name."""
     control = Control.of(load_settings(broker_url=env["HARDPOSE_BROKER_URL"]))
-    return {card.name.partition("@")[0]: card for card in Presence(control).alive()}
+    alive = [card for card in Presence(control).alive() if "pose" in card.queues]
+    return {card.name.partition("@")[0]: card for card in alive}
 
 
-def test_a_process_for_each_gpu_that_is_started_again_and_ends_with_its_segment(
+def test_a_process_for_each_gpu_whose_gpu_may_be_away_for_a_while_and_that_ends_with_its_segment(
     env: dict[str, str], tmp_path: Path
 ) -> None:
-    host = start("worker", "pose", "--gpu", "all", "--gpu-memory", "8GiB", env=env)
+    log = tmp_path / "log"
+    with log.open("w") as output:
+        host = start("worker", "pose", "--gpu", "all", "--gpu-memory", "8GiB", env=env, output=output)
+    downloads = start("worker", "download", env=env)
     try:
         until(lambda: len(cards(env)) == 2, "both workers")
         first = cards(env)
@@ -72,42 +77,51 @@ def test_a_process_for_each_gpu_that_is_started_again_and_ends_with_its_segment(
             own = psutil.Process(card.pid)
             assert own.cmdline()[-2:] == ["--gpu", card.gpu]
             assert own.environ()["HARDPOSE_GPU_MEMORY"] == str(8 * 1024**3)
+            assert "HARDPOSE_REPAIRS" not in own.environ()  # nobody else here looks for lost messages
             assert len(own.children()) == 1
         left = psutil.Process(first["pose-gpu1"].pid).children()
+        (tmp_path / "gone").write_text("1")
         os.kill(first["pose-gpu1"].pid, signal.SIGKILL)
+        until(lambda: "again in 2 s" in log.read_text(), "the one that does not come up")
+        (tmp_path / "gone").unlink()
         until(lambda: cards(env)["pose-gpu1"].pid != first["pose-gpu1"].pid, "the one that died")
         assert cards(env)["pose-gpu0"].pid == first["pose-gpu0"].pid  # the other went on
         assert not any(process.is_running() for process in left)
-        downloads = start("worker", "download", env=env)
-        try:
-            sent = hardpose("enqueue", write_video(tmp_path / "ramp.mp4", range(0, 500, 100)), env=env)
-            assert sent.code == ExitCode.OK, sent.stderr
-            notes = Path(env["ODD_NOTES"])
-            until(lambda: "slow" in notes.read_text(), "a segment at work")
-            host.terminate()
-            log, _ = host.communicate(timeout=60)
-        finally:
-            downloads.terminate()
-            downloads.communicate(timeout=60)
+        sent = hardpose("enqueue", write_video(tmp_path / "ramp.mp4", range(0, 500, 100)), env=env)
+        assert sent.code == ExitCode.OK, sent.stderr
+        notes = Path(env["ODD_NOTES"])
+        until(lambda: "slow" in notes.read_text(), "a segment at work")
+        pools = {
+            str(own.pid): card.gpu
+            for card in cards(env).values()
+            for own in psutil.Process(card.pid).children()
+        }
+        host.terminate()
+        host.wait(60)
     finally:
+        downloads.terminate()
+        downloads.communicate(timeout=60)
         if host.poll() is None:
             host.kill()
-    assert host.returncode == ExitCode.OK, log
-    assert len(set(notes.read_text().splitlines())) == 1  # one process alone had it, and finished it
+    assert host.returncode == ExitCode.OK, log.read_text()
+    (note,) = set(notes.read_text().splitlines())  # one process alone had it, and finished it
+    _, pid, visible, order = note.split()
+    assert (visible, order) == (pools[pid], "PCI_BUS_ID")  # a pool's process sees the GPU of its worker
     control = Control.of(load_settings(broker_url=env["HARDPOSE_BROKER_URL"]))
     assert control.lengths(["pose", "mask"]) == ({"pose": 0, "mask": 1}, 0)
     assert not any(psutil.pid_exists(card.pid) for card in first.values())
-    assert "worker pose-gpu1 ended with status -9" in log
-    assert log.count(" ready.") == 3, log  # what the children write stands in the parent's output
+    written = log.read_text()  # what the children write stands in the parent's output
+    assert "worker pose-gpu1 ended with status -9" in written
+    assert f"worker pose-gpu1 ended with status {ExitCode.ENVIRONMENT:d}" in written
+    assert f"no_provider: The GPU {first['pose-gpu1'].gpu} was asked for, and this machine has 1" in written
+    assert written.count(" ready.") == 3, written
 
 
 @pytest.mark.parametrize(
     ("line", "code", "words"),
     [
         (["pose", "download", "--gpu", "all"], ExitCode.USAGE, "The queue download has no use for a GPU"),
-        (["compare", "--gpu", "0,1"], ExitCode.USAGE, "The queue compare has no use for a GPU"),
         (["pose", "--gpu", "0,4"], ExitCode.ENVIRONMENT, "this machine has 2 (numbers 0 to 1)"),
-        (["pose", "--slots", "2"], ExitCode.USAGE, "Name it with --gpu"),
     ],
 )
 def test_what_is_refused_before_anything_starts(
@@ -123,6 +137,7 @@ def program(host: GpuHost, name: str, text: str) -> None:
 
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GpuHost]:
+    monkeypatch.setattr("workers.gpu_host.LOOK_SECONDS", 0.02)
     monkeypatch.setattr("workers.gpu_host.FIRST_PAUSE_SECONDS", 0.01)
     monkeypatch.setattr("workers.gpu_host.MOST_PAUSE_SECONDS", 0.02)
     supervisor = Supervisor(load_settings(home=tmp_path), logs_apart=False)
@@ -153,7 +168,8 @@ def test_one_that_dies_for_ever_does_not_end_the_others(host: GpuHost) -> None:
         ([signal.SIGTERM], "15", False),  # finishes in its time
         ([signal.SIGTERM, signal.SIGTERM], "3", False),  # insisted: gives back at once
         ([signal.SIGQUIT], "3", False),
-        ([signal.SIGTERM], "none", True),  # ended by the signal itself: not in order, and the status says so
+        ([signal.SIGTERM], "none", False),  # had not come so far as to heed it: nothing was at work
+        ([signal.SIGTERM], "badly", True),
     ],
 )
 def test_the_end_is_told_to_each(
@@ -161,19 +177,33 @@ def test_the_end_is_told_to_each(
 ) -> None:
     flag = tmp_path / "up"
     text = f"import signal, sys, time, pathlib\nhandled = {json.dumps(handled)}\n"
-    text += "ok = lambda *a: (time.sleep(0.5), sys.exit(0))\n"
+    text += "ok = lambda *a: (time.sleep(0.1), sys.exit(0))\n"
     text += "if handled == '3': signal.signal(15, signal.SIG_IGN)\n"
-    text += "if handled != 'none': signal.signal(int(handled), ok)\n"
+    text += "if handled == 'badly': signal.signal(15, lambda *a: sys.exit(7))\n"
+    text += "elif handled != 'none': signal.signal(int(handled), ok)\n"
     text += f"pathlib.Path({str(flag)!r}).touch()\ntime.sleep(99)"
     program(host, "one", text)
     until(flag.exists, "the program")
     worker = host.supervisor.workers[0]
     if fails:
-        with pytest.raises(WorkerDied, match="one: status -15"):
+        with pytest.raises(WorkerDied, match="one: status 7"):
             host.finish(asked)
     else:
         host.finish(asked)
-        assert worker.process.returncode == 0
+        assert worker.process.returncode == (-signal.SIGTERM if handled == "none" else 0)
+
+
+def test_an_end_in_the_middle_of_a_pause_is_in_order(host: GpuHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.gpu_host.FIRST_PAUSE_SECONDS", 60.0)
+    monkeypatch.setattr("workers.gpu_host.MOST_PAUSE_SECONDS", 60.0)
+    program(host, "works", "import time; time.sleep(99)")
+    program(host, "dies", "raise SystemExit(3)")
+    works, dies = host.supervisor.workers
+    until(lambda: dies.process.poll() is not None, "its death")
+    host.mend()
+    host.finish([signal.SIGTERM])  # its death was told of when it died
+    assert works.process.poll() is not None
+    assert dies.restarts == 0
 
 
 def test_its_children_end_with_a_parent_that_is_killed(env: dict[str, str]) -> None:

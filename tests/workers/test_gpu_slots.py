@@ -116,12 +116,13 @@ def test_the_number_of_a_card_in_slices_stands_for_one_of_them(
 
 
 def test_a_gpu_that_falls_off_the_bus_leaves_the_others_to_their_processes(
-    machine: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    machine: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine(3)
+    monkeypatch.setenv("FAKE_CUDA_GONE", str(tmp_path / "gone"))
     slots = plan_slots(asked(gpu="all"))
     before = [describe_gpus(showing(slot.gpu)) for slot in slots]
-    monkeypatch.setenv("FAKE_CUDA_GONE", "1")  # the numbers of those behind it move up
+    (tmp_path / "gone").write_text("1")  # the numbers of those behind it move up
     assert [describe_gpus(pin(slot.gpu)) for slot in (slots[0], slots[2])] == [before[0], before[2]]
     with pytest.raises(NoProvider, match="this machine has 2"):
         pin(slots[1].gpu)

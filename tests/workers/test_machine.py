@@ -1,5 +1,6 @@
 """A worker whose machine lacks what its models run on takes no work: it ends at once, with the reason."""
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,9 @@ from workers.machine import prepare_machine
 from workers.onnx_runtime import installed_providers, require_providers
 
 POSE, MASK = (Stage.POSE,), (Stage.MASK,)
+needs_tensorflow = pytest.mark.skipif(
+    importlib.util.find_spec("tensorflow") is None, reason="TensorFlow is not installed"
+)
 
 
 def test_the_embedded_models_need_nothing_more():
@@ -49,8 +53,8 @@ def test_providers_that_are_here_are_taken():
     assert prepare_machine(settings, POSE) == {}
 
 
+@needs_tensorflow
 def test_cuda_without_a_gpu_is_refused_on_tensorflow_too(tmp_path, monkeypatch):
-    pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
     (tmp_path / "libcuda.so.1").write_text("no library")  # stands before a real driver, if there is one
     monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
     settings = load_settings(
@@ -60,8 +64,8 @@ def test_cuda_without_a_gpu_is_refused_on_tensorflow_too(tmp_path, monkeypatch):
         prepare_machine(settings, MASK)
 
 
+@needs_tensorflow
 def test_cuda_with_a_gpu_is_fine_on_tensorflow_unless_it_is_hidden(tmp_path, monkeypatch):
-    pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
     if not sys.platform.startswith("linux") or not fake_cuda.can_build():
         pytest.skip("the stand-in for the CUDA driver needs Linux and gcc")
     monkeypatch.setenv("LD_LIBRARY_PATH", fake_cuda.build(tmp_path))
