@@ -1,6 +1,6 @@
 """``make bench``: every number that the documents state, written as data.
 
-    python -m benchmarks [--only accuracy|overhead|demo|models|volume]
+    python -m benchmarks [--only accuracy|overhead|demo|models|volume|scale_out|s3_frames]
 
 Writes ``benchmarks/results/<name>.json`` and ends with 1 when a number misses its bound. Counts are exact;
 times are ratios against something that ran in the same minutes, because machines differ and are noisy.
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import demo, overhead, volume
+from benchmarks import demo, overhead, s3_frames, scale_out, volume
 
 RESULTS = Path(__file__).parent / "results"
 DEMO_SECONDS = 240
@@ -49,6 +49,20 @@ def many_small() -> tuple[dict[str, Any], list[str]]:
     numbers = volume.measure()
     print(volume.table(numbers))
     return numbers, volume.faults(numbers)
+
+
+def more_workers() -> tuple[dict[str, Any], list[str]]:
+    """One job through 1, 2 and 4 pose processes, and over two hosts."""
+    numbers = scale_out.measure()
+    print(scale_out.table(numbers))
+    return numbers, scale_out.faults(numbers)
+
+
+def pictures_on_s3() -> tuple[dict[str, Any], list[str]]:
+    """Frames a second, S3 against a folder."""
+    numbers = s3_frames.run()
+    print(s3_frames.table(numbers))
+    return numbers, s3_frames.faults(numbers)
 
 
 def demo_run() -> tuple[dict[str, Any], list[str]]:
@@ -85,6 +99,8 @@ BENCHMARKS: dict[str, Callable[[], tuple[dict[str, Any], list[str]]]] = {
     "demo": demo_run,
     "models": models,
     "volume": many_small,
+    "scale_out": more_workers,
+    "s3_frames": pictures_on_s3,
 }
 
 
