@@ -128,11 +128,11 @@ class Supervisor:
         return self.start_program(line, name, variables=self._own(slot))
 
     def _own(self, slot: Slot | None) -> dict[str, str]:
-        """What the settings say of all slots together is told each of itself."""
-        if slot is None:
-            return {}
-        variables = {"HARDPOSE_GPU_SLOTS": "1"}
-        if slot.memory is not None:
+        """What the settings say of all workers together is told each of itself."""
+        variables = {}
+        if slot is not None:
+            variables["HARDPOSE_GPU_SLOTS"] = "1"
+        if slot is not None and slot.memory is not None:
             variables["HARDPOSE_GPU_MEMORY"] = str(slot.memory)
         if self.settings.metrics_port:
             variables["HARDPOSE_METRICS_PORT"] = str(self.settings.metrics_port + len(self.workers))

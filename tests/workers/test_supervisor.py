@@ -55,6 +55,16 @@ def test_one_that_will_not_stop_is_killed(supervisor: Supervisor) -> None:
     assert worker.process.poll() == -9
 
 
+def test_each_worker_of_a_machine_serves_its_metrics_on_a_port_of_its_own(tmp_path: Path) -> None:
+    supervisor = Supervisor(load_settings(home=tmp_path, metrics_port=9464))
+    try:
+        workers = [supervisor.start_worker([queue]) for queue in ("pose", "mask")]
+        seen = [psutil.Process(worker.process.pid).environ() for worker in workers]
+    finally:
+        supervisor.stop(patience=0.2)
+    assert [variables["HARDPOSE_METRICS_PORT"] for variables in seen] == ["9464", "9465"]
+
+
 def test_secrets_do_not_reach_the_command_line(tmp_path: Path) -> None:
     supervisor = Supervisor(load_settings(home=tmp_path, broker_url="redis://:s3cret@127.0.0.1:1/0"))
     try:
