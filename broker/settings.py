@@ -212,7 +212,8 @@ class Settings(BaseSettings):
     # --- metrics ---
     metrics_host: str = "127.0.0.1"
     metrics_port: int | None = Field(None, ge=0, le=65535)
-    """Where a worker serves its metrics (Prometheus); none: nowhere. The API's are at its own /metrics."""
+    """Where a worker serves its metrics (Prometheus); none: nowhere; 0: on any free port. Of several that one
+    command starts, the first has this one, the next the one behind it. The API's are at its own /metrics."""
 
     # --- Flower ---
     flower_auth: SecretStr | None = None
