@@ -48,7 +48,7 @@ SETTINGS = {
 }
 CLIP = "MultiPerson_cam01"
 CLIP_SECONDS = 31
-"""The clip of two seconds 16 times: of an odd number of segments two workers leave one waiting for the other."""
+"""The clip of two seconds 16 times: with an odd number of segments one of two workers is idle at the end."""
 LIMIT_SECONDS = 300
 
 
