@@ -224,8 +224,8 @@ class Settings(BaseSettings):
     visibility_timeout: int = Field(60, ge=2)
     """Seconds after which the messages of a worker that died are given to another; leases are renewed."""
     repairs: bool = True
-    """Whether workers that reach the catalog look for lost messages and send anew what is open; `hardpose run`
-    and `up` do so for theirs."""
+    """Whether workers that reach the catalog look for lost messages and send anew what is open; `hardpose
+    run` and `up` do so for theirs."""
     max_attempts: int = Field(3, ge=1)
     """Starts of one stage on one segment before the segment is called poison."""
     soft_time_limit: int = Field(600, gt=0)
