@@ -49,7 +49,7 @@ from tasks.sending_on import check_not_done, failed, note_done, send_on
 from tasks.suspect_frames import MOST_CONDEMNED, suspects_of
 from tasks.unit_news import process_news
 from tasks.voids import MessageVoid, check_start, check_wanted, unless_void
-from tasks.worker_card import announce, load_and_describe
+from tasks.worker_card import announce_until_heard, load_and_describe
 from workers.devices.errors import DeviceAway
 
 log = logging.getLogger(__name__)
@@ -221,7 +221,7 @@ def _preload(pid: int) -> None:
     if (described := getattr(current_app, "hardpose_described", None)) is not None:
         here.described = described  # what was tested, whatever its page says by now
     card = load_and_describe(here, name, pid, started, queues)
-    announce(here, card, getattr(current_app, "hardpose_self_test", {}))
+    announce_until_heard(here, card, getattr(current_app, "hardpose_self_test", {}))
 
 
 @worker_shutdown.connect

@@ -3,9 +3,12 @@
 import importlib.metadata
 import logging
 import socket
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from broker.errors import BrokerUnavailable
 from broker.presence import Presence, WorkerCard
 from broker.recipe import ModelSpec, Stage, WeightsRef
 from tasks.counting import models_loaded
@@ -16,6 +19,9 @@ from tasks.unit_news import process_news
 from workers.process import served_stages
 
 log = logging.getLogger(__name__)
+
+AGAIN_SECONDS = 2.0
+"""Between two attempts to tell a broker that is away of this worker."""
 
 
 def load_and_describe(
@@ -72,6 +78,33 @@ def announce(runtime: Runtime, card: WorkerCard, tested: Mapping[str, Any]) -> N
         spec = public_spec(runtime.described.spec)
         # Without it: the log says why; the device may only be switched off.
         process_news().begin(runtime.control, spec, card, tested, ready=Stage.ME in card.models)
+
+
+def announce_until_heard(runtime: Runtime, card: WorkerCard, tested: Mapping[str, Any]) -> None:
+    """As ``announce``; a broker that is away, as where all is started at once, is told when it is there.
+
+    Nobody else could: the card is known to the process that has loaded the models alone.
+    """
+    try:
+        announce(runtime, card, tested)
+    except BrokerUnavailable as error:
+        log.warning("this worker is not shown yet: %s", error)
+        again = threading.Thread(
+            target=_announce_later, args=(runtime, card, tested), name="announce", daemon=True
+        )
+        again.start()
+
+
+def _announce_later(runtime: Runtime, card: WorkerCard, tested: Mapping[str, Any]) -> None:
+    while True:
+        time.sleep(AGAIN_SECONDS)
+        try:
+            announce(runtime, card, tested)
+        except BrokerUnavailable as error:
+            log.debug("this worker is still not shown: %s", error)
+        else:
+            log.info("this worker is shown now")
+            return
 
 
 def _points(models: Mapping[Stage, ModelSpec]) -> tuple[int, ...]:

@@ -1,0 +1,50 @@
+"""A worker that is up before its broker is shown as soon as that is there."""
+
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from s3_server import free_port
+
+from broker.errors import BrokerUnavailable
+from broker.presence import Presence, WorkerCard
+from broker.settings import load_settings
+from broker.valkey import server_binary
+from tasks import worker_card
+from tasks.runtime import Runtime
+
+
+def test_a_worker_that_is_up_before_its_broker_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_card, "AGAIN_SECONDS", 0.1)
+    port = free_port()
+    here = Runtime(load_settings(home=tmp_path, broker_url=f"redis://127.0.0.1:{port}/0"))
+    card = WorkerCard(name="w", host="h", pid=1, queues=("compare",), version="1", started=time.time())
+    worker_card.announce_until_heard(here, card, {})
+    line = [
+        str(server_binary()),
+        "--port",
+        str(port),
+        "--bind",
+        "127.0.0.1",
+        "--save",
+        "",
+        "--dir",
+        str(tmp_path),
+    ]
+    server = subprocess.Popen(line, stdout=subprocess.DEVNULL, cwd=tmp_path)
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            assert time.monotonic() < deadline, "it is not shown"
+            try:
+                if Presence(here.control).card("h:1") is not None:
+                    return
+            except BrokerUnavailable:
+                assert server.poll() is None
+            time.sleep(0.05)
+    finally:
+        server.terminate()
+        server.wait(20)
