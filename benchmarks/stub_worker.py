@@ -1,8 +1,8 @@
 """A worker whose stages take no time: ``python stub_worker.py NOTES QUEUE NAME KEEPERS DROPS``.
 
 Everything else in it is real: downloads, messages, tickets, stored results, the catalog. What is left to
-measure is the queue. A segment carries what an average segment of the benchmarks' clip carries, so that
-messages, stored results and rows in the catalog are of real sizes.
+measure is the queue. A segment carries frames as a segment of the benchmarks' clip does (``REAL``, or a
+``THIRD`` of them): messages, stored results and rows in the catalog have real contents.
 """
 
 import os
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 REAL = (15, 147)
 """Frames of a segment that are kept and that are not: a sixth of benchmarks/results/overhead.json's."""
+THIRD = (5, 49)
 VERDICTS = (Verdict.NO_HANDS, Verdict.TOO_SOON, Verdict.NEAR_DUPLICATE, Verdict.NO_PERSON)
 MEASURES = {
     "keypoints_outside": 0.04,

@@ -3,7 +3,8 @@
     python -m benchmarks.volume [--broker redis|rabbitmq] [--videos 1000] [--url amqp://...]
 
 Every file is different, is really fetched, probed and booked; each segment really passes five queues, and
-real workers serve them (``benchmarks.stub_worker``): what is measured is the queue. Counted is that every
+real workers serve them (``benchmarks.stub_worker``): what is measured is the queue. A segment has a third of
+the frames of a real one, so that both brokers take about four minutes on two quiet cores. Counted is that every
 segment and every frame arrived, that no stage ran twice, how much memory the broker and each worker hold
 meanwhile, and how many segments a second came through. Writes ``benchmarks/results/volume.json`` and ends
 with 1 when a bound is missed.
@@ -32,7 +33,7 @@ from pydantic import SecretStr
 
 from api.local import LocalSystem, local_system
 from benchmarks.servers import BROKERS, Servers, servers
-from benchmarks.stub_worker import REAL
+from benchmarks.stub_worker import REAL, THIRD
 from broker.app import create_app
 from broker.messages import Funnel
 from broker.recipe import CHAIN, Stage
@@ -43,6 +44,7 @@ from tasks.pipeline import send_links
 VIDEOS, SEGMENTS = 1000, 3
 SEGMENT_SECONDS = 1
 SAMPLE_SECONDS = 0.5
+TELL_SECONDS = 10
 START_SECONDS = 120
 MOST_SECONDS = 900
 """Without an end after so long, the run has lost something."""
@@ -185,11 +187,15 @@ def _processes(system: LocalSystem, pids: Mapping[str, int]) -> dict[str, psutil
 def _follow(system: LocalSystem, watch: Watch, notes: Path, total: int) -> None:
     """Until the job has ended. The books of thousands of links are not read for every look."""
     deadline, ended = time.monotonic() + MOST_SECONDS, notes / Stage.COMPARE
+    tell = time.monotonic() + TELL_SECONDS
     while True:
         done = ended.stat().st_size if ended.exists() else 0
         watch.note(done)
         if done >= total and system.runtime.catalog.job_light(JOB).final:
             return
+        if time.monotonic() > tell:
+            print(f"volume: {done} of {total} segments", file=sys.stderr, flush=True)
+            tell = time.monotonic() + TELL_SECONDS
         if died := system.supervisor.mend():
             raise RuntimeError(f"{died} ended; see {system.supervisor.logs}")
         if time.monotonic() > deadline:
@@ -281,8 +287,9 @@ def measure(brokers: Sequence[str] = BROKERS, count: int = VIDEOS, url: str | No
     """One run on each of ``brokers``, of ``count`` videos; ``url`` names a broker that runs already."""
     runs = {}
     for kind in brokers:
+        print(f"volume: {count} videos through {kind}", file=sys.stderr, flush=True)
         with tempfile.TemporaryDirectory(prefix="hardpose-volume-") as folder:
-            runs[kind] = run(Path(folder), kind, count, url)
+            runs[kind] = run(Path(folder), kind, count, url, THIRD)
     return {"videos": count, "cores": os.cpu_count(), "runs": runs}
 
 
