@@ -4,7 +4,7 @@
 
 Every file is different, is really fetched, probed and booked; each segment really passes five queues, and
 real workers serve them (``benchmarks.stub_worker``): what is measured is the queue. A segment has a third of
-the frames of a real one, so that both brokers take about four minutes on two quiet cores. Counted is that every
+the frames of a real one, so both brokers take about four minutes on two quiet cores. Counted is that every
 segment and every frame arrived, that no stage ran twice, how much memory the broker and each worker hold
 meanwhile, and how many segments a second came through. Writes ``benchmarks/results/volume.json`` and ends
 with 1 when a bound is missed.
