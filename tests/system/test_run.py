@@ -73,7 +73,9 @@ def test_every_placement_gives_what_the_plain_loop_gives(
 
 def test_the_data_set_opens_and_its_masks_are_the_teachers(clips: dict[str, Path], tmp_path: Path) -> None:
     # At a threshold of 1 every kept frame is hard, so the folder has something to look at.
-    ended = hardpose("run", clips["SinglePerson_cam03"], "--out", tmp_path, "--threshold", "1.0", env=TOGETHER)
+    ended = hardpose(
+        "run", clips["SinglePerson_cam03"], "--out", tmp_path, "--threshold", "1.0", env=TOGETHER
+    )
     assert ended.code == ExitCode.OK, ended.stderr
     folder = tmp_path / "dataset"
     coco = COCO(str(folder / "annotations.json"))
