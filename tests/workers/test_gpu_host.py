@@ -22,6 +22,7 @@ from broker.presence import Presence, WorkerCard
 from broker.settings import load_settings
 from workers.gpu import VISIBLE
 from workers.gpu_host import GpuHost
+from workers.gpu_slots import OUTSIDE_BYTES
 from workers.supervisor import RESTARTS, Supervisor, WorkerDied
 
 pytestmark = pytest.mark.system
@@ -212,6 +213,9 @@ def test_its_children_end_with_a_parent_that_is_killed(env: dict[str, str]) -> N
         until(lambda: len(cards(env)) == 2, "both workers")
         found = cards(env)
         assert sorted(found) == ["pose-gpu0-1", "pose-gpu0-2"]
+        for card in found.values():
+            share = psutil.Process(card.pid).environ()["HARDPOSE_GPU_MEMORY"]
+            assert int(share) == 12 * 1024**3 - OUTSIDE_BYTES
     finally:
         host.kill()
         host.wait(30)
