@@ -6,6 +6,8 @@ from typing import Any
 
 from celery.signals import task_received
 
+from broker.amqp_queues import queue_behind
+
 
 class HeldRequests:
     """The messages that this process has taken and not finished, and the queues that it has taken from.
@@ -34,12 +36,9 @@ class HeldRequests:
         return taken
 
     def queue_of(self, request: Any) -> str:
-        """The queue that a message came from.
-
-        Its routing key is the queue's name; RabbitMQ's delayed delivery puts digits before it.
-        """
+        """The queue that a message came from: its routing key is the queue's name, but on RabbitMQ."""
         key = str((request.delivery_info or {}).get("routing_key") or "")
-        return next((queue for queue in self._queues if key == queue or key.endswith(f".{queue}")), key)
+        return next((queue for queue in (key, queue_behind(key)) if queue in self._queues), key)
 
     def _received(self, request: Any, **_: Any) -> None:
         self._taken.add(self.queue_of(request))

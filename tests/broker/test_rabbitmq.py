@@ -1,7 +1,6 @@
 """A real RabbitMQ with real workers on quorum queues: what is killed, given back, delayed or refused."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -58,10 +57,12 @@ def settings(rabbit: RabbitMQ, server: EmbeddedBroker) -> Settings:
 
 
 class Rig:
-    """A queue of a test's own, and workers of it."""
+    """A queue, and workers of it."""
 
-    def __init__(self, folder: Path, settings: Settings, queue: str) -> None:
-        self.folder, self.settings, self.queue = folder, settings, queue
+    queue = "me.shelf"
+
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        self.folder, self.settings = folder, settings
         self.notes = folder / "notes"
         self.notes.touch()
         self.workers: list[subprocess.Popen[bytes]] = []
@@ -95,7 +96,7 @@ class Rig:
     def waiting(self) -> int:
         return AmqpBroker.of(self.settings).lengths([self.queue])[self.queue]
 
-    def end(self) -> None:
+    def kill(self) -> None:
         for worker in self.workers:
             if worker.poll() is None:
                 for process in (*psutil.Process(worker.pid).children(recursive=True), worker):
@@ -103,56 +104,39 @@ class Rig:
                 worker.wait()
 
 
-@pytest.fixture
-def rig(tmp_path: Path, settings: Settings, request: pytest.FixtureRequest) -> Iterator[Rig]:
-    made = Rig(tmp_path, settings, request.node.name.removeprefix("test_")[:60])
+@pytest.fixture(scope="module")
+def rig(tmp_path_factory: pytest.TempPathFactory, settings: Settings) -> Iterator[Rig]:
+    """With a worker, which the last test that asks for it kills."""
+    made = Rig(tmp_path_factory.mktemp("rig"), settings)
     try:
+        made.start()
         yield made
     finally:
-        made.end()
-
-
-def test_what_is_given_back_more_often_than_the_server_allows_is_not_lost(rig: Rig) -> None:
-    rig.start()
-    rig.send("back", "a", 2 * LIMIT_OF_RABBITMQ_4 + 5)
-    rig.wait_for("end a")
-    assert rig.noted("begin a") == 2 * LIMIT_OF_RABBITMQ_4 + 6
-    rig.wait(lambda: rig.waiting() == 0)
-
-
-def test_a_process_that_is_killed_costs_a_try_and_a_killed_worker_nothing(rig: Rig) -> None:
-    first = rig.start()
-    rig.send("die", "a")
-    rig.wait_for("end a")
-    assert rig.noted("begin a") == 2
-    rig.send("work", "b", 3600)
-    rig.wait_for("begin b")
-    family = [*psutil.Process(first.pid).children(recursive=True), psutil.Process(first.pid)]
-    for process in family:
-        process.send_signal(signal.SIGKILL)
-    first.wait()
-    rig.start()
-    rig.wait(lambda: rig.noted("begin b") == 2)
+        made.kill()
 
 
 def test_what_is_delayed_comes_each_time_and_to_no_queue_that_is_called_as_the_device(rig: Rig) -> None:
-    rig.queue, other = "me.shelf", "shelf"
-    rig.start()
+    other = "shelf"
     rig.start(other, "notes of the other")
-    rig.send("again", "a", 3)  # each waits as long: RabbitMQ might take that for a message in a circle
-    rig.wait_for("end a")
-    assert rig.noted("begin a") == 4
+    rig.send("again", "delayed", 3)  # each waits as long: RabbitMQ might take that for a message in a circle
+    rig.wait_for("end delayed")
+    assert rig.noted("begin delayed") == 4
     time.sleep(0.5)
     assert not (rig.folder / "notes of the other").exists()
     assert AmqpBroker.of(rig.settings).lengths([other]) == {other: 0}
+    rig.workers.pop().kill()
+
+
+def test_what_is_given_back_more_often_than_the_server_allows_is_not_lost(rig: Rig) -> None:
+    rig.send("back", "often", 2 * LIMIT_OF_RABBITMQ_4 + 5)
+    rig.wait_for("end often")
+    assert rig.noted("begin often") == 2 * LIMIT_OF_RABBITMQ_4 + 6
+    rig.wait(lambda: rig.waiting() == 0)
 
 
 def test_a_server_that_dies_keeps_what_it_has_taken_and_workers_wait_for_it(
     rig: Rig, rabbit: RabbitMQ
 ) -> None:
-    worker = rig.start()
-    rig.send("work", "first")
-    rig.wait_for("end first")
     rig.send("work", "long", 2)
     rig.wait_for("begin long")
     for number in range(20):
@@ -164,26 +148,44 @@ def test_a_server_that_dies_keeps_what_it_has_taken_and_workers_wait_for_it(
     rabbit.start()
     for number in range(20):
         rig.wait_for(f"end {number}")
-    assert worker.poll() is None
+    assert rig.workers[-1].poll() is None
     rig.wait(lambda: rig.waiting() == 0)
     assert [rig.noted(f"end {number}") for number in range(20)] == [1] * 20
 
 
-def test_messages_are_counted_wherever_they_are(rig: Rig) -> None:
-    settings, queues = rig.settings.model_copy(update={"namespace": "counted"}), (rig.queue, "never-declared")
+def test_a_process_that_is_killed_costs_a_try_and_a_killed_worker_nothing(rig: Rig) -> None:
+    """Meanwhile it is told by queue what a worker works on."""
+    rig.send("die", "once")
+    rig.wait_for("end once")
+    assert rig.noted("begin once") == 2
+    counts = WorkCounts(Control.of(rig.settings))
+    for name in ("a", "b"):
+        rig.send("work", name, 3600)
+    rig.wait(lambda: counts.running().get(rig.queue) == 1)
+    assert (rig.waiting(), rig.noted("begin a"), rig.noted("begin b")) == (1, 1, 0)
+    assert counts.stalled({rig.queue: 1})[rig.queue] < 60
+    rig.kill()
+    rig.start()
+    rig.wait(lambda: rig.noted("begin a") == 2)
+
+
+def test_messages_are_counted_wherever_they_are(settings: Settings) -> None:
+    settings, queue = settings.model_copy(update={"namespace": "counted"}), "nobody's"
+    queues = (queue, "never-declared")
     control = Control.of(settings)
     assert not on_control(settings)
     assert waiting_in(settings, control, queues) == 0
-    for number in range(3):
-        rig.send("work", f"{number}")
-    assert lengths(settings, control, queues) == ({rig.queue: 3, "never-declared": 0}, 0)
-    WorkCounts(control).tell("host:1", {rig.queue: 2}, [rig.queue])
+    with create_app(settings) as app:
+        for _ in range(3):
+            app.send_task("work", queue=queue)
+    assert lengths(settings, control, queues) == ({queue: 3, "never-declared": 0}, 0)
+    WorkCounts(control).tell("host:1", {queue: 2}, [queue])
     assert all_messages(settings, control, queues) == 5
     with Connection(settings.broker) as connection, create_app(settings, queues) as app:
         declare_native_delayed_delivery_exchanges_and_queues(connection, "quorum")  # as a worker does
-        app.send_task("work", args=["later"], queue=rig.queue, countdown=BOOKS_RETRY_SECONDS)
+        app.send_task("work", args=["later"], queue=queue, countdown=BOOKS_RETRY_SECONDS)
         assert all_messages(settings, control, queues) == 6
-        for name in (*DELAYED, rig.queue):
+        for name in (*DELAYED, queue):
             connection.default_channel.queue_purge(name)
     WorkCounts(control).forget("host:1")
     assert all_messages(settings, control, queues) == 0
@@ -239,13 +241,3 @@ def test_work_longer_than_the_server_waits_is_warned_of(
     old = AmqpBroker.of(settings).version() < (3, 12)  # later ones are told by the queue itself
     check_amqp(settings, ["slow"], 3600)
     assert [("consumer_timeout" in record.message) for record in caplog.records] == [True] * old
-
-
-def test_what_a_worker_works_on_is_told_by_queue(rig: Rig) -> None:
-    counts = WorkCounts(Control.of(rig.settings))
-    rig.send("work", "a", 3600)
-    rig.send("work", "b", 3600)
-    rig.start()
-    rig.wait(lambda: counts.running().get(rig.queue) == 1)
-    assert (rig.waiting(), rig.noted("begin a"), rig.noted("begin b")) == (1, 1, 0)
-    assert counts.stalled({rig.queue: 1})[rig.queue] < 60

@@ -1,7 +1,8 @@
 """One small job over every broker and every store: the verdicts are those of the plain loop.
 
-Real models on real clips, real servers, and a real ``hardpose worker`` process for each queue. With the store
-on S3 and the catalog in PostgreSQL the workers share no folder: each has its own home and temporary files.
+Real models on real clips, real servers, and real ``hardpose worker`` processes, in most cases one for each
+queue. With the store on S3 and the catalog in PostgreSQL the workers share no folder: each has its own home
+and temporary files.
 """
 
 import subprocess
@@ -35,6 +36,8 @@ from workers.downloads.local import fetch
 pytestmark = [pytest.mark.system, pytest.mark.timeout(420)]
 
 QUEUES = ("download", "pose", "mask", "me", "compare")
+THREE = ("download", "pose mask me", "compare")
+"""Two processes less to start, where what is between the stages is no matter of the case."""
 CLIPS = ("SinglePerson_cam04", "MultiPerson_cam01")
 SEGMENT_SECONDS = 0.5
 """Four segments of each clip: enough to be hit in the middle of."""
@@ -55,6 +58,8 @@ class Case:
     broker: str
     artifacts: str
     catalog: str
+    workers: tuple[str, ...] = QUEUES
+    """The queues of each worker."""
 
     def __str__(self) -> str:
         return f"{self.broker}-{self.artifacts}-{self.catalog}"
@@ -66,9 +71,9 @@ class Case:
 
 
 CASES = (
-    Case("redis", "folder", "sqlite"),  # a rack with a shared folder
+    Case("redis", "folder", "sqlite", THREE),  # a rack with a shared folder
     Case("redis", "s3", "postgres"),  # a cluster
-    Case("rediss", "s3", "postgres"),  # one whose network is not its own
+    Case("rediss", "s3", "postgres", THREE),  # one whose network is not its own
     Case("sentinel", "s3", "postgres"),  # one whose broker may die: its master does, in the middle of the job
     Case("rabbitmq", "s3", "postgres"),
 )
@@ -76,21 +81,21 @@ CASES = (
 
 @dataclass
 class System:
-    """One worker process for each queue, and what they were given."""
+    """The worker processes, by their queues, and what they were given."""
 
     case: Case
     folder: Path
     common: dict[str, str]
     workers: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
 
-    def home(self, queue: str) -> Path:
-        return self.folder / ("shared" if not self.case.apart else queue)
+    def home(self, name: str) -> Path:
+        return self.folder / ("shared" if not self.case.apart else name)
 
-    def variables(self, queue: str) -> dict[str, str]:
-        """The environment of the worker of ``queue``, or, as the one who orders, of ``download``."""
-        temporary = self.folder / "temp" / queue
+    def variables(self, queues: str) -> dict[str, str]:
+        """The environment of the worker of ``queues``."""
+        temporary = self.folder / "temp" / queues
         temporary.mkdir(parents=True, exist_ok=True)
-        own = {"HARDPOSE_HOME": str(self.home(queue) / "home"), "HARDPOSE_TEMP_DIR": str(temporary)}
+        own = {"HARDPOSE_HOME": str(self.home(queues) / "home"), "HARDPOSE_TEMP_DIR": str(temporary)}
         return {**self.common, **own}
 
     @property
@@ -104,11 +109,11 @@ class System:
     @contextmanager
     def running(self) -> Iterator[None]:
         try:
-            for queue in QUEUES:
-                with (self.folder / f"{queue}.log").open("wb") as log:
-                    line = command("worker", queue, "--name", queue)
-                    env = environment(self.variables(queue))
-                    self.workers[queue] = subprocess.Popen(line, stdout=log, stderr=log, env=env)
+            for queues in self.case.workers:
+                with (self.folder / f"{queues}.log").open("wb") as log:
+                    line = command("worker", *queues.split(), "--name", queues.replace(" ", "-"))
+                    env = environment(self.variables(queues))
+                    self.workers[queues] = subprocess.Popen(line, stdout=log, stderr=log, env=env)
             yield
         finally:
             for worker in self.workers.values():
@@ -120,11 +125,11 @@ class System:
                     worker.kill()
                     worker.wait()
 
-    def log(self, queue: str) -> str:
-        return (self.folder / f"{queue}.log").read_text(errors="replace")
+    def log(self, queues: str) -> str:
+        return (self.folder / f"{queues}.log").read_text(errors="replace")
 
     def alive(self) -> None:
-        dead = [queue for queue, worker in self.workers.items() if worker.poll() is not None]
+        dead = [queues for queues, worker in self.workers.items() if worker.poll() is not None]
         assert not dead, self.log(dead[0])[-3000:]
 
 
@@ -243,12 +248,10 @@ def test_the_workers_shared_nothing_but_what_the_urls_name(ended: Outcome) -> No
     assert {key.split("/")[0] for key in stored} >= {"frames", "masks", "results", "videos"}
     if not system.case.apart:
         return
-    own = {queue: _files(system.home(queue)) for queue in QUEUES}
-    assert own == {queue: [] for queue in QUEUES}
-    left = {queue: _files(system.folder / "temp" / queue) for queue in QUEUES}
-    assert {queue: [f for f in files if "copies" not in f] for queue, files in left.items()} == {
-        queue: [] for queue in QUEUES
-    }
+    nothing: dict[str, list[str]] = {queues: [] for queues in system.workers}
+    assert {queues: _files(system.home(queues)) for queues in system.workers} == nothing
+    left = {queues: _files(system.folder / "temp" / queues) for queues in system.workers}
+    assert {queues: [f for f in files if "copies" not in f] for queues, files in left.items()} == nothing
 
 
 def _files(folder: Path) -> Sequence[str]:
@@ -257,7 +260,7 @@ def _files(folder: Path) -> Sequence[str]:
 
 def test_no_log_shows_a_secret(ended: Outcome) -> None:
     system = ended.system
-    logs = {queue: system.log(queue) for queue in QUEUES}
+    logs = {queues: system.log(queues) for queues in system.workers}
     assert all("succeeded" in log for log in logs.values())  # they are the workers' own
     secrets = [AWS["AWS_SECRET_ACCESS_KEY"]] + [
         word for url in ("HARDPOSE_BROKER_URL", "HARDPOSE_CONTROL_URL", "HARDPOSE_CATALOG_URL")
