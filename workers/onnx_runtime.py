@@ -69,9 +69,7 @@ class OnnxModel:
         # Idle threads of ONNX Runtime spin by default and take a core from the decoder and the other stages.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
-        wanted = [
-            (PROVIDERS[name], provider_options(name, half, engines, compute.memory)) for name in chosen
-        ]
+        wanted = [(PROVIDERS[name], provider_options(name, half, engines, compute.memory)) for name in chosen]
         with _typed_errors(path):
             # Else what fails at start, for lack of memory say, is printed and tried again on the CPU.
             self._session = runtime.InferenceSession(

@@ -261,7 +261,11 @@ def test_a_stage_that_hangs_is_ended_by_its_time_limit(tmp_path: Path, odd_model
 def test_what_passes_is_tried_again(tmp_path: Path, odd_models: dict[str, str]) -> None:
     video = grey_video(tmp_path / "light.mp4", 128, 2)
     ended = hardpose(
-        "run", video, "--out", tmp_path / "out", env={**odd_models, **TOGETHER, "HARDPOSE_POSE_MODEL": "flaky"}
+        "run",
+        video,
+        "--out",
+        tmp_path / "out",
+        env={**odd_models, **TOGETHER, "HARDPOSE_POSE_MODEL": "flaky"},
     )
     assert ended.code == ExitCode.OK, ended.stderr
     assert only_job(tmp_path / "out" / "state").funnel().check().examined == 16

@@ -43,7 +43,8 @@ def test_a_run_takes_its_links_from_lists(tmp_path: Path) -> None:
     )
     # fmt: on
     given = json.dumps({"film": str(two)})
-    done = subprocess.run(line, input=given, capture_output=True, text=True, env=environment(TOGETHER), check=False)
+    env = environment(TOGETHER)
+    done = subprocess.run(line, input=given, capture_output=True, text=True, env=env, check=False)
     assert done.returncode == ExitCode.OK, done.stderr
     job = only_job(tmp_path / "out" / "state")
     assert [link.link for link in job.links] == [str(one), str(two)]

@@ -1,4 +1,4 @@
-"""What has failed is counted by its error's code, and a series that an alert watches is there from the start."""
+"""What has failed is counted by its error's code; a series that an alert watches is there from the start."""
 
 import pytest
 from celery.exceptions import Reject, Retry
