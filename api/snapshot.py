@@ -13,6 +13,15 @@ from broker.views import JobView, State
 KEPT = (Verdict.EASY, Verdict.HARD)
 
 
+def left_behind(by_stage: dict[Stage, int], settled: int, total: int) -> dict[str, int]:
+    """Segments of ``total`` that are through with each stage.
+
+    One that is settled has left all stages, also when an earlier run did the work. One that came again long
+    after it was settled was counted twice.
+    """
+    return {stage.value: min(total, max(settled, by_stage.get(stage, 0))) for stage in CHAIN}
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """How far a job is. Playlists and channels are not counted, only what they name."""
@@ -53,8 +62,7 @@ class Snapshot:
             videos_failed=sum(link.state == State.FAILED for link in job.videos),
             videos_waiting=sum(not link.state.final and not link.segments for link in job.videos),
             segments=len(segments),
-            # A segment that is settled has left all stages, also when an earlier run did the work.
-            segments_by_stage={s.value: max(settled, by_stage.get(s, 0)) for s in CHAIN},
+            segments_by_stage=left_behind(by_stage, settled, len(segments)),
             examined=funnel.examined,
             kept=funnel.of(*KEPT),
             hard=funnel.of(Verdict.HARD),

@@ -12,7 +12,7 @@ from anyio import CapacityLimiter, to_thread
 
 from api.device_wait import DeviceWait, device_wait
 from api.http.shown import Shown
-from api.snapshot import KEPT, Eta, Snapshot
+from api.snapshot import KEPT, Eta, Snapshot, left_behind
 from api.waiting import transfers_of, waits_of
 from broker.errors import Action, HardposeError
 from broker.messages import Verdict
@@ -134,7 +134,7 @@ def _snapshot(runtime: Runtime, job: JobSummary, device: ModelSpec) -> Snapshot:
         videos_failed=job.links.get(State.FAILED, 0),
         videos_waiting=job.links.get(State.QUEUED, 0) + len(transfers),
         segments=job.segments.total,
-        segments_by_stage={stage.value: max(settled, by_stage.get(stage, 0)) for stage in CHAIN},
+        segments_by_stage=left_behind(by_stage, settled, job.segments.total),
         examined=job.funnel.examined,
         kept=job.funnel.of(*KEPT),
         hard=job.funnel.of(Verdict.HARD),

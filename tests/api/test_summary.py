@@ -125,6 +125,8 @@ def test_a_settled_segment_has_left_all_stages() -> None:
     snapshot = Snapshot.of(view, {Stage.POSE: 2, Stage.MASK: 0})
     assert snapshot.segments_by_stage == {"pose": 2, "mask": 1, "me": 1, "compare": 1}
     assert snapshot.kept == 1
+    again = Snapshot.of(view, {Stage.POSE: 3, Stage.MASK: 9})  # some came again long after they were settled
+    assert again.segments_by_stage == {"pose": 2, "mask": 2, "me": 1, "compare": 1}
 
 
 def test_there_is_no_estimate_before_there_is_a_pace() -> None:
