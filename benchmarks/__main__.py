@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import demo, overhead, s3_frames, scale_out, volume
+from benchmarks.verdict import say
 
 RESULTS = Path(__file__).parent / "results"
 DEMO_SECONDS = 240
@@ -118,8 +119,7 @@ def main() -> int:
         (RESULTS / f"{name}.json").write_text(json.dumps(numbers, indent=2) + "\n")
         print(f"== {name}: {'ok' if not faults else 'missed'}, written to {RESULTS / name}.json")
         missed += faults
-    print("\n".join(missed) or "every bound holds")
-    return 1 if missed else 0
+    return say(missed)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from api.local import LocalSystem, local_system
 from api.run import POLL_SECONDS
 from benchmarks.clips import SECONDS, two_minutes
 from benchmarks.servers import BROKERS, servers
+from benchmarks.verdict import close
 from broker.app import create_app
 from broker.catalog import Catalog
 from broker.messages import SegmentResult
@@ -280,15 +281,10 @@ def main() -> int:
     parser.add_argument("--broker", choices=BROKERS, action="append")
     parser.add_argument("--placement", choices=PLACEMENTS, action="append")
     parser.add_argument("--seconds", type=int, default=SECONDS, help="length of the clip")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, help="else they are only shown")
     chosen = parser.parse_args()
     numbers = measure(chosen.broker or BROKERS, chosen.placement or PLACEMENTS, chosen.seconds)
-    if chosen.out is not None:
-        chosen.out.write_text(json.dumps(numbers, indent=2) + "\n")
-    print(table(numbers))
-    missed = faults(numbers)
-    print("\n".join(missed) or "every bound holds")
-    return 1 if missed else 0
+    return close(numbers, chosen.out, table, faults)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ as fast over that wire, or slower than one at a time without it.
 
 import argparse
 import contextlib
-import json
 import os
 import socket
 import sys
@@ -29,6 +28,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from benchmarks.verdict import close
 from broker.artifacts import Artifacts
 from tasks.frames import Frames
 
@@ -224,12 +224,7 @@ def main() -> int:
     parser.add_argument("--frames", type=int, default=FRAMES)
     parser.add_argument("--out", type=Path, default=RESULTS)
     chosen = parser.parse_args()
-    numbers = run(chosen.frames)
-    chosen.out.write_text(json.dumps(numbers, indent=2) + "\n")
-    print(table(numbers))
-    missed = faults(numbers)
-    print("\n".join(missed) or "every bound holds")
-    return 1 if missed else 0
+    return close(run(chosen.frames), chosen.out, table, faults)
 
 
 if __name__ == "__main__":

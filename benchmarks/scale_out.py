@@ -13,7 +13,6 @@ or more are less than 1.8 times as fast as one. About two minutes on two cores.
 """
 
 import argparse
-import json
 import os
 import shutil
 import signal
@@ -27,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.clips import two_minutes
+from benchmarks.verdict import close
 from broker.catalog import Catalog
 from broker.connection import Connection
 from broker.embedded import EmbeddedBroker
@@ -210,12 +210,7 @@ def main() -> int:
     parser.add_argument("--only", choices=("workers", "hosts"))
     parser.add_argument("--out", type=Path, default=RESULTS)
     chosen = parser.parse_args()
-    numbers = measure(chosen.seconds, chosen.only)
-    chosen.out.write_text(json.dumps(numbers, indent=2) + "\n")
-    print(table(numbers))
-    missed = faults(numbers)
-    print("\n".join(missed) or "every bound holds")
-    return 1 if missed else 0
+    return close(measure(chosen.seconds, chosen.only), chosen.out, table, faults)
 
 
 if __name__ == "__main__":

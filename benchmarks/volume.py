@@ -15,7 +15,6 @@ thread, so for them one CPU second a second is the end; RabbitMQ spreads over co
 """
 
 import argparse
-import json
 import os
 import statistics
 import sys
@@ -34,6 +33,7 @@ from pydantic import SecretStr
 from api.local import LocalSystem, local_system
 from benchmarks.servers import BROKERS, Servers, servers
 from benchmarks.stub_worker import REAL, THIRD
+from benchmarks.verdict import close
 from broker.app import create_app
 from broker.messages import Funnel
 from broker.recipe import CHAIN, Stage
@@ -303,12 +303,7 @@ def main() -> int:
     parser.add_argument("--url", help="of a broker that runs already, in place of one of our own")
     parser.add_argument("--out", type=Path, default=RESULTS)
     chosen = parser.parse_args()
-    numbers = measure(chosen.broker or BROKERS, chosen.videos, chosen.url)
-    chosen.out.write_text(json.dumps(numbers, indent=2) + "\n")
-    print(table(numbers))
-    missed = faults(numbers)
-    print("\n".join(missed) or "every bound holds")
-    return 1 if missed else 0
+    return close(measure(chosen.broker or BROKERS, chosen.videos, chosen.url), chosen.out, table, faults)
 
 
 if __name__ == "__main__":

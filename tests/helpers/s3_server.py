@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from ended import ended
 
 BUCKET = "frames"
 AWS = {
@@ -52,16 +53,9 @@ def s3_server(folder: Path) -> Iterator[str]:
     quiet = subprocess.DEVNULL
     server = subprocess.Popen(command, env=os.environ | AWS, stdout=quiet, stderr=quiet)
     endpoint = f"http://127.0.0.1:{ports['s3']}"
-    try:
+    with ended(server):
         _wait(server, endpoint)
         yield endpoint
-    finally:
-        server.terminate()
-        try:
-            server.wait(20)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
 
 
 def _wait(server: "subprocess.Popen[bytes]", endpoint: str) -> None:

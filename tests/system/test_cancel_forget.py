@@ -13,6 +13,7 @@ from pathlib import Path
 
 import http_server
 import pytest
+from ended import ended
 from hardpose_process import command, environment, hardpose
 from odd_models_package import install
 from test_life import grey_video, notes, wait_for
@@ -93,15 +94,8 @@ class System:
         with (self.folder / f"{queue}.log").open("ab") as log:
             line = command("worker", queue, "--name", queue)
             process = subprocess.Popen(line, stdout=log, stderr=log, env=environment(self.env))
-        try:
+        with ended(process):
             yield
-        finally:
-            process.terminate()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
 
 
 @pytest.fixture(scope="module")

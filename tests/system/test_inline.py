@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ended import ended
 from hardpose_process import command, environment
 from test_life import wait_for
 
@@ -103,15 +104,8 @@ class System:
         with (self.folder / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(line, stdout=log, stderr=log, env=environment(env))
         self.workers[name] = process
-        try:
+        with ended(process):
             yield
-        finally:
-            process.terminate()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
 
     def order(self, name: str, clip: Path) -> None:
         settings = load_settings(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from ended import ended
 from fake_site import FakeSite, serving, video_id, watch
 from hardpose_process import command, environment, hardpose, only_job, start
 from make_video import write_steady
@@ -77,15 +78,8 @@ class System:
         with (self.folder / f"{name}.log").open("ab") as log:
             line = command("worker", queue, "--name", name)
             process = subprocess.Popen(line, stdout=log, stderr=log, env=environment(self.env))
-        try:
+        with ended(process):
             yield process
-        finally:
-            process.terminate()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
 
     def log(self, name: str) -> str:
         return (self.folder / f"{name}.log").read_text()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from ended import ended
 from hardpose_process import command, environment, hardpose
 from odd_models_package import install
 from test_life import grey_video, wait_for
@@ -51,16 +52,9 @@ def worker(queue: str, name: str, folder: Path, env: dict[str, str]) -> Iterator
     with (folder / f"{name}.log").open("wb") as log:
         line = command("worker", queue, "--name", name)
         process = subprocess.Popen(line, stdout=log, stderr=log, env=environment(env))
-    try:
+    with ended(process):
         wait_for(lambda: f"{name}@" in (text := log_of(folder, name)) and " ready." in text)
         yield process
-    finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def log_of(folder: Path, name: str) -> str:

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -143,19 +144,13 @@ def _work(
         return any((t["name"], t["state"]) == (f"hardpose.{name}", "SUCCESS") for t in all_tasks())
 
     _until("the first clip's last stage", 60, lambda: seen("compare"))
-    (pose,) = [p for p in psutil.Process(process.pid).children() if p.cmdline()[-3:-2] == ["pose"]]
-    standing = [pose, *pose.children(recursive=True)]
-    for member in standing:
-        member.suspend()
-    assert hardpose("enqueue", clips["MultiPerson_cam01"], "--home", home).code == ExitCode.OK
-    # Not by the queue's length: a standing worker has asked for a message, and the server has answered.
-    _until(
-        "a sent segment", 30, lambda: any("“MultiPerson_cam01” 0:00" in str(t["args"]) for t in all_tasks())
-    )
-    (artifact,) = [p for p in (home / "artifacts" / "videos").rglob("*") if p.is_file() and _is(p, clips)]
-    artifact.unlink()
-    for member in standing:
-        member.resume()
+    with _standing(process, "pose"):
+        assert hardpose("enqueue", clips["MultiPerson_cam01"], "--home", home).code == ExitCode.OK
+        # Not by the queue's length: a standing worker has asked for a message, and the server has answered.
+        sent_segment = "“MultiPerson_cam01” 0:00"
+        _until("a sent segment", 30, lambda: any(sent_segment in str(t["args"]) for t in all_tasks()))
+        (artifact,) = [p for p in (home / "artifacts" / "videos").rglob("*") if p.is_file() and _is(p, clips)]
+        artifact.unlink()
 
     def ended() -> dict[str, dict[str, Any]]:
         found = all_tasks()
@@ -173,6 +168,18 @@ def _work(
     return Watched(
         str(flower.base_url), flower, job, "\n".join(said), tasks, process.pid, home, presence, cards
     )
+
+
+@contextmanager
+def _standing(process: "subprocess.Popen[str]", queue: str) -> Iterator[None]:
+    """The worker of ``queue`` is stopped meanwhile, as a machine that hangs."""
+    (worker,) = [p for p in psutil.Process(process.pid).children() if p.cmdline()[-3:-2] == [queue]]
+    standing = [worker, *worker.children(recursive=True)]
+    for member in standing:
+        member.suspend()
+    yield
+    for member in standing:
+        member.resume()
 
 
 def _is(path: Path, clips: dict[str, Path]) -> bool:
