@@ -62,7 +62,7 @@ def ceilings(path: Path = RESULTS / "volume.json") -> str:
         "|---|---|---|---|",
     ]
     for kind, row in json.loads(path.read_text())["runs"].items():
-        ceiling = row["ceiling_segments_per_broker_cpu_second"]
+        ceiling = ", ".join(f"{n} {c}" for n, c in row["ceiling_segments_per_broker_cpu_second"].items())
         lines.append(f"| {kind} | {row['segments_per_second']} | {ceiling} | {row['cpu_ms_per_segment']} |")
     return "\n".join(lines)
 

@@ -44,11 +44,11 @@ def way(settings: Settings, placement: str, device: ModelSpec = RECIPE.device_mo
     ],
 )
 def test_me_and_compare_alone_in_every_placement(placement: str, wanted: list[tuple[str, str]]) -> None:
-    assert way(load_settings(broker_url="memory://"), placement) == wanted
+    assert way(load_settings(broker_url="redis://127.0.0.1:1/0"), placement) == wanted
 
 
 def test_a_device_with_a_queue_of_its_own() -> None:
-    settings = load_settings(broker_url="memory://")
+    settings = load_settings(broker_url="redis://127.0.0.1:1/0")
     assert way(settings, "pose | mask | me | compare", OWN)[1] == ("me", "me.me")
     with pytest.raises(SettingsError, match=r"me\.me"):
         way(settings, "pose | mask+me | compare", OWN)
