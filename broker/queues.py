@@ -1,6 +1,7 @@
 """The names of queues, and the stages that each serves."""
 
 import re
+from collections.abc import Sequence
 
 from broker.recipe import CHAIN, Stage
 
@@ -26,3 +27,9 @@ def stages_of_queue(queue: str) -> tuple[Stage, ...] | None:
         return (Stage.ME,)
     runs = (CHAIN[start:end] for start in range(len(CHAIN)) for end in range(start + 1, len(CHAIN) + 1))
     return next((run for run in runs if "+".join(run) == queue), None)
+
+
+def served_stages(queues: Sequence[str]) -> tuple[Stage, ...]:
+    """The stages that a worker of ``queues`` runs, in their order; the queue of exports is none."""
+    served = {stage for queue in queues for stage in stages_of_queue(queue) or ()}
+    return tuple(stage for stage in Stage if stage in served)

@@ -10,13 +10,13 @@ from typing import Any
 
 from broker.errors import BrokerUnavailable
 from broker.presence import Presence, WorkerCard
+from broker.queues import served_stages
 from broker.recipe import ModelSpec, Stage, WeightsRef
 from tasks.counting import models_loaded
 from tasks.dataset.text import public_source
 from tasks.preloading import preload
 from tasks.runtime import Runtime
 from tasks.unit_news import process_news
-from workers.process import served_stages
 
 log = logging.getLogger(__name__)
 

@@ -13,9 +13,9 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from broker.errors import SettingsError
 from broker.presence import WorkerCard
 from broker.presence_beat import PresenceBeat
+from broker.queues import served_stages
 from broker.recipe import Stage
 from broker.settings import Settings
-from workers.process import served_stages
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment

@@ -13,7 +13,7 @@ from celery import Celery
 
 from broker.app import TASKS_MODULE, create_app
 from broker.errors import BrokerRefuses, BrokerUnavailable, BrokerUntrusted, SettingsError
-from broker.queues import stages_of_queue
+from broker.queues import served_stages, stages_of_queue
 from broker.reach import prepare_broker
 from broker.recipe import CHAIN, Stage
 from broker.settings import TOKENS_VARIABLE, Settings
@@ -56,12 +56,6 @@ def parse_queues(names: Sequence[str]) -> tuple[str, ...]:
                 "me.NAME of the device NAME alone, and export.",
             )
     return tuple(dict.fromkeys(names))
-
-
-def served_stages(queues: Sequence[str]) -> tuple[Stage, ...]:
-    """The stages that a worker of ``queues`` runs, in their order; the queue of exports is none."""
-    served = {stage for queue in queues for stage in stages_of_queue(queue) or ()}
-    return tuple(stage for stage in Stage if stage in served)
 
 
 def pool_arguments(queues: Sequence[str], processes: int = 1) -> dict[str, Any]:

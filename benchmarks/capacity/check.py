@@ -18,9 +18,9 @@ from benchmarks.capacity.demand import Profile, Work
 from benchmarks.capacity.fleet import Fleet, Site
 from benchmarks.capacity.gauges import mean
 from benchmarks.capacity.measuring import calibrate, profile_of
-from benchmarks.capacity.model import simulate
 from benchmarks.capacity.outcome import DOWNLOAD
 from benchmarks.capacity.real import RealRun, cores, run_real
+from benchmarks.capacity.simulation import simulate
 from benchmarks.clips import two_minutes
 
 BOUND = 0.10

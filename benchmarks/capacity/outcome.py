@@ -1,13 +1,10 @@
 """What a run of the model has shown."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from benchmarks.capacity.gauges import mean, quantile
-
-if TYPE_CHECKING:
-    from benchmarks.capacity.model import Model
-    from benchmarks.capacity.station import Station
+from benchmarks.capacity.model import Model
+from benchmarks.capacity.station import Station
 
 DOWNLOAD = "download"
 
@@ -81,7 +78,7 @@ class Outcome:
         return self.videos_done / self.seconds * 86_400 if self.seconds else 0.0
 
 
-def outcome_of(model: "Model") -> Outcome:
+def outcome_of(model: Model) -> Outcome:
     """Reads a model's counters."""
     return Outcome(
         seconds=model.env.now - model.began,
@@ -99,7 +96,7 @@ def outcome_of(model: "Model") -> Outcome:
     )
 
 
-def _downloads(model: "Model") -> QueueOutcome:
+def _downloads(model: Model) -> QueueOutcome:
     site, seconds = model.fleet.site, model.env.now - model.began
     granted = sum(identity.granted for identity in model.identities)
     turns = site.identities * site.videos_per_hour * seconds / 3600
@@ -117,7 +114,7 @@ def _downloads(model: "Model") -> QueueOutcome:
     )
 
 
-def _queue(station: "Station") -> QueueOutcome:
+def _queue(station: Station) -> QueueOutcome:
     return QueueOutcome(
         name=station.name,
         workers=station.workers,

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 from benchmarks.capacity.demand import Work
 from benchmarks.capacity.fleet import Fleet, Outages, Site, stages_of
-from benchmarks.capacity.model import simulate
 from benchmarks.capacity.outcome import DOWNLOAD, Outcome, QueueOutcome
+from benchmarks.capacity.simulation import simulate
 from workers.process import DOWNLOAD_THREADS
 
 AIM = 0.75

@@ -15,8 +15,8 @@ from benchmarks.capacity.demand import Work
 from benchmarks.capacity.downloads import Bucket
 from benchmarks.capacity.fleet import Fleet, Outages, Site
 from benchmarks.capacity.host import SharedCores
-from benchmarks.capacity.model import simulate
 from benchmarks.capacity.outcome import DOWNLOAD, Outcome, QueueOutcome
+from benchmarks.capacity.simulation import simulate
 
 PROFILE = measured((5.0, 3.0, 0.5, 0.1), (6.0, 4.0, 0.6, 0.1), (2.0, 0.1, 0.1, 0.05))
 QUEUES = ("pose", "mask", "me", "compare")
