@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from benchmarks import demo, overhead, s3_frames, scale_out, volume
@@ -38,32 +39,11 @@ def accuracy() -> tuple[dict[str, Any], list[str]]:
         return json.loads(out.read_text()), missed
 
 
-def queue_overhead() -> tuple[dict[str, Any], list[str]]:
-    """CPU and wall-clock time, equality of results, and memory against the plain loop."""
-    numbers = overhead.measure()
-    print(overhead.table(numbers))
-    return numbers, overhead.faults(numbers)
-
-
-def many_small() -> tuple[dict[str, Any], list[str]]:
-    """1,000 videos through stages that take no time, on each broker."""
-    numbers = volume.measure()
-    print(volume.table(numbers))
-    return numbers, volume.faults(numbers)
-
-
-def more_workers() -> tuple[dict[str, Any], list[str]]:
-    """One job through 1, 2 and 4 pose processes, and over two hosts."""
-    numbers = scale_out.measure()
-    print(scale_out.table(numbers))
-    return numbers, scale_out.faults(numbers)
-
-
-def pictures_on_s3() -> tuple[dict[str, Any], list[str]]:
-    """Frames a second, S3 against a folder."""
-    numbers = s3_frames.run()
-    print(s3_frames.table(numbers))
-    return numbers, s3_frames.faults(numbers)
+def shown(measure: Callable[[], dict[str, Any]], module: ModuleType) -> tuple[dict[str, Any], list[str]]:
+    """The numbers of a benchmark that has a table and bounds of its own."""
+    numbers = measure()
+    print(module.table(numbers))
+    return numbers, module.faults(numbers)
 
 
 def demo_run() -> tuple[dict[str, Any], list[str]]:
@@ -96,12 +76,12 @@ def models() -> tuple[dict[str, Any], list[str]]:
 
 BENCHMARKS: dict[str, Callable[[], tuple[dict[str, Any], list[str]]]] = {
     "accuracy": accuracy,
-    "overhead": queue_overhead,
+    "overhead": lambda: shown(overhead.measure, overhead),
     "demo": demo_run,
     "models": models,
-    "volume": many_small,
-    "scale_out": more_workers,
-    "s3_frames": pictures_on_s3,
+    "volume": lambda: shown(volume.measure, volume),
+    "scale_out": lambda: shown(scale_out.measure, scale_out),
+    "s3_frames": lambda: shown(s3_frames.run, s3_frames),
 }
 
 

@@ -18,8 +18,8 @@ TRIM_BYTES = 128 * 1024**2
 def keep_freed_memory() -> bool:
     """Sets it for this process and those that it forks; says whether the C library could do it.
 
-    A picture's pages were fetched from the kernel anew for every frame: 250,000 faults and 3 % of the CPU
-    time in 40 s of video through four workers, and 40,000 faults since.
+    Else a picture's pages are fetched from the kernel anew for every frame, which is some per cent of all CPU
+    time. ``benchmarks.overhead`` gives its plain loop the same, so that the queue alone is compared.
     """
     if not sys.platform.startswith("linux"):
         return False

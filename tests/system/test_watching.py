@@ -124,10 +124,8 @@ def _work(
     sent = hardpose("enqueue", whole, *secrets, "--home", home)
     assert sent.code == ExitCode.OK, sent.stderr
     job = sent.stdout.strip()
-
-    (worker,) = (
-        name for name in flower.get("/api/workers", params={"status": "1"}).json() if "download@" in name
-    )
+    standing = flower.get("/api/workers", params={"status": "1"}).json()
+    (worker,) = (name for name in standing if "download@" in name)
 
     def retried() -> bool:
         said.append(flower.get("/api/workers", params={"refresh": "1", "workername": worker}).text)
