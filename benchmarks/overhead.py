@@ -45,7 +45,7 @@ from workers.allocator import keep_freed_memory
 
 DEFAULT = "pose | mask | me | compare"
 PLACEMENTS = (DEFAULT, "pose+mask | me | compare", "pose+mask+me+compare")
-TURNS = {("redis", DEFAULT): 2}
+TURNS = {("redis", DEFAULT): 2, ("rabbitmq", DEFAULT): 2}
 """How many pairs of runs: the default placement gets two, with the cores swapped, the others one."""
 RATIO = 1.05
 """The queue may cost so much more CPU time, and so much more time in all, than the plain loop."""
