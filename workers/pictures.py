@@ -23,6 +23,9 @@ MAX_PIXELS = 64 * 1024**2
 FORMATS = ("PNG", "JPEG")
 _PNG_DEPTH = 24
 """Place of the bit depth, in the header that every PNG begins with (PNG specification, 11.2.1)."""
+_PNG_CHUNKS = 8
+"""Place of its first chunk: length, kind, that many bytes, check sum (the same, 5.3)."""
+_REMEDY = "Look at what wrote or sent them."
 
 
 class PictureDamaged(ImageFailed):
@@ -136,12 +139,10 @@ def _opened(data: bytes) -> Iterator[Pillow.Image]:
     except UnidentifiedImageError as error:  # its words name an object of ours
         raise PictureDamaged(
             f"{len(data)} bytes are no whole PNG or JPEG: they begin with {data[:8]!r}.",
-            "Look at what wrote them.",
+            _REMEDY,
         ) from error
     except (OSError, SyntaxError, ValueError, Pillow.DecompressionBombError) as error:
-        raise PictureDamaged(
-            f"{len(data)} bytes are no whole PNG or JPEG: {error}.", "Look at what wrote them."
-        ) from error
+        raise PictureDamaged(f"{len(data)} bytes are no whole PNG or JPEG: {error}.", _REMEDY) from error
 
 
 def _decoded(data: bytes, mode: str) -> Pillow.Image:
@@ -150,7 +151,26 @@ def _decoded(data: bytes, mode: str) -> Pillow.Image:
             raise PictureDamaged(
                 f"A picture claims {picture.width} x {picture.height} pixels.", "Send a smaller one."
             )
+        if picture.format == "PNG":
+            _require_sums(data)
         return picture.convert(mode)
+
+
+def _require_sums(data: bytes) -> None:
+    """Pillow reads the pixels of a PNG without their check sums: a wrong bit would give another picture.
+
+    Raises:
+        PictureDamaged: one does not fit, or the end is missing.
+    """
+    place, kind, rest = _PNG_CHUNKS, b"", memoryview(data)
+    while kind != b"IEND":
+        end = place + 8 + int.from_bytes(rest[place : place + 4], "big")
+        kind = bytes(rest[place + 4 : place + 8])
+        if len(data) < end + 4:
+            raise PictureDamaged(f"{len(data)} bytes are no whole PNG: its end is missing.", _REMEDY)
+        if zlib.crc32(rest[place + 4 : end]) != int.from_bytes(rest[end : end + 4], "big"):
+            raise PictureDamaged(f"{len(data)} bytes are no whole PNG: a check sum is wrong.", _REMEDY)
+        place = end + 4
 
 
 def _written(pixels: NDArray[np.uint8], kind: str, **options: int) -> bytes:
