@@ -44,5 +44,5 @@ def reference_server(page: Path, *arguments: str) -> Iterator[str]:
         yield f"http://127.0.0.1:{said[-1].split()[-1]}/mask"
     finally:
         process.terminate()
-        process.wait(timeout=10)
+        process.wait(timeout=60)
         process.stderr.close()

@@ -66,7 +66,7 @@ class Tool:
 
     def slow(self):
         self.child()
-        time.sleep(60)
+        time.sleep(600)
 
     def stubborn(self):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -74,17 +74,21 @@ class Tool:
 
     def leaves_a_child(self):
         self.good()
-        self.child()
+        (Path(__file__).parent / "left").write_text(str(self.child()))
 
     def leaves_a_server(self):
         """As `adb` does: it has a session of its own, and keeps our pipe."""
         self.good()
-        subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(4)"], start_new_session=True)
+        stays = [sys.executable, "-S", "-c", "import time; time.sleep(600)"]
+        server = subprocess.Popen(stays, start_new_session=True)
+        (Path(__file__).parent / "left").write_text(str(server.pid))
 
     def child(self):
-        """It has our pipe, and would change the masks a minute later."""
-        late = f"import time; time.sleep(60); open({str(self.outputs / '000.png')!r}, 'w')"
-        say(f"child {subprocess.Popen([sys.executable, '-S', '-c', late]).pid}")
+        """It has our pipe, and would change the masks minutes later."""
+        late = f"import time; time.sleep(600); open({str(self.outputs / '000.png')!r}, 'w')"
+        pid = subprocess.Popen([sys.executable, "-S", "-c", late]).pid
+        say(f"child {pid}")
+        return pid
 
     def link(self):
         self.good()

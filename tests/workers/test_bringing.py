@@ -3,7 +3,6 @@ import re
 import subprocess
 import sys
 import tempfile
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -209,10 +208,8 @@ def test_what_a_server_does_wrong_is_named_and_leaves_nothing(path, error, said,
 
 
 def test_a_server_that_is_too_slow_is_given_up(store, server):
-    began = time.monotonic()
-    with pytest.raises(DownloadTimeout, match=r"within 0\.5 s"):
+    with pytest.raises(DownloadTimeout, match=r"within 0\.5 s"):  # the file itself has no end
         brought(store, server.url("slow.mp4"), seconds=0.5)
-    assert time.monotonic() - began < 10
     assert kept(store) == []  # no tag: nothing to go on from
 
 

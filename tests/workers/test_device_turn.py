@@ -29,7 +29,7 @@ def holder(turn: DeviceTurn) -> int:
     def hold() -> None:
         with turn.taken():
             os.write(writer, b"!")
-            time.sleep(60)
+            time.sleep(600)
 
     pid = forked(hold)
     assert os.read(reader, 1) == b"!"
@@ -58,7 +58,7 @@ def test_a_turn_whose_process_is_killed_is_over() -> None:
     pid = holder(turn)
     os.kill(pid, signal.SIGKILL)
     with turn.taken():
-        assert turn.waited < 10
+        pass  # else it waits for as long as the other would have slept: longer than this test may take
     os.waitpid(pid, 0)
 
 
@@ -74,9 +74,10 @@ def test_a_signal_ends_the_waiting_and_the_next_turn_is_waited_for_as_ever() -> 
     before = signal.signal(signal.SIGALRM, handler)
     try:
         for _ in range(2):
-            signal.setitimer(signal.ITIMER_REAL, 0.2)
-            with pytest.raises(SoftTimeLimit), turn.taken():
-                pytest.fail("two have their turn")
+            with pytest.raises(SoftTimeLimit):
+                signal.setitimer(signal.ITIMER_REAL, 0.2)
+                with turn.taken():
+                    pytest.fail("two have their turn")
     finally:
         signal.signal(signal.SIGALRM, before)
         os.kill(pid, signal.SIGKILL)

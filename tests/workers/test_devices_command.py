@@ -3,18 +3,20 @@
 import os
 import re
 import shutil
+import signal
 import sys
 import tempfile
 import threading
-import time
 from pathlib import Path
 
 import device_tool
 import numpy as np
 import pytest
 from device_pages import opened
+from patience import longer_and_longer, until
 from PIL import Image
 
+from workers.devices import command_run
 from workers.devices.errors import (
     CommandFailed,
     DeviceAway,
@@ -59,6 +61,12 @@ def scratch(tmp_path, monkeypatch):
     assert list(folder.iterdir()) == []
 
 
+@pytest.fixture(autouse=True)
+def all_words_are_heard(monkeypatch):
+    """However late the thread that listens comes to them; what keeps the pipe open is the exception here."""
+    monkeypatch.setattr(command_run, "LISTEN_SECONDS", 60.0)
+
+
 @pytest.fixture
 def device(tmp_path):
     """A device with a tool beside its page, named by a relative path."""
@@ -67,7 +75,7 @@ def device(tmp_path):
 
     def described(way, more="", **keys):
         run = f"'{sys.executable}' 'a tool.py' {way} {{input_dir}} {{output_dir}} {more}"
-        return opened(tmp_path / "me.toml", "command", {"run": run}, **{"time_limit": 30.0, **keys})
+        return opened(tmp_path / "me.toml", "command", {"run": run}, **{"time_limit": 240.0, **keys})
 
     return described
 
@@ -125,15 +133,13 @@ def test_what_is_no_mask_is_an_error_of_its_own(device, way, error, words):
 
 @pytest.mark.parametrize("way", ["slow", "stubborn"])
 def test_a_command_that_does_not_end_is_killed_with_its_children(device, way, monkeypatch):
-    monkeypatch.setattr("workers.devices.command_run.GRACE_SECONDS", 0.2)
-    began = time.monotonic()
-    with pytest.raises(TooLate, match=r"within 1 s.*time_limit") as caught:
-        device(way, time_limit=1.0).maps([frame()])
-    assert time.monotonic() - began < 5
-    child = int(re.search(r"child (\d+)", str(caught.value)).group(1))
-    while alive(child) and time.monotonic() - began < 10:
-        time.sleep(0.05)  # it is killed already, and would live for a minute
-    assert not alive(child)
+    monkeypatch.setattr(command_run, "GRACE_SECONDS", 0.2)
+    for limit in longer_and_longer(1.0):
+        with pytest.raises(TooLate, match=rf"within {limit:g} s.*time_limit") as caught:
+            device(way, time_limit=limit).maps([frame()])
+        if found := re.search(r"child (\d+)", str(caught.value)):
+            break  # else it was killed before it had a child
+    until(lambda: not alive(int(found[1])), "the end of its child, which has minutes to live")
 
 
 def alive(pid: int) -> bool:
@@ -145,12 +151,16 @@ def alive(pid: int) -> bool:
 
 
 @pytest.mark.parametrize("way", ["leaves-a-child", "leaves-a-server"])
-def test_what_a_command_leaves_running_is_not_waited_for(device, way):
-    began, threads = time.monotonic(), threading.active_count()
+def test_what_a_command_leaves_running_is_not_waited_for(device, way, tmp_path, monkeypatch):
+    monkeypatch.setattr(command_run, "LISTEN_SECONDS", 0.2)
+    threads = threading.active_count()
     assert len(device(way).maps([frame()])) == 1
-    while threading.active_count() > threads and time.monotonic() - began < 3:
-        time.sleep(0.02)
-    assert time.monotonic() - began < 3
+    left = int((tmp_path / "left").read_text())  # it has minutes to live
+    until(lambda: threading.active_count() <= threads, "the end of our threads")
+    if way == "leaves-a-server":
+        assert alive(left)
+        os.kill(left, signal.SIGKILL)
+    until(lambda: not alive(left), "the end of what it has left")
 
 
 def test_a_command_may_say_a_lot(device):
@@ -171,7 +181,9 @@ def test_no_shell_reads_the_command_and_it_sees_no_setting_of_ours(device, tmp_p
 def test_its_folders_are_private(tmp_path, scratch):
     script(tmp_path / "look", f'#!/bin/sh\nstat -c %a "$1" "$1/.." > {tmp_path}/modes; exit 3\n')
     with pytest.raises(CommandFailed, match="status 3"):
-        opened(tmp_path / "me.toml", "command", {"run": "./look {input_dir} {output_dir}"}).maps([frame()])
+        opened(
+            tmp_path / "me.toml", "command", {"run": "./look {input_dir} {output_dir}"}, time_limit=240.0
+        ).maps([frame()])
     assert (tmp_path / "modes").read_text().split() == ["700", "700"]
 
 
@@ -215,7 +227,7 @@ def test_a_device_over_a_script_of_ours(tmp_path, monkeypatch, tool):
     monkeypatch.setenv("PATH", f"{path}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("DEVICE", str(unit))
     run = f"{SCRIPTS}/segment-over-{tool}.sh me-2 {{input_dir}} {{output_dir}}"
-    device = opened(tmp_path / "me.toml", "command", {"run": run}, batch=8, time_limit=60.0)
+    device = opened(tmp_path / "me.toml", "command", {"run": run}, batch=8, time_limit=240.0)
     with pytest.raises(DeviceAway):
         device.maps([frame()])
     (unit / "on").touch()
@@ -241,4 +253,4 @@ def test_masks_of_a_call_that_was_killed_are_not_taken_for_those_of_the_next(tmp
     monkeypatch.setenv("DEVICE", str(unit))
     run = "./again me-2 {input_dir} {output_dir}"
     with pytest.raises(NothingWritten):
-        opened(tmp_path / "me.toml", "command", {"run": run}, time_limit=60.0).maps([frame()])
+        opened(tmp_path / "me.toml", "command", {"run": run}, time_limit=240.0).maps([frame()])

@@ -62,7 +62,7 @@ def test_the_student_draws_people(in_process, frames):
 
 
 def test_a_server_gives_the_same_maps(url, frames, in_process, tmp_path):
-    device = opened(tmp_path / "me.toml", "http", {"url": url}, input=SIZE, batch=5)
+    device = opened(tmp_path / "me.toml", "http", {"url": url}, input=SIZE, batch=5, time_limit=240.0)
     assert same(device.maps(frames), in_process) == FRAMES
 
 
@@ -70,7 +70,7 @@ def test_frames_go_through_one_jpeg_whichever_driver_draws(url, student, frames,
     model = {"model": tomllib.loads(student.read_text())["network"]["model"]}
     drivers = (("litert", model), ("http", {"url": url}))
     pages = [
-        write_page(tmp_path / f"{driver}.toml", driver, section, input=SIZE, frames="jpeg")
+        write_page(tmp_path / f"{driver}.toml", driver, section, input=SIZE, frames="jpeg", time_limit=240.0)
         for driver, section in drivers
     ]
     drawn = []
@@ -84,14 +84,16 @@ def test_frames_go_through_one_jpeg_whichever_driver_draws(url, student, frames,
 
 
 def test_a_server_that_resizes_itself_gives_the_same_maps(url, frames, in_process, tmp_path):
-    device = opened(tmp_path / "me.toml", "http", {"url": url, "answer_size": SIZE}, batch=2)
+    device = opened(
+        tmp_path / "me.toml", "http", {"url": url, "answer_size": SIZE}, batch=2, time_limit=240.0
+    )
     maps = device.maps(frames[::10])
     assert [m.tobytes() for m in maps] == [m.tobytes() for m in in_process[::10]] != []
 
 
 def test_a_command_gives_the_same_maps(student, frames, in_process, tmp_path):
     line = f"{sys.executable} -m workers.devices.reference_command {student} {{input_dir}} {{output_dir}}"
-    device = opened(tmp_path / "me.toml", "command", {"run": line}, input=SIZE, batch=25, time_limit=60.0)
+    device = opened(tmp_path / "me.toml", "command", {"run": line}, input=SIZE, batch=25, time_limit=240.0)
     assert same(device.maps(frames), in_process) == FRAMES
 
 

@@ -1,14 +1,14 @@
 import sys
-import time
 from pathlib import Path
 
 import psutil
 import pytest
+from patience import until
 
 from broker.errors import SettingsError
 from broker.settings import load_settings
 from workers.process import parse_queues, pool_arguments
-from workers.supervisor import RESTARTS, Supervisor, WorkerDied
+from workers.supervisor import RESTARTS, Supervisor, WorkerDied, WorkerProcess
 
 
 @pytest.fixture
@@ -22,17 +22,21 @@ def python(program: str) -> list[str]:
     return [sys.executable, "-c", program]
 
 
-def wait_until(condition) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.02)
+@pytest.fixture
+def workers_that_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In place of ours, which end when they find no broker: before or after a test has looked at them."""
+    stays = python("import time; time.sleep(999)")
+    monkeypatch.setattr("workers.supervisor.hardpose_command", lambda: stays)
+
+
+def over(worker: WorkerProcess) -> None:
+    until(lambda: worker.process.poll() is not None, f"the end of {worker.name}")
 
 
 def test_a_program_that_ends_is_started_again(supervisor: Supervisor) -> None:
     worker = supervisor.start_program(python("import sys; sys.exit(3)"), "short")
     first = worker.process.pid
-    wait_until(lambda: worker.process.poll() is not None)
+    over(worker)
     assert supervisor.mend() == ["short"]
     assert worker.process.pid != first
 
@@ -41,21 +45,23 @@ def test_one_that_ends_for_ever_is_reported_with_its_log(supervisor: Supervisor)
     worker = supervisor.start_program(python("raise SystemExit('no such device')"), "hopeless")
     with pytest.raises(WorkerDied, match="no such device"):
         for _ in range(RESTARTS + 1):
-            wait_until(lambda: worker.process.poll() is not None)
+            over(worker)
             supervisor.mend()
     assert worker.restarts == RESTARTS
 
 
 def test_one_that_will_not_stop_is_killed(supervisor: Supervisor) -> None:
     deaf = "import signal, time\nfor s in (15, 3): signal.signal(s, signal.SIG_IGN)\n"
-    deaf += "print('up', flush=True)\ntime.sleep(99)"
+    deaf += "print('up', flush=True)\ntime.sleep(999)"
     worker = supervisor.start_program(python(deaf), "deaf")
-    wait_until(lambda: "up" in worker.log_file.read_text())
+    until(lambda: "up" in worker.log_file.read_text(), "its first word")
     supervisor.stop(patience=0.2)
-    assert worker.process.poll() == -9
+    assert worker.process.wait(60) == -9
 
 
-def test_each_worker_of_a_machine_serves_its_metrics_on_a_port_of_its_own(tmp_path: Path) -> None:
+def test_each_worker_of_a_machine_serves_its_metrics_on_a_port_of_its_own(
+    workers_that_stay: None, tmp_path: Path
+) -> None:
     supervisor = Supervisor(load_settings(home=tmp_path, metrics_port=9464))
     try:
         workers = [supervisor.start_worker([queue]) for queue in ("pose", "mask")]
@@ -65,7 +71,7 @@ def test_each_worker_of_a_machine_serves_its_metrics_on_a_port_of_its_own(tmp_pa
     assert [variables["HARDPOSE_METRICS_PORT"] for variables in seen] == ["9464", "9465"]
 
 
-def test_secrets_do_not_reach_the_command_line(tmp_path: Path) -> None:
+def test_secrets_do_not_reach_the_command_line(workers_that_stay: None, tmp_path: Path) -> None:
     supervisor = Supervisor(load_settings(home=tmp_path, broker_url="redis://:s3cret@127.0.0.1:1/0"))
     try:
         process = psutil.Process(supervisor.start_worker(["pose"]).process.pid)
@@ -104,7 +110,8 @@ def test_the_tokens_of_the_api_reach_only_who_serves_it(
     try:
         worker = supervisor.start_program(python(shown), "a-worker")
         api = supervisor.start_program(python(shown), "an-api", tokens=True)
-        wait_until(lambda: worker.process.poll() is not None and api.process.poll() is not None)
+        over(worker)
+        over(api)
         assert worker.log_file.read_text() == "None ERROR\n"
         assert api.log_file.read_text() == "ana:admin:0123456789abcdef ERROR\n"
     finally:
