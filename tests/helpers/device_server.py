@@ -7,11 +7,11 @@ import gzip
 import io
 import struct
 import threading
-import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import chain, cycle
 
 import numpy as np
 from PIL import Image
@@ -27,7 +27,7 @@ def picture(mode, size=(8, 6)):
     return file.getvalue()
 
 
-def chunk(kind, data):
+def png_chunk(kind, data):
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
@@ -52,25 +52,26 @@ class Handler(BaseHTTPRequestHandler):
     def serve_good(self, number):
         self.answer(200, self.red)
 
-    def serve_late_once(self, number):
-        if number > 1:
+    def serve_late_if_red_is_50(self, number):
+        if decode_rgb(self.red).max() != 50:
             self.answer(200, self.red)
             return
-        self.server.late.wait(20)
+        self.server.late.wait(600)
         try:
             self.answer(200, self.red)
         finally:  # nobody may be there any more
             self.server.answered_late.set()
 
     def serve_drip(self, number):
-        self.answer(200, b"", length=len(self.red))
-        for place in range(len(self.red)):
-            self.wfile.write(self.red[place : place + 1])
-            if self.server.stopping.wait(0.05):
-                return
+        self.answer(200, b"", length=10_000)
+        self.drip(cycle(self.red))
 
     def serve_drip_head(self, number):
-        for byte in b"HTTP/1.1 200 OK\r\n" + b"X-More: more\r\n" * 100:
+        self.drip(chain(b"HTTP/1.1 200 OK\r\n", cycle(b"X-More: more\r\n")))
+
+    def drip(self, data):
+        """Without an end, and never silent."""
+        for byte in data:
             self.wfile.write(bytes([byte]))
             if self.server.stopping.wait(0.05):
                 return
@@ -118,7 +119,7 @@ class Handler(BaseHTTPRequestHandler):
         rows = b"".join(b"\0" + b"\x11\x11\xff\xff" for _ in range(6))
         head = struct.pack(">IIBBBBB", 8, 6, 4, 0, 0, 0, 0)
         chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
-        self.answer(200, b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*each) for each in chunks))
+        self.answer(200, b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*each) for each in chunks))
 
     def serve_one_bit(self, number):
         self.answer(200, picture("1"))
@@ -151,8 +152,10 @@ class Handler(BaseHTTPRequestHandler):
     def serve_one_at_a_time(self, number):
         free = self.server.busy.acquire(blocking=False)
         if free:
-            time.sleep(0.2)
+            self.server.refused.wait(60)  # the first time it is busy until somebody has come too early
             self.server.busy.release()
+        else:
+            self.server.refused.set()
         self.answer(200 if free else 503, self.red if free else b"", {"Retry-After": "1"})
 
     def answer(self, status, body=b"", head=None, length=None):
@@ -171,7 +174,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.seen, self.lock, self.busy = [], threading.Lock(), threading.Lock()
         self.stopping, self._tls = threading.Event(), tls
-        self.late, self.answered_late = threading.Event(), threading.Event()
+        self.late, self.answered_late, self.refused = (threading.Event() for _ in range(3))
         if tls:
             self.socket = tls.wrap_socket(self.socket, server_side=True)
 
