@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from kombu import Connection
+from kombu.transport import TRANSPORT_ALIASES
 
 from broker.amqp_queues import work_queue
 from broker.broker_url import parse_broker_url
@@ -18,6 +19,12 @@ from broker.tls import celery_tls
 
 log = logging.getLogger(__name__)
 
+TRANSPORTS = {"amqp": "broker.amqp_transport:Transport", "amqps": "broker.amqp_transport:TlsTransport"}
+"""Of kombu's schemes, by name: whoever is on Redis loads none of it."""
+SENDER_SECONDS = 20.0
+"""For which a person's message waits for its confirmation: an alarm that a burst has set off is over."""
+WORKER_SECONDS = 60.0
+"""For which a worker's does. Its work is done by then, and to give it back is to do it again."""
 CONNECTIONS = 4
 """Of one process, for questions."""
 DELAYED = tuple(f"celery_delayed_{level}" for level in range(6))
@@ -30,10 +37,15 @@ _MISSING = 404
 T = TypeVar("T")
 
 
-def amqp_options() -> dict[str, Any]:
-    """Transport options of every connection, for kombu."""
+def amqp_options(patience: float = SENDER_SECONDS) -> dict[str, Any]:
+    """Transport options of every connection, for kombu.
+
+    Args:
+        patience: seconds for which a message that was sent may stay unconfirmed.
+    """
     options: dict[str, Any] = {
         "confirm_publish": True,  # sent is what the server has taken, on most of its nodes, and nothing else
+        "patience": patience,
     }
     if hasattr(socket, "TCP_USER_TIMEOUT"):  # on Linux
         # Milliseconds without an answer; the second of py-amqp is less than a device's radio may need.
@@ -53,8 +65,11 @@ class AmqpBroker:
     """
 
     def __init__(self, url: str, authority: Path | None = None) -> None:
+        TRANSPORT_ALIASES.update(TRANSPORTS)
+        parts = parse_broker_url(url)
+        self._others = len(parts.hosts) - 1
         self._pool = Connection(
-            parse_broker_url(url).kombu,
+            parts.kombu,
             ssl=celery_tls(url, authority) or False,
             connect_timeout=SILENCE_SECONDS,
             transport_options=amqp_options(),
@@ -104,6 +119,10 @@ class AmqpBroker:
         connection = self._pool.acquire(block=True)
         used = connection.connected
         try:
+            # Each host once, and at once: kombu would wait for two seconds before it says that one is away.
+            connection.ensure_connection(
+                max_retries=self._others, interval_start=0, reraise_as_library_errors=False
+            )
             answer = question(connection)
         except (*connection.connection_errors, *connection.channel_errors) as error:
             self._pool.replace(connection)

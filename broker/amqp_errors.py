@@ -17,6 +17,33 @@ class BrokerQueuesDiffer(BrokerRefuses):
     code = "broker_queues"
 
 
+class BrokerBlocked(BrokerUnavailable):
+    """RabbitMQ is there, and takes no messages for now."""
+
+    code = "broker_blocked"
+
+    @classmethod
+    def because(cls, alarm: str, seconds: float) -> "BrokerBlocked":
+        """The error for a message that was not confirmed.
+
+        Args:
+            alarm: what the server says that it is short of; "" where it has said nothing.
+            seconds: for which it was waited for.
+        """
+        if not alarm:
+            return cls(
+                f"RabbitMQ has confirmed no message for {seconds:.0f} s.",
+                "Look whether most of its nodes run and see each other (rabbitmq-diagnostics "
+                "cluster_status), and try again.",
+            )
+        return cls(
+            f"RabbitMQ takes no messages, for {seconds:.0f} s already: {alarm}.",
+            "Give it what it is short of: free its disk, have its queues worked off, or set "
+            "vm_memory_high_watermark or disk_free_limit anew (`rabbitmq-diagnostics alarms` tells which), "
+            "and try again. What was not sent is sent then, or found by the workers.",
+        )
+
+
 def amqp_fault(chain: Iterable[BaseException]) -> BrokerUnavailable | None:
     """The typed error for what RabbitMQ has said; None where it has said nothing.
 

@@ -7,7 +7,8 @@ from celery import Celery
 from kombu import Queue
 from kombu.transport import TRANSPORT_ALIASES
 
-from broker.amqp_broker import amqp_options
+from broker.amqp_broker import SENDER_SECONDS, WORKER_SECONDS, amqp_options
+from broker.amqp_broker import TRANSPORTS as AMQP_TRANSPORTS
 from broker.amqp_queues import WorkAMQP, work_queue
 from broker.backlog_pump import BacklogPump
 from broker.broker_url import BrokerKind, kind_of, parse_broker_url
@@ -34,6 +35,7 @@ TRANSPORTS = {
     "redis": "broker.transport:Transport",
     "rediss": "broker.transport:Transport",
     "sentinel": "broker.transport:SentinelTransport",
+    **AMQP_TRANSPORTS,
 }
 """Of kombu's schemes; see ``BrokerUrl.kombu``."""
 
@@ -55,7 +57,7 @@ def create_app(settings: Settings, queues: tuple[str, ...] = ()) -> Celery:
     app.conf.update(
         broker_url=parse_broker_url(settings.broker).kombu,
         broker_use_ssl=celery_tls(settings.broker, settings.broker_ca),
-        broker_transport_options=_transport_options(settings),
+        broker_transport_options=_transport_options(settings, WORKER_SECONDS if queues else SENDER_SECONDS),
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,  # a device or a GPU host outlives a restart of the broker
         include=[TASKS_MODULE],
@@ -112,12 +114,11 @@ def _on_amqp() -> dict[str, Any]:
     }
 
 
-def _transport_options(settings: Settings) -> dict[str, Any]:
+def _transport_options(settings: Settings, patience: float) -> dict[str, Any]:
     url = parse_broker_url(settings.broker)
     if not url.kind.in_redis:
-        return amqp_options()
+        return amqp_options(patience)
     return {
-        "take_by_script": settings.device is not None,  # its link may break at any moment
         "global_keyprefix": key_prefix(settings),
         "body_encoding": "utf-8",  # our JSON as it is: kombu's base64 makes a message a third larger
         "visibility_timeout": settings.visibility_timeout,  # short, because LeaseKeeper renews

@@ -4,7 +4,8 @@
 ``redis://[USER:PASSWORD@]HOST[:PORT][/DB]``            Redis or Valkey; ``rediss://`` over TLS
 ``redis+sentinel://[USER:PASSWORD@]HOST[:PORT]          the master of SERVICE, as the Sentinels on these
 [,HOST[:PORT]...]/SERVICE[/DB]``                        hosts say; ``rediss+sentinel://`` over TLS
-``amqp://[USER:PASSWORD@]HOST[:PORT][/VHOST]``          RabbitMQ; ``amqps://`` over TLS
+``amqp://[USER:PASSWORD@]HOST[:PORT]                    RabbitMQ; ``amqps://`` over TLS. Of a cluster several
+[,HOST[:PORT]...][/VHOST]``                             nodes: the next is asked when one is away
 ======================================================  ================================================
 
 What is special in a user, a password or a virtual host is percent-encoded (RFC 3986). The form of Sentinel is
@@ -13,6 +14,7 @@ that of the package ``limits``. Sentinels with another user or password than the
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -27,8 +29,9 @@ PORTS |= {"amqp": 5672, "amqps": 5671}
 """The servers' own; of a Sentinel: Redis documentation, "High availability with Redis Sentinel"."""
 REMEDY = (
     "Write redis://HOST:6379/0 (Valkey too), rediss:// over TLS, "
-    "redis+sentinel://HOST:26379,HOST:26379/SERVICE/0, or amqp://HOST:5672/VHOST; "
-    "a user and a password stand before the host (USER:PASSWORD@), percent-encoded."
+    "redis+sentinel://HOST:26379,HOST:26379/SERVICE/0, or amqp://HOST:5672/VHOST (of a cluster "
+    "amqp://HOST:5672,HOST:5672/VHOST); a user and a password stand once before the hosts (USER:PASSWORD@), "
+    "percent-encoded."
 )
 _SECOND_URL = re.compile(r";\s*[a-z0-9+.-]+://", re.IGNORECASE)
 _SENTINEL_OPTIONS = {"sentinel_username", "sentinel_password"}
@@ -66,7 +69,7 @@ class BrokerUrl:
     tls: bool
     """Over TLS; with Sentinel: both the Sentinels and the Redis that they name."""
     hosts: tuple[tuple[str, int], ...]
-    """Names or addresses, and ports; more than one only of Sentinels."""
+    """Names or addresses, and ports; more than one only of Sentinels and of the nodes of a RabbitMQ."""
     user: str | None
     password: str | None = field(repr=False)
     place: str
@@ -96,13 +99,14 @@ class BrokerUrl:
     def kombu(self) -> str:
         """The URL as Celery is given it, password included: never log it.
 
-        kombu has a scheme of its own for Sentinel, of which it is told the rest by options; one host is
-        enough there (``broker.sentinels.transport_options``), and Flower looks at no other.
+        Of several nodes kombu wants whole URLs, and asks one after the other. It has a scheme of its own for
+        Sentinel, of which it is told the rest by options; one host is enough there
+        (``broker.sentinels.transport_options``), and Flower looks at no other.
         """
         scheme = "sentinel" if self.kind is BrokerKind.SENTINEL else _scheme(self.kind, self.tls)
         hosts = self.hosts[:1] if self.kind is BrokerKind.SENTINEL else self.hosts
-        place = quote(self.place, safe="")
-        return f"{scheme}://{_credentials(self.user, self.password)}{_hosts(hosts)}/{place}"
+        before, place = f"{scheme}://{_credentials(self.user, self.password)}", quote(self.place, safe="")
+        return ";".join(f"{before}{_hosts([host])}/{place}" for host in hosts)
 
 
 def kind_of(url: str) -> BrokerKind:
@@ -135,8 +139,8 @@ def parse_broker_url(url: str, variable: str = BROKER_VARIABLE) -> BrokerUrl:
     before, _, places = parts.netloc.rpartition("@")
     user, _, password = before.partition(":")
     hosts = tuple(_host(place, PORTS[parts.scheme], variable) for place in places.split(","))
-    if len(hosts) > 1 and kind is not BrokerKind.SENTINEL:
-        _refuse(variable, f"names {len(hosts)} hosts, and only Sentinels may be several")
+    if len(hosts) > 1 and kind is BrokerKind.REDIS:
+        _refuse(variable, f"names {len(hosts)} hosts, and only Sentinels and RabbitMQ's nodes may be several")
     service, place = _path(parts, kind, variable)
     account = unquote(user) or None, unquote(password) or None
     greeting = _of_sentinels(parts, kind, account, variable)
@@ -195,7 +199,7 @@ def _of_sentinels(
     return told.get("sentinel_username") or user, password or None
 
 
-def _hosts(hosts: tuple[tuple[str, int], ...]) -> str:
+def _hosts(hosts: Sequence[tuple[str, int]]) -> str:
     return ",".join(f"{f'[{name}]' if ':' in name else name}:{port}" for name, port in hosts)
 
 

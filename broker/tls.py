@@ -25,7 +25,7 @@ def celery_tls(url: str, authority: Path | None) -> dict[str, Any] | None:
     """
     parts = _checked(url, authority)
     if parts.tls and parts.kind is BrokerKind.AMQP:
-        host = parts.hosts[0][0]
+        host = parts.hosts[0][0]  # of several each its own: broker.amqp_transport
         return {"cert_reqs": ssl.CERT_REQUIRED, "ca_certs": _text(authority), "server_hostname": host}
     return tls_options(parts.tls, authority) or None
 

@@ -49,6 +49,20 @@ def test_a_sentinel_url_gives_back_what_was_put_into_it(
     assert tuple(parse_storage_uri(f"redis+sentinel://{url.places}/x").locations) == url.hosts
 
 
+@given(WORDS, WORDS, PLACES, WORDS, st.booleans())
+def test_nodes_of_a_rabbitmq_become_as_many_urls_for_celery(
+    user: str, password: str, places: list[tuple[str, int]], vhost: str, tls: bool
+) -> None:
+    account = f"{quote(user, safe='')}:{quote(password, safe='')}@"
+    url = parse_broker_url(f"amqp{'s' * tls}://{account}{written(places)}/{quote(vhost, safe='')}")
+    assert (url.kind, url.tls, url.hosts) == (BrokerKind.AMQP, tls, read(places))
+    each = [parse_url(one) for one in url.kombu.split(";")]
+    assert tuple((one["hostname"], one["port"]) for one in each) == url.hosts
+    accounts = {(one["userid"], one["password"], one["virtual_host"]) for one in each}
+    assert accounts == {(user, password, vhost)}
+    assert parse_broker_url(url.shown).hosts == url.hosts
+
+
 @given(st.sampled_from(["amqp", "amqps", "redis", "rediss"]), WORDS, WORDS, PLACES, WORDS, st.integers(0, 15))
 def test_so_does_a_url_of_one_server(
     scheme: str, user: str, password: str, places: list[tuple[str, int]], vhost: str, database: int
@@ -71,6 +85,7 @@ def test_so_does_a_url_of_one_server(
         ("redis+sentinel://a,b:1,c/main", (("a", 26379), ("b", 1), ("c", 26379))),
         ("amqp://user:word@broker", (("broker", 5672),)),
         ("amqps://broker//", (("broker", 5671),)),
+        ("amqps://a,b:1/work", (("a", 5671), ("b", 1))),
     ],
 )
 def test_a_port_that_is_not_named_is_the_servers_own(text: str, hosts: tuple[tuple[str, int], ...]) -> None:
@@ -138,3 +153,6 @@ def test_nothing_that_is_shown_holds_a_password() -> None:
     assert SECRET in json.dumps(app.conf.broker_transport_options, default=str)  # it is there to be hidden
     assert SECRET not in app.bugreport()  # what `celery report`, `inspect conf` and Flower show
     assert SECRET not in app.connection().as_uri()
+    nodes = create_app(load_settings(broker_url=f"amqp://app:{SECRET}@a,b/work"))
+    assert nodes.conf.broker_url.count(SECRET) == 2
+    assert SECRET not in f"{nodes.bugreport()} {nodes.connection().as_uri()} {nodes.connection()}"
