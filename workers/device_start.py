@@ -9,6 +9,7 @@ import dataclasses
 import importlib.metadata
 import json
 import logging
+import math
 import os
 import signal
 import socket
@@ -39,7 +40,7 @@ from broker.recipe import Stage
 from broker.settings import SECRET_VARIABLES, Settings, load_settings
 from broker.unit_state import UnitState
 from workers.devices.description import DeviceDescription, load_description
-from workers.devices.errors import DeviceAway, DeviceMisdescribed, DriverCrashed
+from workers.devices.errors import DeviceAway, DeviceMisdescribed, DriverCrashed, NothingServed
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,11 @@ TELL_SECONDS = 30.0
 """Between two words in the log about it."""
 LOAD_SECONDS = 120.0
 """For the driver's libraries and its network, beside the time limit of the device itself."""
-_KINDS = (DeviceAway, DeviceMisdescribed, MissingDependency, NotFound, SettingsError, WeightsError)
+BOOT_SECONDS = 120.0
+"""For a device whose HTTP server is up before what it serves: until then a 404 is no wrong address."""
+_KINDS = (
+    DeviceAway, DeviceMisdescribed, MissingDependency, NothingServed, NotFound, SettingsError, WeightsError,
+)  # fmt: skip
 ERRORS = {kind.code: kind for kind in _KINDS}
 """What the test may raise."""
 
@@ -77,7 +82,8 @@ def tested_device(
 ) -> tuple[DeviceDescription, dict[str, Any]]:
     """Tests the device; one that does not answer is waited for, for days if need be. SIGTERM ends it.
 
-    Its page may be put right meanwhile; what is tested is what is driven from then on.
+    A server that answers 404 is waited for until it must have booted. The page may be put right meanwhile;
+    what is tested is what is driven from then on.
 
     Args:
         settings: of the worker.
@@ -102,7 +108,7 @@ def tested_device(
 
 
 def _wait_for_device(settings: Settings, description: DeviceDescription, name: str) -> dict[str, Any]:
-    told = -TELL_SECONDS
+    told, booted_by = -TELL_SECONDS, math.inf
     with _ended_by_term():
         while True:
             try:
@@ -110,7 +116,11 @@ def _wait_for_device(settings: Settings, description: DeviceDescription, name: s
                 for words in tested["warnings"]:
                     log.warning("%s", words)
                 return tested
-            except DeviceAway as error:
+            except (DeviceAway, NothingServed) as error:
+                booting = isinstance(error, NothingServed)
+                booted_by = min(booted_by, time.monotonic() + BOOT_SECONDS) if booting else math.inf
+                if time.monotonic() >= booted_by:
+                    raise
                 if time.monotonic() - told >= TELL_SECONDS:
                     told = time.monotonic()
                     log.warning("waiting for the device %s: %s", description.name, error)

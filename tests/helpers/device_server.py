@@ -19,6 +19,8 @@ from PIL import Image
 from workers.pictures import decode_rgb, encode_jpeg, encode_png
 
 TOKEN = "tell-nobody-0123456789"
+BOOTING = 3
+"""Requests that ``/booting`` answers with 404, before it answers as ``/good`` does."""
 
 
 def picture(mode, size=(8, 6)):
@@ -142,6 +144,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def serve_moved(self, number):
         self.answer(302, head={"Location": "/good"})
+
+    def serve_booting(self, number):
+        self.answer(*((404,) if number <= BOOTING else (200, self.red)))
 
     def serve_nothing_there(self, number):
         self.answer(404)

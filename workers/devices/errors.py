@@ -53,6 +53,10 @@ class ServerRefuses(ServerFailed):
     """Of the description: what is wrong."""
 
 
+class NothingThere(ServerRefuses):
+    """It has nothing at that address: the address is wrong, or the device is booting."""
+
+
 class CommandFailed(DeviceFault):
     """The device's command ended with an exit status other than 0."""
 
@@ -109,3 +113,9 @@ class DeviceMisdescribed(SettingsError):
     """A device's description is wrong; names the file and the line."""
 
     code = "device_misdescribed"
+
+
+class NothingServed(DeviceMisdescribed):
+    """Its server has nothing at the described address; one that boots has it a little later."""
+
+    code = "device_nothing_served"

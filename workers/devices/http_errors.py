@@ -9,7 +9,7 @@ import httpx
 
 from broker.printable import printable
 from workers.devices.description import DeviceDescription
-from workers.devices.errors import DeviceAway, DeviceFault, ServerFailed, ServerRefuses
+from workers.devices.errors import DeviceAway, DeviceFault, NothingThere, ServerFailed, ServerRefuses
 
 WORDS = 200
 """Characters of a server's own words that an error quotes."""
@@ -46,7 +46,8 @@ def refused(
     if refusal is None:
         return ServerFailed(cause, "Look at the server's log.")
     key, remedy = refusal
-    error = ServerRefuses(cause, remedy.format(place=description.place(key)))
+    kind = NothingThere if status == httpx.codes.NOT_FOUND else ServerRefuses
+    error = kind(cause, remedy.format(place=description.place(key)))
     error.key = key
     return error
 

@@ -12,6 +12,8 @@ from workers.devices.description import DeviceDescription
 from workers.devices.errors import (
     DeviceAway,
     DeviceFault,
+    NothingServed,
+    NothingThere,
     ServerRefuses,
     TooLate,
     UnreadableAnswer,
@@ -183,7 +185,8 @@ def _fault(device: Device, description: DeviceDescription, error: DeviceFault | 
         return _too_slow(description, error.cause[:1].lower() + error.cause[1:].rstrip("."))
     section = description.spec.name
     if isinstance(error, ServerRefuses):
-        return description.wrong(error.key, error.cause, error.remedy)
+        wrong = description.wrong(error.key, error.cause, error.remedy)
+        return NothingServed(wrong.cause, wrong.remedy) if isinstance(error, NothingThere) else wrong
     if isinstance(error, WrongSize) and section in REACHED_BY:
         return description.wrong(f"{section}.answer_size", error.cause, error.remedy)
     if isinstance(error, UnreadableAnswer):
