@@ -132,7 +132,7 @@ def _serve(
     description: DeviceDescription | None,
     tested: Mapping[str, Any],
 ) -> None:
-    processes = description.processes if description is not None else 1
+    processes = processes_of(description, tested)
     log.info("serving %s", ", ".join(names))
     os.environ.pop(TOKENS_VARIABLE, None)
     # The tasks run in processes that read their settings themselves: hand on what the command line said.
@@ -158,6 +158,18 @@ def _serve(
     worker.start()
     if worker.exitcode:  # nobody has asked for it, as when RabbitMQ takes a message back: the log says why
         raise SystemExit(worker.exitcode)
+
+
+def processes_of(description: DeviceDescription | None, tested: Mapping[str, Any]) -> int:
+    """How many processes a worker has: as the page of its device says, or one for a network on a GPU.
+
+    Args:
+        description: of the device; None: of a worker without one.
+        tested: the device's self-test.
+    """
+    if description is None or (tested.get("on_gpu") and "processes" not in description.lines):
+        return 1  # a second process would hold the network on the GPU a second time
+    return description.processes
 
 
 def _share_device(app: Celery, processes: int) -> None:

@@ -1,10 +1,12 @@
 """The driver for ONNX networks, on small real files whose answer is known by heart."""
 
 import hashlib
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
+from device_pages import write_page
 from tiny_onnx import Red
 from tiny_tflite import Tiny
 
@@ -17,7 +19,11 @@ from workers.devices.errors import DeviceFault, NotANumber, TooLate
 from workers.devices.in_process import InProcessDevice
 from workers.devices.litert import LiteRTDevice
 from workers.devices.onnx import OnnxDevice
+from workers.devices.self_test import self_test
 from workers.errors import ModelMismatch, NoProvider
+from workers.onnx_runtime import OnnxModel
+from workers.pictures import encode_png
+from workers.process import processes_of
 
 RED, GREEN, BLUE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (0, 0, 0)
 
@@ -175,3 +181,26 @@ def test_a_described_device_has_its_batch_and_its_time_limit(tmp_path):
         open_described(load_description(page)).maps([halves(RED, BLUE)])
     assert isinstance(late.value, HardposeError)
     assert "time_limit" in late.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("lines", "gpu", "processes"), [({}, False, 2), ({}, True, 1), ({"processes": 2}, True, 2)]
+)
+def test_a_network_on_a_gpu_is_held_there_once_unless_its_page_says_otherwise(
+    tmp_path, monkeypatch, lines, gpu, processes
+):
+    """No GPU is needed: it is ONNX Runtime's word for what it runs on that is another."""
+    monkeypatch.setattr(OnnxModel, "on_gpu", property(lambda model: gpu or model.providers[0] != "cpu"))
+    known = {"image": "red.png", "mask": "mask.png"}
+    red = np.zeros((8, 8, 3), np.uint8)
+    red[2:6, 2:6, 0] = 255
+    (tmp_path / "red.png").write_bytes(encode_png(red))
+    (tmp_path / "mask.png").write_bytes(encode_png(np.ascontiguousarray(red[:, :, 0])))
+    path = write_page(
+        tmp_path / "me.toml", "onnx", {"model": Red().write(tmp_path / "red.onnx").name}, **lines
+    )
+    with path.open("a") as file:
+        file.write("[known_picture]\n" + "".join(f'{key} = "{name}"\n' for key, name in known.items()))
+    description = load_description(path)
+    tested = asdict(self_test(open_described(description), description))
+    assert processes_of(description, tested) == processes

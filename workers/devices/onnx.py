@@ -50,6 +50,11 @@ class OnnxNetwork:
         ports = enumerate(self._model.outputs.values())
         self.outputs = tuple(_tensor(i, port) for i, port in ports if port.dtype in DTYPES)
 
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it runs on a GPU."""
+        return self._model.on_gpu
+
     def run(self, values: Floats, *wanted: Tensor) -> list[NDArray[Any]]:
         """The ``wanted`` outputs for an input of real values; floating point ones as float32.
 
@@ -70,6 +75,12 @@ class OnnxDevice(InProcessDevice):
     def default_spec(cls) -> ModelSpec:
         """No network: the user names his in a description."""
         return ModelSpec(name="onnx", version="described")
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether its network runs on a GPU; loads it."""
+        network = self.network()
+        return isinstance(network, OnnxNetwork) and network.on_gpu
 
     def _open(self, path: Path) -> OnnxNetwork:
         return OnnxNetwork(path, self._compute)

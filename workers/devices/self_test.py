@@ -39,6 +39,7 @@ class SelfTest:
         batch: pictures in that call.
         answer_width, answer_height: of its answer, pixels.
         warnings: other values of a line that would do clearly better; in words, one for each line.
+        on_gpu: whether its network runs on a GPU of this machine.
     """
 
     name: str
@@ -51,6 +52,7 @@ class SelfTest:
     answer_width: int
     answer_height: int
     warnings: tuple[str, ...] = ()
+    on_gpu: bool = False
 
 
 def self_test(device: Device, description: DeviceDescription) -> SelfTest:
@@ -96,6 +98,7 @@ def self_test(device: Device, description: DeviceDescription) -> SelfTest:
         answer_width=answer.shape[1],
         answer_height=answer.shape[0],
         warnings=tuple(better_fits(device, description, iou)),
+        on_gpu=bool(getattr(device, "on_gpu", False)),
     )
 
 
