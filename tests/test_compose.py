@@ -367,7 +367,19 @@ def test_an_openpose_of_ones_own_has_no_default() -> None:
 def test_mounts_are_where_an_image_expects_them(ours: dict[str, Any]) -> None:
     for name, service in ours.items():
         environment = read_dockerfile(ROOT / service["build"]["dockerfile"]).environment
-        writable = {mount.target for mount in mounts(service) if mount.writable} | set(service["tmpfs"])
+        writable = {mount.target for mount in mounts(service) if mount.writable}
+        writable |= {entry.partition(":")[0] for entry in service["tmpfs"]}
         assert environment["HARDPOSE_HOME"] in writable and environment["HOME"] in writable, name
         if name.startswith("worker-") or name == "api":
             assert environment["HARDPOSE_TEMP_DIR"] in writable
+
+
+def test_a_tmpfs_over_a_folder_of_ours_belongs_to_who_writes_in_it(ours: dict[str, Any]) -> None:
+    """Docker would give it to root, with the mode of the image's folder (moby/moby#39466)."""
+    for name, service in ours.items():
+        image = read_dockerfile(ROOT / service["build"]["dockerfile"])
+        for entry in service["tmpfs"]:
+            target, _, options = entry.partition(":")
+            if target != "/tmp":
+                assert target in image.environment.values(), (name, target)
+                assert f"uid={service.get('user') or image.user}" in options.split(","), (name, entry)

@@ -23,9 +23,9 @@ def main(plan: Path) -> None:
             (root / name).symlink_to(source.readlink())
         elif source.is_dir():
             bind(source, root / name, writable=name in KERNEL, kind="--rbind")
-    for target in wanted["tmpfs"]:
+    for target, options in wanted["tmpfs"].items():
         below(root, target).mkdir(parents=True, exist_ok=True)
-        mount("-t", "tmpfs", "-o", "mode=1777", "tmpfs", below(root, target))
+        mount("-t", "tmpfs", "-o", options, "tmpfs", below(root, target))
     for source, target, writable in wanted["binds"]:
         bind(Path(source), below(root, target), writable)
     if wanted["read_only"]:

@@ -85,7 +85,7 @@ class Containers:
         plan = {
             "root": str(self.folder / "roots" / f"{name}-{len(list(self.folder.glob('*.log')))}"),
             "read_only": service["read_only"],
-            "tmpfs": service["tmpfs"],
+            "tmpfs": dict(tmpfs(entry, image["environment"]) for entry in service["tmpfs"]),
             "binds": [*self._programs(), *self._volumes(service, name, user), *self._secrets(service)],
             "folder": image["folder"],
             "line": line,
@@ -218,6 +218,17 @@ class Containers:
         names = [each["source"] if isinstance(each, dict) else each for each in service.get("secrets", [])]
         files = self.document["secrets"]
         return [(files[name]["file"], f"/run/secrets/{name}", False) for name in names]
+
+
+def tmpfs(entry: str, environment: Mapping[str, str]) -> tuple[str, str]:
+    """Where a tmpfs lies, and its options.
+
+    Over a folder that the image has, Docker gives it that folder's mode and root as its owner, not the
+    documented 1777 (moby/moby#39466); our images make their folders with 755, others theirs for everyone.
+    """
+    target, _, options = entry.partition(":")
+    mode = "mode=755" if target in environment.values() and target != "/tmp" else "mode=1777"
+    return target, ",".join(filter(None, [mode, options]))
 
 
 def listens(made: Container) -> bool:
