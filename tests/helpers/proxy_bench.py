@@ -101,13 +101,16 @@ def _unknown():
 
 
 def local(**options):
-    """A proxy that may reach this machine."""
+    """A proxy that may reach this machine, with more patience than a busy machine needs."""
+    options = {"head_seconds": 120.0, "idle_seconds": 600.0, **options}
     resolver = names(videos_example="127.0.0.1", other_example="127.0.0.1", bad_example="10.0.0.1")
     return GuardProxy(NetGuard(LOCAL, resolver), **options)
 
 
 def with_httpx(proxy, url, **options):
-    with httpx.Client(proxy=proxy.url, trust_env=False, follow_redirects=True, **options) as client:
+    with httpx.Client(
+        proxy=proxy.url, trust_env=False, follow_redirects=True, timeout=60, **options
+    ) as client:
         answer = client.get(url)
         return answer.status_code, answer.content
 
@@ -124,7 +127,7 @@ def with_urllib(proxy, url, verify=None):
     context = ssl.create_default_context(cafile=verify)
     opener = urllib.request.build_opener(through, urllib.request.HTTPSHandler(context=context))
     try:
-        with opener.open(url, timeout=10) as answer:
+        with opener.open(url, timeout=60) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
         return error.code, error.read()
@@ -137,13 +140,13 @@ CLIENTS = [
 ]
 
 
-def raw(proxy, *lines, password=True, wait=5.0):
+def raw(proxy, *lines, password=True, wait=60.0):
     """Sends lines as they are; all that comes back until the proxy closes."""
     with opened(proxy, *lines, password=password, wait=wait) as sock:
         return everything(sock)
 
 
-def opened(proxy, *lines, password=True, wait=5.0):
+def opened(proxy, *lines, password=True, wait=60.0):
     sock = socket.create_connection(proxy.address, wait)
     token = proxy.url.removeprefix("http://").partition("@")[0].encode()
     login = [f"Proxy-Authorization: Basic {base64.b64encode(token).decode()}"] if password else []
@@ -197,11 +200,11 @@ class _Socks(socketserver.BaseRequestHandler):
 
 
 def _join(client, port):
-    with socket.create_connection(("127.0.0.1", port), 5) as server:
+    with socket.create_connection(("127.0.0.1", port), 60) as server:
         back = threading.Thread(target=_pump, args=(server, client), daemon=True)
         back.start()
         _pump(client, server)
-        back.join(5)
+        back.join(60)
 
 
 def _pump(source, target):

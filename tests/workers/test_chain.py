@@ -16,7 +16,7 @@ from workers.downloads.chain import fetch, installed_tools, tool_options
 from workers.downloads.contracts import Fetched, FetchLimits, Listing, Unwatched
 from workers.downloads.tool.process import PACKAGES
 
-LIMITS = FetchLimits(max_bytes=1_000_000, timeout_seconds=60, allow_networks=("127.0.0.0/8",))
+LIMITS = FetchLimits(max_bytes=1_000_000, timeout_seconds=240, allow_networks=("127.0.0.0/8",))
 
 
 class Seen(Unwatched):

@@ -181,7 +181,7 @@ def test_a_strangers_driver_is_described_by_its_own_options(tmp_path):
 
     def run(page):
         command = [sys.executable, "-c", program, str(tmp_path / page), str(tmp_path / "weights")]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
 
     assert run("right.toml").stdout.split() == ["theirs@9", "CC0-1.0", str(255 * 4)]
     assert "wrong.toml, line 4 (options)" in run("wrong.toml").stderr

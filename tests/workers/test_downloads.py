@@ -35,7 +35,7 @@ from workers.downloads.local import expand_links, fetch
 from workers.downloads.net.netguard import NetGuard, resolve
 from workers.video import probe
 
-LOCAL = FetchLimits(max_bytes=10**6, timeout_seconds=20, allow_networks=("127.0.0.0/8",))
+LOCAL = FetchLimits(max_bytes=10**6, timeout_seconds=120, allow_networks=("127.0.0.0/8",))
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def test_a_drip_is_ended_by_the_time_limit(server, tmp_path):
 
 def test_an_announced_size_beyond_the_limit_is_refused_before_the_body(server, tmp_path):
     with pytest.raises(VideoTooLarge):
-        fetch(server.url("plain.mp4"), tmp_path, FetchLimits(1000, 20, ("127.0.0.0/8",)))
+        fetch(server.url("plain.mp4"), tmp_path, FetchLimits(1000, 120, ("127.0.0.0/8",)))
     assert not any(path.stat().st_size for path in tmp_path.iterdir())
 
 
@@ -156,7 +156,7 @@ def test_the_checked_address_is_the_one_used(server, tmp_path):
 
     guard = NetGuard(("127.0.0.0/8",), resolver)
     url = f"http://videos.example:{server.server_port}/range.mp4"
-    fetch_url(url, tmp_path / "v", HttpLimits(10**6, 20), guard)
+    fetch_url(url, tmp_path / "v", HttpLimits(10**6, 120), guard)
     assert (tmp_path / "v").read_bytes() == http_server.BODY
     assert asked == ["videos.example"]  # once: a second answer could be another one
     assert server.asked[0][2] == f"videos.example:{server.server_port}"
@@ -166,7 +166,7 @@ def test_a_redirect_to_a_name_with_a_private_address_is_refused(server, tmp_path
     answers = {"127.0.0.1": ["127.0.0.1"], "rebound.example": ["93.184.215.14", "192.168.1.1"]}
     guard = NetGuard(("127.0.0.0/8",), lambda host, port: answers[host])
     with pytest.raises(PrivateAddress, match=r"192\.168\.1\.1"):
-        fetch_url(server.url("to-name.mp4"), tmp_path / "v", HttpLimits(10**6, 20), guard)
+        fetch_url(server.url("to-name.mp4"), tmp_path / "v", HttpLimits(10**6, 120), guard)
     assert server.count("range.mp4") == 0
 
 
@@ -325,7 +325,7 @@ def test_what_is_said_about_a_name_that_is_no_utf8_can_be_stored(tmp_path, link)
 FETCH = (
     "import sys; from pathlib import Path; from broker.errors import DiskFull\n"
     "from workers.downloads.local import fetch; from workers.downloads.contracts import FetchLimits\n"
-    "try: fetch(sys.argv[1], Path(sys.argv[2]), FetchLimits(10**7, 20, ('127.0.0.0/8',)))\n"
+    "try: fetch(sys.argv[1], Path(sys.argv[2]), FetchLimits(10**7, 120, ('127.0.0.0/8',)))\n"
     "except DiskFull as error: print(error.code, error.remedy); sys.exit(7)\n"
 )
 ROOT = Path(__file__).parents[2]
@@ -334,7 +334,7 @@ ROOT = Path(__file__).parents[2]
 def test_a_process_that_may_write_no_more_says_disk_full(server, tmp_path):
     limited = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))\n" + FETCH
     command = [sys.executable, "-c", limited, server.url("plain.mp4"), str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
     assert (done.returncode, done.stdout[:9]) == (7, "disk_full"), done.stderr
 
 
@@ -343,7 +343,7 @@ def test_a_really_full_disk_says_disk_full(server, tmp_path):
     command = ["unshare", "-m", "sh", "-c", mount, "sh", sys.executable, "-c", FETCH]
     command += [server.url("plain.mp4"), str(tmp_path / "in")]
     try:
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
     except FileNotFoundError:
         pytest.skip("unshare is not installed")
     if done.returncode in (9, 32) or done.stderr.startswith(("unshare:", "mount:")):

@@ -117,7 +117,7 @@ def test_onnx_runtime_asks_for_cuda_only_where_a_gpu_is_seen(
     )
     # In a process of its own: the path of libraries is read when a process starts.
     line = [sys.executable, "-c", code]
-    done = subprocess.run(line, capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(line, capture_output=True, text=True, check=True, timeout=240)
     assert json.loads(done.stdout) == (["cuda", "cpu"] if sees else ["cpu"])
 
 
@@ -133,7 +133,7 @@ def broker(tmp_path: Path) -> Iterator[EmbeddedBroker]:
 @pytest.mark.system
 def test_a_worker_whose_gpu_is_not_here_does_not_start(two_gpus: None, broker: EmbeddedBroker) -> None:
     env = {"HARDPOSE_BROKER_URL": broker.url}
-    ended = hardpose("worker", "pose", "--gpu", "5", env=env, timeout=60)
+    ended = hardpose("worker", "pose", "--gpu", "5", env=env, timeout=240)
     assert ended.code == ExitCode.ENVIRONMENT
     assert "no_provider: The GPU 5 was asked for, and this machine has 2 (numbers 0 to 1)." in ended.stderr
 
@@ -141,6 +141,6 @@ def test_a_worker_whose_gpu_is_not_here_does_not_start(two_gpus: None, broker: E
 @pytest.mark.system
 def test_a_worker_refuses_a_gpu_without_a_driver(no_driver: None, broker: EmbeddedBroker) -> None:
     env = {"HARDPOSE_BROKER_URL": broker.url, "HARDPOSE_GPU": "0"}
-    ended = hardpose("worker", "pose", env=env, timeout=60)
+    ended = hardpose("worker", "pose", env=env, timeout=240)
     assert ended.code == ExitCode.ENVIRONMENT
     assert "no NVIDIA driver is here" in ended.stderr

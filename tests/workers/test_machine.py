@@ -121,7 +121,7 @@ def test_the_commands_end_at_once_with_the_reason(line: list[str], tmp_path: Pat
         "HARDPOSE_POSE_MODEL": "openpose-body25",
         "HARDPOSE_BROKER_URL": "redis://127.0.0.1:1/0",
     }
-    ended = hardpose(*line, env=env, timeout=30)
+    ended = hardpose(*line, env=env, timeout=240)
     assert ended.code == ExitCode.ENVIRONMENT, ended.stderr
     assert "Traceback" not in ended.stderr
     assert ("no_provider: " if line[0] == "worker" else "weights: ") in ended.stderr

@@ -27,7 +27,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run_limited(network: Path, megabytes: int, size: int) -> tuple[dict[str, Any], str]:
     """What the program in ``memory_limit`` says, and what it logs."""
     line = [sys.executable, memory_limit.__file__, str(network), str(megabytes), str(size)]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(line, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout), done.stderr
 

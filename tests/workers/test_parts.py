@@ -74,7 +74,7 @@ def test_sweeping_takes_the_old_and_leaves_what_is_young_or_in_use(tmp_path):
         os.utime(folder / "video.part", (long_ago, long_ago))
         os.utime(folder, (long_ago, long_ago))
     with part_folder(tmp_path, "used", always):
-        assert sweep(tmp_path, 60) == 1
+        assert sweep(tmp_path, 1800) == 1
         assert {p.name for p in (tmp_path / FOLDER).iterdir()} == {"young", "used"}
 
 

@@ -1,9 +1,11 @@
 """The model pyopenpose against a stand-in for OpenPose's module: what comes out, and what it survives."""
 
 import logging
+import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import fake_openpose
 import numpy as np
 import pytest
 from fake_openpose import gone
+from patience import longer_and_longer, until
 
 from broker.errors import MissingDependency
 from workers.compute import Compute
@@ -51,7 +54,7 @@ def open_model(tmp_path: Path) -> Iterator[Open]:
 
     def opens(**options: object) -> PyOpenPose:
         spec = with_options(
-            PyOpenPose.default_spec(), {"python_path": folder, "start_seconds": 20.0, **options}
+            PyOpenPose.default_spec(), {"python_path": folder, "start_seconds": 120.0, **options}
         )
         opened.append(PyOpenPose(spec, NoWeights(), Compute(threads=2)))
         return opened[-1]
@@ -186,7 +189,7 @@ def test_without_the_repair_the_leak_ends_python(tmp_path: Path, monkeypatch: py
         "print('survived')"
     )
     ended = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=240, check=False
     )
     assert ended.returncode == -signal.SIGABRT
     assert "deallocating None" in ended.stderr
@@ -215,13 +218,26 @@ def test_with_the_repair_none_keeps_its_references(
 FRAMES = [NOBODY, ONE, FAULT, TWO, NOBODY]
 
 
+def patient_models(open_model: Open, fault: str) -> Iterator[PyOpenPose]:
+    """One; of those that hang several, more and more patient: a busy machine answers as late as they do."""
+    if fault != "hang":
+        yield open_model()
+        return
+    for seconds in longer_and_longer(0.5, times=3):
+        yield open_model(frame_seconds=seconds, start_seconds=3 * seconds)
+
+
 @pytest.mark.parametrize("fault", ["segv", "abort", "exit", "hang", "runtime_error", "false"])
 def test_a_frame_that_always_fails_fails_alone(
     open_model: Open, fault: str, notes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE_OPENPOSE_FAULT", fault)
-    model = open_model(frame_seconds=0.5, start_seconds=1.5) if fault == "hang" else open_model()
-    assert accounts(model, FRAMES) == [0, 1, "failed", 2, 0]
+    for model in patient_models(open_model, fault):
+        notes.unlink(missing_ok=True)
+        found = accounts(model, FRAMES)
+        if found == [0, 1, "failed", 2, 0] or fault != "hang":
+            break
+    assert found == [0, 1, "failed", 2, 0]
     assert sum(note.get("frame") == FAULT for note in fake_openpose.notes(notes)) == 2
 
 
@@ -231,8 +247,12 @@ def test_a_frame_that_fails_once_is_tried_again(
 ) -> None:
     monkeypatch.setenv("FAKE_OPENPOSE_FAULT", fault)
     monkeypatch.setenv("FAKE_OPENPOSE_ONCE", str(tmp_path / "once"))
-    model = open_model(frame_seconds=0.5, start_seconds=1.5) if fault == "hang" else open_model()
-    assert accounts(model, FRAMES) == [0, 1, 0, 2, 0]
+    for model in patient_models(open_model, fault):
+        (tmp_path / "once").unlink(missing_ok=True)
+        found = accounts(model, FRAMES)
+        if found == [0, 1, 0, 2, 0] or fault != "hang":
+            break
+    assert found == [0, 1, 0, 2, 0]
     assert (tmp_path / "once").exists()
 
 
@@ -279,7 +299,7 @@ class StageStopped(Exception):
 
 
 def test_an_answer_that_comes_too_late_is_not_that_of_the_next_frame(
-    open_model: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    open_model: Open, notes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop(number: int, frame: object) -> None:
         raise StageStopped
@@ -288,14 +308,20 @@ def test_an_answer_that_comes_too_late_is_not_that_of_the_next_frame(
     model = open_model()
     model.load()
     first = model.pid
-    before = signal.signal(signal.SIGALRM, stop)
+
+    def stop_when_it_hangs() -> None:
+        until(lambda: any(note.get("frame") == FAULT for note in fake_openpose.notes(notes)), "the frame")
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, stop)
+    stopper = threading.Thread(target=stop_when_it_hangs)
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.5)
         with pytest.raises(StageStopped):
+            stopper.start()
             model.find_people([picture(FAULT)])
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        stopper.join()
+        signal.signal(signal.SIGUSR1, before)
     assert gone(first or 0)
     assert accounts(model, [TWO]) == [2]
 
@@ -309,15 +335,19 @@ def test_an_answer_that_comes_too_late_is_not_that_of_the_next_frame(
         ("runtime_error", "the network could not be reshaped"),
         ("exit", "ended with status 1: .*unknown command line flag"),
         ("segv", "was ended by SIGSEGV"),
-        ("hang", "did not answer within 1 s"),
+        ("hang", "did not answer within {:g} s"),
     ],
 )
 def test_a_start_that_fails_three_times_says_why(
     open_model: Open, notes: Path, fault: str, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE_OPENPOSE_START", fault)
-    with pytest.raises(OpenPoseFailed, match=words) as caught:
-        open_model(start_seconds=1.0).load()
+    for seconds in longer_and_longer(1.0 if fault == "hang" else 120.0, times=3):
+        notes.unlink(missing_ok=True)
+        with pytest.raises(OpenPoseFailed, match=words.format(seconds)) as caught:
+            open_model(start_seconds=seconds).load()
+        if len(fake_openpose.notes(notes)) == 3 or fault != "hang":
+            break  # else one was ended before it could note its start
     assert "model_folder" in caught.value.remedy
     assert len(fake_openpose.notes(notes)) == 3
 

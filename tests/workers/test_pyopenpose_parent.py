@@ -65,15 +65,15 @@ def test_it_ends_with_its_parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert parent.stdout.readline() == "answered\n"
     assert psutil.pid_exists(pid)
     os.kill(parent.pid, signal.SIGKILL)
-    parent.communicate(timeout=10)
+    parent.communicate(timeout=60)
     assert gone(pid)
 
 
 def test_it_ends_when_python_ends(tmp_path: Path) -> None:
     parent, pid = start_parent(fake_openpose.install(tmp_path / "build"), ONE, "end")
-    out, err = parent.communicate(timeout=30)
+    out, err = parent.communicate(timeout=120)
     assert (parent.returncode, out, err) == (0, "answered\n", "")
-    assert gone(pid, 1)
+    assert gone(pid)
 
 
 def test_a_fork_starts_its_own(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ class Notebook(Unwatched):
 
 def run(site, tmp_path, link=None, *, tool="pytubefix", watcher=None, client="", **limits):
     options = ToolOptions({"client": client}, upstream=site.upstream, resolver=site.resolver)
-    bounds = FetchLimits(**{"timeout_seconds": 60, **limits})
+    bounds = FetchLimits(**{"timeout_seconds": 240, **limits})
     return run_tool(tool, link or site.link(ID), tmp_path / "job", bounds, options, watcher or Unwatched())
 
 

@@ -40,7 +40,7 @@ def test_readiness_is_served_beside_the_metrics(monkeypatch: pytest.MonkeyPatch,
 
     def status(path: str) -> int:
         try:
-            with urllib.request.urlopen(url + path, timeout=10) as answer:
+            with urllib.request.urlopen(url + path, timeout=60) as answer:
                 return int(answer.status)
         except urllib.error.HTTPError as error:
             return error.code

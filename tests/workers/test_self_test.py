@@ -6,6 +6,7 @@ programs that answer with pictures.
 
 import socket
 import sys
+import time
 
 import device_server
 import numpy as np
@@ -72,13 +73,15 @@ def test_the_known_picture_shows_one_person_and_is_small():
 
 
 def test_the_embedded_student_passes_as_it_is_described(folder):
+    began = time.perf_counter()
     found = shown(folder, network("student.tflite"))
+    spent = time.perf_counter() - began
     assert found.iou > 0.9
     assert found.warnings == ()
     assert (found.name, found.firmware, found.driver, found.batch) == ("me-2", "2.1.0", "litert", 1)
     assert (found.answer_width, found.answer_height) == (256, 256)
     assert 0.08 < found.share < 0.13
-    assert 0 < found.milliseconds < 5000
+    assert 0 < found.milliseconds <= 1000 * spent
 
 
 @pytest.mark.parametrize(

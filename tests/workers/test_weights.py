@@ -131,7 +131,7 @@ def test_ten_processes_fetch_once(server, tmp_path):
         subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(10)
     ]
-    results = [process.communicate(timeout=120) for process in running]
+    results = [process.communicate(timeout=240) for process in running]
     assert [process.returncode for process in running] == [0] * 10, results
     assert len({out for out, _ in results}) == 1
     assert sum(asked[1] is None for asked in server.asked) == 1  # one start; the rest continued it

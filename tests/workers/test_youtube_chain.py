@@ -16,7 +16,7 @@ from pathlib import Path
 from broker.settings import load_settings
 from workers.downloads.chain import fetch
 from workers.downloads.contracts import FetchLimits, Unwatched
-found = fetch(sys.argv[1], Path(sys.argv[2]), FetchLimits(timeout_seconds=60), load_settings(), Unwatched())
+found = fetch(sys.argv[1], Path(sys.argv[2]), FetchLimits(timeout_seconds=240), load_settings(), Unwatched())
 names = ("tool", "video_id", "title", "uploader", "uploader_id", "upload_date", "format_id")
 print(json.dumps({name: getattr(found, name) for name in names} | {"path": str(found.path)}))
 """
@@ -41,7 +41,7 @@ def test_a_link_of_youtube_through_the_settings(tmp_path, tools, used, handle):
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=280,
         )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)

@@ -19,7 +19,7 @@ from workers.downloads.tool.process import ToolOptions, run_tool
 from workers.downloads.ytdlp_info import video_id as video_id_of
 from workers.downloads.ytdlp_words import TABLE, by_words
 
-LIMITS = FetchLimits(max_bytes=1_000_000, timeout_seconds=60, allow_networks=("127.0.0.0/8",))
+LIMITS = FetchLimits(max_bytes=1_000_000, timeout_seconds=240, allow_networks=("127.0.0.0/8",))
 
 
 class Seen(Unwatched):
@@ -58,7 +58,7 @@ def get(link: str, folder: Path, limits: FetchLimits = LIMITS, **options: object
 
 
 def lists(link: str, folder: Path, most: int = 5000) -> Listing:
-    limits = FetchLimits(allow_networks=("127.0.0.0/8",), timeout_seconds=60, max_entries=most)
+    limits = FetchLimits(allow_networks=("127.0.0.0/8",), timeout_seconds=240, max_entries=most)
     listing = run_tool("ytdlp", link, folder, limits, ToolOptions(), Unwatched())
     assert isinstance(listing, Listing)
     return listing

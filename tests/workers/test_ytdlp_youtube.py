@@ -22,7 +22,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeYouTub
 
 def run(site: FakeYouTube, folder: Path, link: str, **limits: int) -> Fetched | Listing:
     options = ToolOptions(upstream=site.upstream, resolver=site.resolver)
-    bounds = FetchLimits(timeout_seconds=60, **limits)
+    bounds = FetchLimits(timeout_seconds=240, **limits)
     return run_tool("ytdlp", link, folder / "job", bounds, options, Unwatched())
 
 
