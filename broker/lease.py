@@ -19,7 +19,8 @@ from celery.worker import state
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from broker.transport import RENEW, HeldMessages, whole_keys
+from broker.queue_scripts import RENEW
+from broker.transport import HeldMessages, whole_keys
 
 log = logging.getLogger(__name__)
 

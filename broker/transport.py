@@ -1,11 +1,13 @@
-"""kombu's Redis transport, for links that break: what is taken is never lost, and what failed is let go.
+"""kombu's Redis transport, for workers that die and links that break: what is taken is never lost, and what
+failed is let go.
 
-Three things in kombu are not safe on a link that breaks without a word:
+Three things in kombu are not safe there:
 
-- It takes a message with BRPOP and writes down afterwards that it holds it. What the server has sent into a
-  dead link is gone. With ``take_by_script`` the server does both in one step, and whoever looks after expired
-  leases gives the message back. That asks the server once a second while nothing waits, as often as kombu
-  asks anew with BRPOP, and a message may wait for that second: it is meant for devices.
+- It takes a message with BRPOP and writes down afterwards that it holds it. What a worker had in its hands
+  when it was killed, or the server sent into a dead link, is gone. Here the server does both in one step
+  (``broker.queue_scripts.TAKE``), and whoever looks after expired leases gives the message back. A script
+  cannot wait; so a worker that has found nothing waits for a bell, with BRPOP, and takes when it rings, or
+  when it has waited as long as kombu would: what was put without a bell is found then.
 - A message that is acknowledged after the link has come back ends the worker: its channel is gone. One whose
   acknowledgement could not be sent stays in its books, and with a prefetch count of 1 nothing is taken any
   more. Here the new channel sends it, or it is let go: its lease runs out, and it is given back.
@@ -15,7 +17,6 @@ Three things in kombu are not safe on a link that breaks without a word:
 It overrides private methods (kombu is pinned, ``tests/broker/test_broken_links.py`` guards them).
 """
 
-import hashlib
 from queue import Empty
 from time import monotonic
 from typing import Any, ClassVar
@@ -26,45 +27,8 @@ from kombu.utils.json import dumps, loads
 from redis.exceptions import ConnectionError, NoScriptError, RedisError
 
 from broker.passing_refusals import MasterLink, PlainLink, TlsLink, TlsMasterLink
+from broker.queue_scripts import RING, TAKE, sha_of
 from broker.sentinels import Sentinels
-
-IDLE_SECONDS = 1.0
-"""Between two questions while no message waits; the worker's loop comes by once a second."""
-_NOW = """
-local clock = redis.call('TIME')
-local now = string.format('%s.%06d', clock[1], clock[2])
-"""
-TAKE = (
-    _NOW
-    + """
-local unacked, index = KEYS[#KEYS - 1], KEYS[#KEYS]
-for n = 1, #KEYS - 2 do
-  local body = redis.call('RPOP', KEYS[n])
-  if body then
-    redis.call('HSET', unacked, ARGV[1], '[' .. body .. ARGV[n + 1])
-    redis.call('ZADD', index, now, ARGV[1])
-    return KEYS[n]
-  end
-end
-return false
-"""
-)
-"""Takes a message of the first list that has one, and writes down that it is held (``QoS.append``).
-
-The first argument is the tag that it is held by, then for each list what ends its entry: where the message
-goes back to. The server does nothing else meanwhile, and the message may be full of pictures: it is neither
-read here nor answered, but asked for in the same breath (8 MB: 12 ms; it was 40).
-"""
-HOLD = _NOW + "redis.call('ZADD', KEYS[1], now, ARGV[1])"
-RENEW = (
-    _NOW
-    + """
-for _, tag in ipairs(ARGV) do
-  if redis.call('ZSCORE', KEYS[1], tag) then redis.call('ZADD', KEYS[1], now, tag) end
-end
-"""
-)
-"""A message that was acknowledged meanwhile must not come back to life."""
 
 
 class HeldMessages(redis.QoS):
@@ -74,14 +38,7 @@ class HeldMessages(redis.QoS):
     """Of the channel that the worker takes its messages from, since it last connected."""
 
     def append(self, message: Any, delivery_tag: str) -> None:
-        """The message was taken; its lease begins."""
-        if not self.channel.take_by_script:  # which has written it down already
-            place = message.delivery_info
-            entry = dumps([message._raw, place["exchange"], place["routing_key"]])
-            with self.pipe_or_acquire() as pipe:
-                pipe.hset(self.unacked_key, delivery_tag, entry)
-                pipe.eval(HOLD, 1, *whole_keys(self.channel, self.unacked_index_key), delivery_tag)
-                pipe.execute()
+        """The message was taken, and its lease has begun: who took it has written it down."""
         redis.virtual.QoS.append(self, message, delivery_tag)
 
     def ack(self, delivery_tag: str) -> None:
@@ -130,19 +87,22 @@ class HeldMessages(redis.QoS):
 
 
 class Channel(redis.Channel):
-    """kombu's, that can take messages by a script."""
+    """kombu's, that takes messages by a script, and waits for them at a bell."""
 
     QoS = HeldMessages
     connection_class: Any = PlainLink
     connection_class_ssl: Any = TlsLink
-    take_by_script = False
-    from_transport_options: tuple[str, ...] = (*redis.Channel.from_transport_options, "take_by_script")  # type: ignore[assignment]
     _in_poll: Any
     _brpop_sent_at: Any
-    _rests_until = 0.0
+    _waits = False
+    """Whether the last attempt to take has found nothing, so that the next one waits for a bell."""
     _script_sent = False
     _tag = ""
     _shared: Any = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._unheld: set[str] = set()
+        super().__init__(*args, **kwargs)
 
     def _create_client(self, asynchronous: bool = False) -> Any:
         """kombu's, made once for each pool of connections and not once for each command.
@@ -156,28 +116,62 @@ class Channel(redis.Channel):
             self._shared = super()._create_client()
         return self._shared
 
+    def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> Any:
+        """As kombu does it; what nobody will acknowledge, as answers to Celery's questions, is not held."""
+        (self._unheld.add if no_ack else self._unheld.discard)(queue)
+        return super().basic_consume(queue, no_ack, *args, **kwargs)
+
+    def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> Any:
+        """A single message, that is not held.
+
+        Raises:
+            NotImplementedError: it is to be held: let a consumer take it.
+        """
+        if not no_ack:
+            raise NotImplementedError("a message that is to be acknowledged is taken by a consumer")
+        return super().basic_get(queue, no_ack, **kwargs)
+
+    def _put(self, queue: str, message: Any, **kwargs: Any) -> None:
+        """kombu's, and the bell, in one breath."""
+        batch = kwargs.pop("_publish_batch", None)
+        if batch is not None:
+            super()._put(queue, message, _publish_batch=batch, **kwargs)
+            batch.add("eval", *self._ring(queue))
+            return
+        with self.conn_or_acquire() as client, client.pipeline(transaction=False) as pipe:
+            super()._put(queue, message, _publish_batch=_Into(pipe), **kwargs)
+            pipe.eval(*self._ring(queue))
+            pipe.execute()
+
+    def _do_restore_message(
+        self, payload: Any, exchange: str, routing_key: str, pipe: Any, leftmost: bool = False
+    ) -> None:
+        super()._do_restore_message(payload, exchange, routing_key, pipe, leftmost)
+        for queue in self._lookup(exchange, routing_key):
+            pipe.eval(*self._ring(queue))
+
+    def _ring(self, queue: str) -> tuple[Any, ...]:
+        return RING, 1, *whole_keys(self, _bell(queue))
+
     def _brpop_start(self, timeout: float | None = None) -> None:
-        """Asks for a message; the answer is read by ``_brpop_read``."""
-        if not self.take_by_script:
-            super()._brpop_start(timeout)
-            return
+        """Asks for a message, if need be after the next bell; the answer is read by ``_brpop_read``."""
         queues = self._queue_cycle.consume(len(self.active_queues))
-        if not queues or monotonic() < self._rests_until:
+        if not queues:
             return
-        lists = [(self._q_for_pri(queue, step), queue) for step in self.priority_steps for queue in queues]
-        keys = whole_keys(self, *(name for name, _ in lists), self.unacked_key, self.unacked_index_key)
-        connection: Any = self.client.connection
-        self._in_poll, self._brpop_sent_at = connection, monotonic()
-        command = ("EVALSHA", _sha(TAKE)) if self._script_sent else ("EVAL", TAKE)
-        self._script_sent = True
+        lists = [self._q_for_pri(queue, step) for step in self.priority_steps for queue in queues]
+        bells = list(map(_bell, queues))
+        keys = whole_keys(self, *lists, *bells, self.unacked_key, self.unacked_index_key)
+        command = ("EVALSHA", sha_of(TAKE)) if self._script_sent else ("EVAL", TAKE)
         self._tag = self._next_delivery_tag()
-        take = (*command, len(keys), *keys, self._tag, *(_back_to(queue) for _, queue in lists))
-        read = ("HGET", keys[-2], self._tag)
-        connection.send_packed_command(connection.pack_commands([take, read]))
+        take = (*command, len(keys), *keys, self._tag, len(queues), *map(self._back_to, queues))
+        asked = [take, ("HGET", keys[-2], self._tag)]
+        if self._waits:
+            asked.insert(0, ("BRPOP", *whole_keys(self, *bells), timeout or self.brpop_timeout))
+        connection: Any = self.client.connection
+        self._in_poll, self._brpop_sent_at, self._script_sent = connection, monotonic(), True
+        connection.send_packed_command(connection.pack_commands(asked))
 
     def _brpop_read(self, **options: Any) -> bool:
-        if not self.take_by_script:
-            return bool(super()._brpop_read(**options))
         try:
             return self._deliver_taken(self._taken(**options))
         finally:
@@ -185,34 +179,54 @@ class Channel(redis.Channel):
             self._flush_brpop_reauth()
 
     def _taken(self, **options: Any) -> Any:
-        """The list that a message was taken from, and its entry in what is held; None where all are empty."""
+        """The list that a message was taken from, and the message; None where all are empty."""
         connection = self.client.connection
         try:
+            if self._waits:
+                self.client.parse_response(connection, "BRPOP", **options)
             name = self._name_of_list(connection, **options)
             entry = self.client.parse_response(connection, "HGET", **options)
         except (*self.connection_errors, RedisError):
             connection.disconnect()  # the next one connects anew, and no answer is taken for another's
             raise
-        return (name, entry) if name and entry else None
+        if isinstance(name, list):
+            return name[0], loads(bytes_to_str(name[1]))
+        return (name, loads(bytes_to_str(entry))[0]) if name and entry else None
 
     def _name_of_list(self, connection: Any, **options: Any) -> Any:
+        self._waits = False
         try:
-            return self.client.parse_response(connection, "EVAL", **options)
-        except NoScriptError:  # the server was started anew
+            name = self.client.parse_response(connection, "EVAL", **options)
+        except NoScriptError:  # the server was started anew, or is another one
             self._script_sent = False
             return None
+        self._waits = not name
+        return name
 
     def _deliver_taken(self, taken: Any) -> bool:
         if not taken:
-            self._rests_until = monotonic() + (IDLE_SECONDS if self._script_sent else 0)
             raise Empty
-        name, entry = taken
+        name, message = taken
         queue = bytes_to_str(name)[len(self.global_keyprefix) :].rsplit(self.sep, 1)[0]
         self._queue_cycle.rotate(queue)
-        message, _, _ = loads(bytes_to_str(entry))
         message["properties"]["delivery_tag"] = self._tag
         self.connection._deliver(message, queue)
         return True
+
+    def _back_to(self, queue: str) -> str:
+        """The end of an entry of what is held: kombu's exchange without a name, which is the queue itself."""
+        return "" if queue in self._unheld else f',"",{dumps(queue)}]'
+
+
+class _Into:
+    """Takes kombu's commands for a batch, into a pipeline."""
+
+    def __init__(self, pipe: Any) -> None:
+        self._pipe = pipe
+
+    def add(self, name: str, *args: Any) -> None:
+        """One command, as ``kombu.transport.redis.PublishBatch.add`` is given it."""
+        getattr(self._pipe, name)(*args)
 
 
 class Transport(redis.Transport):
@@ -226,7 +240,6 @@ class SentinelChannel(Channel, redis.SentinelChannel):
 
     from_transport_options: tuple[str, ...] = (  # type: ignore[assignment]
         *redis.SentinelChannel.from_transport_options,
-        "take_by_script",
         "sentinels",
     )
     connection_class: Any = MasterLink
@@ -259,11 +272,6 @@ def whole_keys(channel: Any, *names: str) -> list[str]:
     return [f"{channel.global_keyprefix}{name}" for name in names]
 
 
-def _back_to(queue: str) -> str:
-    """The end of an entry of what is held: kombu's exchange without a name, which is the queue itself."""
-    return f',"",{dumps(queue)}]'
-
-
-def _sha(script: str) -> str:
-    """What the server calls a script (Redis documentation, EVALSHA)."""
-    return hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
+def _bell(queue: str) -> str:
+    """The key of what is rung when a message comes into ``queue``."""
+    return f"bell:{queue}"

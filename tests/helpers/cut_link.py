@@ -28,6 +28,8 @@ class Link:
         self.deafening = b""
         """Once the server says this, nothing that it says arrives, this included."""
         self.passed = 0
+        self.tear_at = 0
+        """What is said as the so manieth from now on does not arrive: the link is torn. 0: it is not."""
         self._ends: list[socket.socket] = []
 
     def __enter__(self) -> Self:
@@ -73,6 +75,11 @@ class Link:
                 if self.deafening and self.deafening in data and self.deaf in holds:
                     self.deaf.set()
                 self._hold(*holds)
+                if self.tear_at:
+                    self.tear_at -= 1
+                    if not self.tear_at:
+                        self.tear()
+                        break
                 target.sendall(data)
                 self.passed += len(data)
         for end in (source, target):
