@@ -203,17 +203,20 @@ def status(
     from api.downloads import DownloadsState
     from api.local import attach, has_catalog
     from api.status import print_job, print_jobs
+    from api.unfit_workers import unfit_workers
     from api.waiting import ask_parked
 
     settings = read_settings(home=home)
     if job_id is not None:
         job = _catalog_of(settings).job(job_id)
         live = attach(settings)
-        print_job(job, as_json, *ask_parked(live, job_id), home=home, device=ask_device(live, job))
+        parked, away = ask_parked(live, job_id)
+        device, unfit = ask_device(live, job), unfit_workers(live)
+        print_job(job, as_json, parked, away, home=home, device=device, unfit=unfit)
     else:
         jobs = _catalog_of(settings).jobs() if has_catalog(settings) else []
         live = attach(settings)
-        print_jobs(jobs, DownloadsState.of(live), as_json, devices_waited_for(live))
+        print_jobs(jobs, DownloadsState.of(live), as_json, devices_waited_for(live), unfit_workers(live))
 
 
 @command

@@ -74,6 +74,7 @@ def _broker(runtime: Runtime) -> list[Metric]:
     register = DeviceRegister(control)
     queues += sorted({*(queue for card in cards for queue in card.queues), *register.queues()} - set(queues))
     workers = {queue: sum(queue in card.queues for card in cards) for queue in queues}
+    unfit = {queue: sum(queue in c.queues and c.unfit is not None for c in cards) for queue in queues}
     alerts = GaugeMetricFamily(
         "hardpose_tool_alerts",
         "Links since a downloader of this version last understood its site.",
@@ -84,6 +85,7 @@ def _broker(runtime: Runtime) -> list[Metric]:
     parked, held = Parking(control).waiting().by_reason, Backlog(control).counts()
     return [
         _by("workers", "Workers that were heard of in the last 30 seconds, by queue.", "queue", workers),
+        _by("unfit_workers", "Those of them that cannot load what they need, by queue.", "queue", unfit),
         _by("parked_messages", "Messages that wait outside the queues, by reason.", "reason", parked),
         alerts,
         *_running(runtime, queues),

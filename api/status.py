@@ -18,9 +18,11 @@ from api.downloads import DownloadsState
 from api.failures import failures, retry_command
 from api.printable import counted, printable, span
 from api.summary import summary_json, summary_lines
+from api.unfit_workers import unfit_json, unfit_line
 from api.waiting import Parked
 from broker.errors import WorkCancelled
 from broker.messages import Verdict
+from broker.presence import WorkerCard
 from broker.views import JobView, LinkView, State
 
 NONE_PARKED: Parked = {}
@@ -49,19 +51,24 @@ def print_jobs(
     downloads: DownloadsState,
     as_json: bool,
     devices: Sequence[DeviceWait] = (),
+    unfit: Sequence[WorkerCard] = (),
 ) -> None:
-    """All jobs, a line each, and what is known of the downloads and of devices that are waited for."""
+    """All jobs, a line each, and what is known of downloads, devices that are waited for, and workers that
+    are unfit for work.
+    """
     if as_json:
         waits = [asdict(each) for each in devices]
         answer = {
             "jobs": [summary_json(job) for job in jobs],
             "downloads": downloads.json(),
             "devices": waits,
+            "unfit_workers": [unfit_json(card) for card in unfit],
         }
         typer.echo(json.dumps(answer))
         return
     if not jobs:
         typer.echo("No jobs yet: `hardpose run VIDEO...` or `hardpose enqueue LINK...` makes one.")
+        _print_unfit(unfit)
         return
     table = Table("job", "created (UTC)", "videos", "examined", "hard", **PLAIN)
     for job in jobs:
@@ -76,6 +83,12 @@ def print_jobs(
     Console().print(table)
     for line in (*downloads.lines(), *(f"{wait}." for wait in devices)):
         typer.echo(line)
+    _print_unfit(unfit)
+
+
+def _print_unfit(cards: Sequence[WorkerCard]) -> None:
+    for card in cards:
+        typer.echo(unfit_line(card))
 
 
 def print_job(
@@ -85,6 +98,7 @@ def print_job(
     away: str = "",
     home: Path | None = None,
     device: DeviceWait | None = None,
+    unfit: Sequence[WorkerCard] = (),
 ) -> None:
     """One job: every link with its state, then the summary with reasons and remedies.
 
@@ -95,10 +109,12 @@ def print_job(
         away: why it is not known what waits.
         home: the folder, if it was named, that the commands which are proposed need too.
         device: what of it waits for its device.
+        unfit: workers of the system.
     """
     if as_json:
         waiting = [{"position": at, "reason": why, "seconds": left} for at, (why, left) in parked.items()]
         more = {"waiting": waiting, "device": asdict(device) if device else None, "broker": away or "answers"}
+        more["unfit_workers"] = [unfit_json(card) for card in unfit]
         typer.echo(json.dumps({**summary_json(job), **more}))
         return
     _print_links(job.links, parked)
@@ -106,6 +122,8 @@ def print_job(
         typer.echo(f"What waits is not known. {printable(away)}")
     if device is not None and not job.final:
         typer.echo(f"{device}.")
+    if not job.final:
+        _print_unfit(unfit)
     few = len(failures(job)) <= MOST_FAILURES
     typer.echo("\n".join(summary_lines(job, all_failures=few, retry=retry_command(job.id, home))))
     if not few:

@@ -59,6 +59,19 @@ return found
 _WITHDRAW = "redis.call('HDEL', KEYS[1], ARGV[1]); redis.call('ZREM', KEYS[2], ARGV[1])"
 
 
+class Unfit(Frozen):
+    """Why a worker cannot load what its queues need, as everyone may read it."""
+
+    code: str
+    """Of the error."""
+    cause: str
+    remedy: str = ""
+    stages: tuple[Stage, ...]
+    """Of its queues, that it cannot run."""
+    at: float
+    """When it last found so; Unix time, by the broker's clock."""
+
+
 class WorkerCard(Frozen):
     """A worker process that takes work: what it serves, and with what."""
 
@@ -70,7 +83,7 @@ class WorkerCard(Frozen):
     queues: tuple[str, ...]
     models: dict[Stage, ModelSpec] = Field(default_factory=dict)
     """What it has loaded, without the folders of its machine. A stage of its queues that is not here, and
-    has a model, could not load it: the worker's log says why."""
+    has a model, could not load it: ``unfit`` or the worker's log says why."""
     points: tuple[int, ...] = ()
     """BODY_25 points that its pose model can give; empty for a worker without one."""
     gpu: str = ""
@@ -81,6 +94,8 @@ class WorkerCard(Frozen):
     """Where its metrics are served, ``HOST:PORT``; empty: nowhere."""
     started: float
     """Unix time, by the worker's clock."""
+    unfit: Unfit | None = None
+    """None: it is fit for work, as far as it knows."""
     seen: float = 0.0
     """When it was last heard of; Unix time, by the broker's clock."""
 
@@ -103,7 +118,9 @@ class Presence:
 
     def announce(self, card: WorkerCard) -> None:
         """Shows ``card``, in place of an earlier one of the same worker; it counts as a beat."""
-        self._run(_ANNOUNCE, card.key, card.model_dump_json(exclude={"seen"}), KEPT_SECONDS)
+        # What has nothing to say is left out: workers and API of the release before take no other fields.
+        left_out = {"seen"} if card.unfit else {"seen", "unfit"}
+        self._run(_ANNOUNCE, card.key, card.model_dump_json(exclude=left_out), KEPT_SECONDS)
 
     def beat(self, key: str) -> bool:
         """The worker lives. False when its card is not known (any more): it has to be announced (again)."""
@@ -120,6 +137,12 @@ class Presence:
         found = self._run(_ALIVE, within) or []
         cards = [_read(str(text), float(seen)) for text, seen in zip(found[::2], found[1::2], strict=True)]
         return sorted((card for card in cards if card), key=lambda card: (card.name, card.key))
+
+    def now(self) -> float:
+        """Unix time, by the broker's clock."""
+        with self._control.server() as server:
+            seconds, micros = server.time()
+        return float(seconds) + float(micros) / 1e6
 
     def withdraw(self, key: str) -> None:
         """The worker takes no work any more."""

@@ -106,10 +106,12 @@ def beat_until(
 
 
 def _beat(presence: Presence, key: str, card: WorkerCard | None) -> WorkerCard | None:
-    """One beat. Who has loaded the models hands in the card first; see ``tasks.worker_card``."""
+    """One beat. Who has loaded the models hands in the card, and a new one when it turns out unfit, or fit
+    again; see ``tasks.worker_card``.
+    """
     if not presence.beat(key) and card is not None:
         presence.announce(card)
-    return card or presence.card(key)
+    return presence.card(key) or card
 
 
 def _beat_unit(register: DeviceRegister, key: str, unit: DeviceUnit | None) -> DeviceUnit | None:

@@ -5,6 +5,7 @@ Results are not stored: state lives in the catalog. A task may run twice; all it
 
 import logging
 import os
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from celery.signals import celeryd_init, worker_process_init, worker_ready, work
 
 from broker.errors import Action, BrokerUnavailable, HardposeError
 from broker.messages import Failure, Segment, SegmentResult
+from broker.presence import worker_key
 from broker.presence_beat import PresenceBeat
 from broker.recipe import Stage
 from broker.settings import load_settings
@@ -28,6 +30,7 @@ from tasks.celery_repair import repair
 from tasks.celery_replay import replay_segment
 from tasks.counting import segment_ended, segment_raised
 from tasks.failures import describe_failure
+from tasks.fitness import begin_to_load, has_come, leave_to_others, process_fitness
 from tasks.frame_facts import facts_by_time
 from tasks.inline_way import ready_to_send
 from tasks.pipeline import run_stages
@@ -74,6 +77,7 @@ def run_group(task: Task, stages: Group, result: SegmentResult) -> SegmentResult
             if Stage.COMPARE in stages:
                 with unless_void(here, segment):
                     here.catalog.settle_segment(result, facts_by_time(result))
+        process_fitness().fit(here)
         if Stage.ME in stages:
             process_news().answers()
         _advance(here, segment, stages)
@@ -86,12 +90,26 @@ def run_group(task: Task, stages: Group, result: SegmentResult) -> SegmentResult
     except DeviceAway as error:
         process_news().is_away()
         raise put_back(error) from error
-    except HardposeError as error:
-        unsent = isinstance(error, BrokerUnavailable)
-        if error.action == Action.TRANSIENT and (unsent or task.request.retries < RETRIES):
-            raise again(task, error) from error
-        raise
+    except Exception as error:
+        answer = _answer(task, here, stages, segment, error)
+        if answer is error:
+            raise
+        raise answer from error
     return result
+
+
+def _answer(task: Task, here: Runtime, stages: Group, segment: Segment, error: Exception) -> BaseException:
+    """What to raise for ``error``."""
+    try:
+        left = leave_to_others(task, here, stages, segment, error)
+    except BrokerUnavailable as away:
+        return again(task, away)
+    if left is not None or not isinstance(error, HardposeError):
+        return left or error
+    unsent = isinstance(error, BrokerUnavailable)
+    if error.action == Action.TRANSIENT and (unsent or task.request.retries < RETRIES):
+        return again(task, error)
+    return error
 
 
 @contextmanager
@@ -220,8 +238,11 @@ def _preload(pid: int) -> None:
     here.device_turn = getattr(current_app, "hardpose_device_turn", None)
     if (described := getattr(current_app, "hardpose_described", None)) is not None:
         here.described = described  # what was tested, whatever its page says by now
+    key = worker_key(socket.gethostname(), pid)
+    begin_to_load(here, key, queues)
     card = load_and_describe(here, name, pid, started, queues)
     announce_until_heard(here, card, getattr(current_app, "hardpose_self_test", {}))
+    has_come(here, key, queues)
 
 
 @worker_shutdown.connect

@@ -66,10 +66,16 @@ def models_loaded(models: dict[Stage, ModelSpec]) -> None:
         metrics.loaded(models)
 
 
-def run_again(error: HardposeError) -> None:
+def found_unfit(code: str) -> None:
+    """Nothing can be loaded here because of an error of this code; empty: it can (again)."""
+    with _counting() as metrics:
+        metrics.found_unfit(code)
+
+
+def run_again(error: Exception) -> None:
     """A task is run again later because of ``error``."""
     with _counting() as metrics:
-        metrics.retried(error.code)
+        metrics.retried(_code(error))
 
 
 @contextmanager
@@ -83,7 +89,11 @@ def _counting() -> Iterator[WorkerMetrics]:
 
 def _count_failure(metrics: WorkerMetrics, error: BaseException) -> None:
     if _outcome(error) == "failed":
-        metrics.failed(error.code if isinstance(error, HardposeError) else OTHER)
+        metrics.failed(_code(error))
+
+
+def _code(error: BaseException) -> str:
+    return error.code if isinstance(error, HardposeError) else OTHER
 
 
 def _outcome(error: BaseException) -> Outcome:

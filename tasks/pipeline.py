@@ -86,8 +86,8 @@ def frames_for(stages: Sequence[Stage], runtime: Runtime) -> "Frames":
     """The pictures of a segment for ``stages``; with OpenCV, which a device's worker does without."""
     if set(stages) <= {Stage.ME}:
         return cast("Frames", FrameStore(runtime.artifacts))  # that stage asks for no pixels
-    from tasks.frames import Frames
-
+    with runtime.loading(*stages):
+        from tasks.frames import Frames
     return Frames(runtime.artifacts)
 
 

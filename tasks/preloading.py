@@ -21,5 +21,6 @@ def preload(runtime: Runtime, stages: tuple[Stage, ...]) -> None:
     chained = tuple(stage for stage in CHAIN if stage in stages)
     if chained:
         if chained != (Stage.ME,):  # a device does without OpenCV
-            importlib.import_module("tasks.frames")
+            with runtime.loading(*chained):
+                importlib.import_module("tasks.frames")
         runtime.load(chained)

@@ -10,7 +10,6 @@ from celery.exceptions import Reject
 
 from broker.errors import BrokerUnavailable, HardposeError
 from tasks.counting import run_again
-from workers.devices.errors import DeviceAway
 
 log = logging.getLogger(__name__)
 
@@ -36,29 +35,50 @@ def again(task: Task, error: HardposeError) -> BaseException:
     return retry_later(task, error, pause_of(task))
 
 
-def put_back(error: DeviceAway) -> BaseException:
-    """What to raise so that the segment waits for its device, at the front of its queue.
-
-    It is neither a failure nor a try of the segment: another unit may take it, or this one when its device
-    answers again, a day later. The pause keeps a worker whose device is away from going round.
-    """
-    run_again(error)
-    time.sleep(_away.pause(time.monotonic()))
-    return cast(BaseException, Reject(str(error), requeue=True))
-
-
 class AwayPause:
-    """Grows while the device stays away."""
+    """Grows while the device stays away, or the worker unfit.
 
-    def __init__(self) -> None:
+    Args:
+        first: seconds.
+        most: seconds; each pause is twice the one before, up to this.
+        forgotten: seconds after which the next is the first one again.
+    """
+
+    def __init__(
+        self,
+        first: float = AWAY_SECONDS,
+        most: float = MOST_AWAY_SECONDS,
+        forgotten: float = MOST_AWAY_SECONDS,
+    ) -> None:
+        self._first, self._most, self._forgotten = first, most, forgotten
         self._last = self._ended = 0.0
 
     def pause(self, now: float) -> float:
         """Seconds, from ``now`` on (``time.monotonic``)."""
-        still = self._last and now - self._ended < MOST_AWAY_SECONDS
-        self._last = min(2 * self._last, MOST_AWAY_SECONDS) if still else AWAY_SECONDS
+        still = self._last and now - self._ended < self._forgotten
+        self._last = min(2 * self._last, self._most) if still else self._first
         self._ended = now + self._last
         return self._last
+
+    def ended(self) -> None:
+        """What it was for is over."""
+        self._last = 0.0
+
+
+def put_back(error: Exception, pause: AwayPause | None = None, why: str = "") -> BaseException:
+    """What to raise so that the segment waits for its device, or a fit worker, at the front of its queue.
+
+    It is neither a failure nor a try of the segment: another unit may take it, or this one when its device
+    answers again, a day later. The pause keeps a worker whose device is away from going round.
+
+    Args:
+        error: that this worker has met.
+        pause: before it is given back; None: that of the device.
+        why: for Celery's log, in place of the error's words.
+    """
+    run_again(error)
+    time.sleep((pause or _away).pause(time.monotonic()))
+    return cast(BaseException, Reject(why or str(error), requeue=True))
 
 
 _away = AwayPause()

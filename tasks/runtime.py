@@ -1,12 +1,15 @@
 """What a process needs to do its stages: settings, stores, and models, each made when first asked for."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 from broker.artifacts import Artifacts
 from broker.control import Control
 from broker.reach import ask_broker
-from broker.recipe import ModelSpec, Recipe, Stage, canonical_hash
+from broker.recipe import CHAIN, ModelSpec, Recipe, Stage, canonical_hash
 from broker.settings import Settings, load_settings
 from tasks.device_names import configured_device
 from tasks.full_body import require_points
@@ -17,8 +20,13 @@ from workers.weights import WeightsStore
 
 if TYPE_CHECKING:
     from broker.catalog import Catalog
+    from broker.presence import WorkerCard
     from workers.device_turn import DeviceTurn
     from workers.devices.description import DeviceDescription
+
+log = logging.getLogger(__name__)
+
+WITH_MODEL = (Stage.POSE, Stage.MASK, Stage.ME)
 
 
 class Runtime:
@@ -29,6 +37,12 @@ class Runtime:
         self._runners: dict[tuple[Stage, str], StageRunner] = {}
         self.device_turn: DeviceTurn | None = None
         """Where several processes drive the described device."""
+        self.card: WorkerCard | None = None
+        """Of the worker that this process belongs to, as it was shown last; None: of none."""
+        self.not_loaded: Exception | None = None
+        """What ``loading`` has raised last, until somebody has dealt with it."""
+        self.unable: set[Stage] = set()
+        """Those for which the last attempt to load something has failed."""
 
     @cached_property
     def artifacts(self) -> Artifacts:
@@ -126,20 +140,39 @@ class Runtime:
 
     def models(self, stages: tuple[Stage, ...]) -> dict[Stage, ModelSpec]:
         """The configured models of those of ``stages`` that have one."""
-        with_model = (Stage.POSE, Stage.MASK, Stage.ME)
-        return {stage: self._configured(stage) for stage in with_model if stage in stages}
+        return {stage: self._configured(stage) for stage in WITH_MODEL if stage in stages}
+
+    @contextmanager
+    def loading(self, *stages: Stage) -> Iterator[None]:
+        """What is raised inside is about this process or a recipe, and not about a segment of ``stages``."""
+        try:
+            yield
+        except Exception as error:
+            self.not_loaded = error
+            self.unable.update(stages)
+            raise
+
+    def has_loaded(self, stages: tuple[Stage, ...]) -> bool:
+        """Whether the stages of the chain among ``stages`` are loaded as this process is configured."""
+        chained = [stage for stage in stages if stage in CHAIN]
+        try:
+            return all(_key(stage, self._own(stage)) in self._runners for stage in chained)
+        except Exception as error:  # noqa: BLE001 - a stranger's package, and the answer is no
+            log.info("the configured model is not known: %s", error)
+            return False
 
     def runner(self, stage: Stage, recipe: Recipe) -> StageRunner:
         """The loaded stage for ``recipe``; the same model is loaded once."""
         return self._loaded(stage, _model_of(stage, recipe))
 
     def _loaded(self, stage: Stage, spec: ModelSpec | None) -> StageRunner:
-        # The identity: one worker may have the bytes from elsewhere than the recipe says.
-        key = (stage, canonical_hash(spec.identity()) if spec is not None else "")
+        key = _key(stage, spec)
         if key not in self._runners:
-            runner = self._build(stage, spec)
-            runner.load()
+            with self.loading(stage):
+                runner = self._build(stage, spec)
+                runner.load()
             self._runners[key] = runner
+        self.unable.discard(stage)
         return self._runners[key]
 
     def _open(self, stage: Stage, spec: ModelSpec) -> Any:
@@ -175,7 +208,17 @@ class Runtime:
         """Loads what the configured recipe needs for ``stages`` of the chain, libraries and models."""
         for stage in stages:
             # Not the whole recipe: the weights of the other stages may be on other machines only.
-            self._loaded(stage, self._configured(stage) if stage != Stage.COMPARE else None)
+            with self.loading(stage):
+                own = self._own(stage)
+            self._loaded(stage, own)
+
+    def _own(self, stage: Stage) -> ModelSpec | None:
+        return self._configured(stage) if stage != Stage.COMPARE else None
+
+
+def _key(stage: Stage, spec: ModelSpec | None) -> tuple[Stage, str]:
+    """The identity: one worker may have the bytes from elsewhere than the recipe says."""
+    return (stage, canonical_hash(spec.identity()) if spec is not None else "")
 
 
 def _model_of(stage: Stage, recipe: Recipe) -> ModelSpec | None:

@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from broker.errors import BrokerUnavailable
-from broker.presence import Presence, WorkerCard
+from broker.presence import Presence, Unfit, WorkerCard
 from broker.queues import served_stages
-from broker.recipe import ModelSpec, Stage, WeightsRef
-from tasks.counting import models_loaded
-from tasks.dataset.text import public_source
+from broker.recipe import ModelSpec, Stage
+from tasks.counting import found_unfit
+from tasks.fitness import is_unloadable, unfit_because
+from tasks.loaded_models import loaded_models, points_of, public_spec
 from tasks.preloading import preload
 from tasks.runtime import Runtime
 from tasks.unit_news import process_news
@@ -38,28 +39,33 @@ def load_and_describe(
     """
     stages = served_stages(queues)
     models: dict[Stage, ModelSpec] = {}
+    unfit: Unfit | None = None
     try:
         preload(runtime, stages)
-        configured = runtime.models(stages)
-        models_loaded(configured)
-        models = {stage: public_spec(spec) for stage, spec in configured.items()}
-    except Exception:
-        # The same error meets the first task and is recorded there; raised here it would end the
+        models = loaded_models(runtime, stages)
+    except Exception as error:
+        # The same error meets the first task and is dealt with there; raised here it would end the
         # process, and its successor, for ever.
         log.exception("cannot load what %s need", ", ".join(queues))
+        if is_unloadable(runtime, error):
+            unfit = unfit_because(runtime, error)
+            found_unfit(unfit.code)
+        runtime.not_loaded = None
     settings = runtime.settings
-    return WorkerCard(
+    runtime.card = WorkerCard(
         name=name,
         host=socket.gethostname(),
         pid=pid,
         queues=tuple(queues),
         models=models,
-        points=_points(models),
+        points=points_of(models),
         gpu=settings.gpu or "",
         version=importlib.metadata.version("hardpose"),
         metrics=f"{settings.metrics_host}:{settings.metrics_port}" if settings.metrics_port else "",
         started=started,
+        unfit=unfit,
     )
+    return runtime.card
 
 
 def announce(runtime: Runtime, card: WorkerCard, tested: Mapping[str, Any]) -> None:
@@ -67,13 +73,14 @@ def announce(runtime: Runtime, card: WorkerCard, tested: Mapping[str, Any]) -> N
 
     Args:
         runtime: of the process that will do the work.
-        card: of the worker.
+        card: of the worker; one of its own that ``runtime`` has by now goes before it.
         tested: the device's self-test: the fields of ``workers.devices.self_test.SelfTest``; empty: none.
 
     Raises:
         BrokerUnavailable: nobody is told.
     """
-    Presence(runtime.control).announce(card)
+    latest = runtime.card if runtime.card is not None and runtime.card.key == card.key else card
+    Presence(runtime.control).announce(latest)
     if runtime.described is not None:
         spec = public_spec(runtime.described.spec)
         # Without it: the log says why; the device may only be switched off.
@@ -105,21 +112,3 @@ def _announce_later(runtime: Runtime, card: WorkerCard, tested: Mapping[str, Any
         else:
             log.info("this worker is shown now")
             return
-
-
-def _points(models: Mapping[Stage, ModelSpec]) -> tuple[int, ...]:
-    """For whoever has to know whether the rule can be met, and has not the packages to ask the model."""
-    if Stage.POSE not in models:
-        return ()
-    from workers.models import POSE, answers
-
-    return tuple(sorted(answers(POSE, models[Stage.POSE].name)))
-
-
-def public_spec(spec: ModelSpec) -> ModelSpec:
-    """``spec`` without the folders, user names and secret parameters in the sources of its weights."""
-    return spec.model_copy(update={"weights": tuple(_public(ref) for ref in spec.weights)})
-
-
-def _public(ref: WeightsRef) -> WeightsRef:
-    return ref.model_copy(update={"source": public_source(ref.source)}) if "://" in ref.source else ref

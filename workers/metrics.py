@@ -61,6 +61,22 @@ class WorkerMetrics:
             multiprocess_mode="livemax",
         )
 
+        self._unfit = Gauge(
+            "hardpose_worker_unfit",
+            "1: this worker cannot load what its queues need, by the code of the error.",
+            ["code"],
+            multiprocess_mode="livemax",
+        )
+        self._unfit_code = ""
+
+    def found_unfit(self, code: str) -> None:
+        """An error of this code makes the process unfit for work; empty: it is fit (again)."""
+        if self._unfit_code:
+            self._unfit.labels(self._unfit_code).set(0)
+        if code:
+            self._unfit.labels(code).set(1)
+        self._unfit_code = code
+
     def loaded(self, models: dict[Stage, ModelSpec]) -> None:
         """The models of this process are ready."""
         for stage, spec in models.items():

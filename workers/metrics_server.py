@@ -54,23 +54,31 @@ def process_lives(pid: int) -> bool:
 
 
 def is_ready(card: WorkerCard | None) -> bool:
-    """Whether a worker has come up: it has handed in its card, with a model for each stage that has one."""
-    if card is None:
+    """Whether a worker can work: it has handed in its card, with a model for each stage that has one, and has
+    not turned out unfit since.
+    """
+    if card is None or card.unfit is not None:
         return False
     return not set(served_stages(card.queues)) - WITHOUT_MODEL - set(card.models)
 
 
 def with_readiness(metrics: "WSGIApplication") -> "WSGIApplication":
-    """``metrics``, and ``/readyz``: 200 once this worker has come up, and from then on; before, 503."""
+    """``metrics``, and ``/readyz``: 200 once this worker has come up, unless it is unfit; else 503."""
 
     def answer(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         if environ["PATH_INFO"] != "/readyz":
             return metrics(environ, start_response)
         ready = is_ready(PresenceBeat.card)
         start_response("200 OK" if ready else "503 Service Unavailable", [("Content-Type", "text/plain")])
-        return [b"ready\n" if ready else b"not ready: see the worker's log\n"]
+        return [b"ready\n" if ready else _why_not(PresenceBeat.card)]
 
     return answer
+
+
+def _why_not(card: WorkerCard | None) -> bytes:
+    if card is None or card.unfit is None:
+        return b"not ready: see the worker's log\n"
+    return f"not ready: {card.unfit.code}: {card.unfit.cause}\n".encode()
 
 
 def serve_metrics(settings: Settings, folder: Path) -> int:
