@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -13,10 +14,35 @@ import psutil
 
 from api.http.whereabouts import running
 from broker.catalog import Catalog
+from broker.connection import Connection
 from broker.views import JobView
 
 TOGETHER = {"HARDPOSE_PLACEMENT": "pose+mask+me+compare"}
 """Two worker processes, not five, for what has nothing to do with the placement: 8 s of CPU time a run."""
+
+
+PATIENCE_SECONDS = 300.0
+"""For whatever has to come about: to wait costs nothing where it does, and a machine may be very busy."""
+
+
+def wait_for(condition: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> None:
+    """Waits until ``condition()`` holds; a time-out fails the test."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.1)
+
+
+def gone(processes: Iterable[psutil.Process]) -> bool:
+    """Whether all of them have ended."""
+    return not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes)
+
+
+def broker_time(control: Connection) -> float:
+    """Unix time, seconds, by the clock of the broker's server."""
+    with control.server() as server:
+        seconds, micros = server.time()  # type: ignore[misc]
+    return float(seconds) + float(micros) / 1e6
 
 
 def command(*arguments: str | Path) -> list[str]:
@@ -45,7 +71,7 @@ class Ended:
         return [line for line in lines if line.get("event") == kind]
 
 
-def hardpose(*arguments: str | Path, env: dict[str, str] | None = None, timeout: float = 240) -> Ended:
+def hardpose(*arguments: str | Path, env: dict[str, str] | None = None, timeout: float = 600) -> Ended:
     """Runs ``hardpose`` to its end."""
     done = subprocess.run(
         command(*arguments),
@@ -94,7 +120,7 @@ def family(pid: int) -> list[psutil.Process]:
     return [parent, *parent.children(recursive=True)]
 
 
-def api_of(home: Path, within: float = 60.0) -> str:
+def api_of(home: Path, within: float = PATIENCE_SECONDS) -> str:
     """Where the API of a system that is starting listens; its process needs some seconds for that."""
     deadline = time.monotonic() + within
     while (address := running(home)) is None:

@@ -12,8 +12,8 @@ def run_together(target: Any, count: int, *arguments: Any) -> list[Any]:
     processes = [FORK.Process(target=target, args=(*arguments, n, start, answers)) for n in range(count)]
     for process in processes:
         process.start()
-    found = [answers.get(timeout=90) for _ in processes]
+    found = [answers.get(timeout=240) for _ in processes]
     for process in processes:
-        process.join(30)
+        process.join(120)
     assert all(process.exitcode == 0 for process in processes), found
     return found

@@ -1,11 +1,10 @@
 """Ending work that is under way: transfers and segments of a cancelled job, the pixels of a forgotten video.
 
-The command line, the broker and the workers are those of production; a stranger's slow model gives time.
+The command line, the broker and the workers are those of production; a stranger's model waits at a gate.
 """
 
 import json
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -14,9 +13,10 @@ from pathlib import Path
 import http_server
 import pytest
 from ended import ended
-from hardpose_process import command, environment, hardpose
-from odd_models_package import install
-from test_life import grey_video, notes, wait_for
+from gate import Gate
+from hardpose_process import command, environment, hardpose, wait_for
+from odd_models_package import gate_of, install
+from test_life import grey_video
 
 from api.exit_codes import ExitCode
 from broker.artifacts import Artifacts
@@ -30,7 +30,7 @@ from tasks.erasing import forget_video
 from tasks.runtime import Runtime
 from workers.downloads.parts import FOLDER
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.system
 
 STAGES = "pose+mask+me+compare"
 
@@ -50,7 +50,7 @@ class System:
             "HARDPOSE_BROKER_URL": self.broker.url,
             "HARDPOSE_HOME": str(self.folder / "home"),
             "HARDPOSE_TEMP_DIR": str(self.folder / "temp"),
-            "HARDPOSE_POSE_MODEL": "slow",
+            "HARDPOSE_POSE_MODEL": "gated",
             "HARDPOSE_PLACEMENT": STAGES,
             "HARDPOSE_ALLOW_NETWORKS": '["127.0.0.0/8"]',
             "HARDPOSE_SAMPLING__SEGMENT_SECONDS": "2",
@@ -75,7 +75,11 @@ class System:
 
     @property
     def looked_at(self) -> int:
-        return len(notes(self.models))
+        return len(self.gate.looks)
+
+    @property
+    def gate(self) -> Gate:
+        return gate_of(self.models)
 
     def say(self, *arguments: str | Path, code: ExitCode = ExitCode.OK) -> str:
         done = hardpose(*arguments, env=self.env)
@@ -86,7 +90,7 @@ class System:
         return self.control.messages(["download", STAGES]) == 0
 
     def ended(self, job_id: str) -> JobView:
-        wait_for(lambda: self.catalog.job_light(job_id).final, 120)
+        wait_for(lambda: self.catalog.job_light(job_id).final)
         return self.catalog.job(job_id)
 
     @contextmanager
@@ -138,16 +142,17 @@ def test_an_urgent_job_overtakes(urgent_first: tuple[System, JobView, JobView]) 
 
 def test_cancel_in_mid_segments_and_go_on(system: System) -> None:
     before = system.looked_at
+    system.gate.let(before + 5)
     job_id = system.say("enqueue", grey_video(system.folder / "grey.mp4", 128, 10))
-    wait_for(lambda: system.looked_at >= before + 6)  # in the second of five segments, of four images each
-    said = cancel_job(system.runtime, job_id)  # at once: a command takes its time to start
-    assert (said.job_id, said.links) == (job_id, 1) and 3 <= said.segments <= 4
-    seen = system.looked_at
-    wait_for(system.quiet, 20)
-    assert system.looked_at - seen <= 4  # the segment that was at work, and no other
+    wait_for(lambda: system.looked_at == before + 6)  # in the second of five segments, of four images each
+    said = cancel_job(system.runtime, job_id)
+    assert (said.job_id, said.links, said.segments) == (job_id, 1, 4)
+    system.gate.open()
+    wait_for(system.quiet)
+    assert system.looked_at == before + 8  # the segment that was at work, and no other
     job = system.catalog.job(job_id)
     done = sum(segment.state == State.DONE for segment in job.links[0].segments)
-    assert job.final and job.cancelled_at and done >= 1
+    assert job.final and job.cancelled_at and done == 1
     assert "cancelled: 1 link" in system.say("watch", job_id, code=ExitCode.CANCELLED)
     seen = system.looked_at
     assert "1 link is tried again" in system.say("retry", job_id, "--reason", "cancelled")
@@ -163,10 +168,9 @@ def test_cancel_in_mid_transfer(system: System) -> None:
         wait_for(lambda: system.control.transfers(job_id))
         assert list((system.folder / "temp" / FOLDER).iterdir())
         assert json.loads(system.say("cancel", job_id, "--json"))["links"] == 1
-        began = time.monotonic()
-        wait_for(lambda: not list((system.folder / "temp" / FOLDER).iterdir()), 20)
-        wait_for(system.quiet, 20)
-        assert time.monotonic() - began < 15  # 2 s on a machine at rest
+        # It would go on for as long as the server runs: that it ends is the cancelling's doing.
+        wait_for(lambda: not list((system.folder / "temp" / FOLDER).iterdir()))
+        wait_for(system.quiet)
         assert server.count("slow.mp4") == 1
     (link,) = system.catalog.job(job_id).links
     assert link.failure is not None and link.failure.code == "cancelled"
@@ -176,19 +180,21 @@ def test_cancel_in_mid_transfer(system: System) -> None:
 def test_a_video_that_is_forgotten_while_it_is_at_work_leaves_nothing(system: System) -> None:
     kept, before = system.stored, system.looked_at
     video = grey_video(system.folder / "person.mp4", 200, 10)
+    system.gate.let(before + 5)
     job_id = system.say("enqueue", video)
-    wait_for(lambda: system.looked_at >= before + 6)
+    wait_for(lambda: system.looked_at == before + 6)
     assert len(system.stored) > len(kept)
     erased = forget_video(system.runtime, str(video), "ana", "asked")
+    system.gate.open()
     assert (erased.videos, erased.segments, erased.jobs) == (1, 5, (job_id,))
-    wait_for(system.quiet, 30)
+    wait_for(system.quiet)
     assert system.stored == kept
     (link,) = system.catalog.job(job_id).links
     assert link.failure is not None and link.failure.code == "forgotten" and link.video is None
     other = system.say("enqueue", video, "--threshold", "0.4")  # another job, under another recipe
     (link,) = system.ended(other).links
     assert link.failure is not None and link.failure.code == "forgotten"
-    wait_for(system.quiet, 20)
+    wait_for(system.quiet)
     assert system.stored == kept
     assert "May be taken in: sha256:" in system.say("forget", "--allow", video)
     refused = hardpose("delete", other, env=system.env)

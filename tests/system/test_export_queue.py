@@ -1,18 +1,20 @@
 """Exports that are ordered: a real worker of the export queue on a real broker, killed too."""
 
 import hashlib
+import os
 import signal
 import subprocess
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import pytest
 from celery import Celery
-from hardpose_process import hardpose, start
+from hardpose_process import PATIENCE_SECONDS, gone, hardpose, start, wait_for
 from many_frames import fill
 from sqlalchemy import insert
 
@@ -54,7 +56,7 @@ class Queue:
         return self.until(order, lambda view: view.state.final)
 
     def until(self, order: str, told: Callable[[ExportView], bool]) -> ExportView:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while not told(view := self.runtime.catalog.exports.get(order)):
             assert time.monotonic() < deadline, view
             time.sleep(0.02)
@@ -83,7 +85,7 @@ def queue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Queue]:
         with create_app(settings) as app:
             yield Queue(home, Runtime(settings), app, worker)
         worker.send_signal(signal.SIGTERM)
-        worker.communicate(timeout=60)
+        worker.communicate(timeout=PATIENCE_SECONDS)
 
 
 @pytest.fixture(scope="module")
@@ -119,11 +121,35 @@ def test_an_order_is_made_once_and_its_file_is_whole(queue: Queue, first: Export
         assert (tmp_path / "coco" / name).read_bytes() == (tmp_path / "zip" / name).read_bytes()
 
 
+@contextmanager
+def unreadable(queue: Queue) -> Iterator[None]:
+    """Whoever reads a frame's picture waits for it meanwhile: no export ends."""
+    pictures = [path for path in (queue.home / "artifacts" / "frames").rglob("*") if path.is_file()]
+    assert pictures
+    for path in pictures:
+        path.rename(aside(path))
+        os.mkfifo(path)
+    try:
+        yield
+    finally:
+        for path in pictures:
+            aside(path).replace(path)
+
+
+def aside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.aside")
+
+
 def test_a_worker_that_is_killed_over_an_export_makes_it_again(queue: Queue, first: ExportView) -> None:
-    order = queue.order(COCO)
-    queue.until(order, lambda view: view.state == State.RUNNING)
-    (child,) = psutil.Process(queue.worker.pid).children()
-    child.kill()
+    with unreadable(queue):
+        order = queue.order(COCO)
+        queue.until(order, lambda view: view.state == State.RUNNING)
+        main = psutil.Process(queue.worker.pid)
+        (child,) = main.children()
+        main.suspend()  # until its next process can read them
+        child.kill()
+        wait_for(lambda: gone([child]))
+    main.resume()
     done = queue.ended(order)
     assert done.state == State.DONE
     assert (done.sha256, done.size_bytes, done.counts) == (first.sha256, first.size_bytes, first.counts)

@@ -1,6 +1,5 @@
 """Deaths, stops and strangers: what happens to a job when processes end, and when a model misbehaves."""
 
-import os
 import signal
 import subprocess
 import time
@@ -11,8 +10,19 @@ import numpy as np
 import psutil
 import pytest
 import redis
-from hardpose_process import TOGETHER, family, hardpose, only_job, outcome, start
-from odd_models_package import install
+from gate import Gate
+from hardpose_process import (
+    PATIENCE_SECONDS,
+    TOGETHER,
+    family,
+    gone,
+    hardpose,
+    only_job,
+    outcome,
+    start,
+    wait_for,
+)
+from odd_models_package import gate_of, install
 
 from api.exit_codes import ExitCode
 from broker.embedded import EmbeddedBroker, server_binary
@@ -38,20 +48,12 @@ def grey_video(path: Path, brightness: int, seconds: float) -> Path:
     return path
 
 
-def wait_for(condition: "object", seconds: float = 60) -> None:
-    """Waits until ``condition()`` holds; a time-out fails the test."""
-    deadline = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.1)
-
-
-def slow_run(tmp_path: Path, odd_models: dict[str, str]) -> tuple[list[str], dict[str, str]]:
-    """A run of about ten seconds: the stranger's slow model over five segments, a queue for each stage."""
+def gated_run(tmp_path: Path, odd_models: dict[str, str]) -> tuple[list[str], dict[str, str]]:
+    """A run that goes as far as its gate lets it: five segments of four looks, a queue for each stage."""
     video = grey_video(tmp_path / "grey.mp4", 128, 10)
     env = {
         **odd_models,
-        "HARDPOSE_POSE_MODEL": "slow",
+        "HARDPOSE_POSE_MODEL": "gated",
         "HARDPOSE_SAMPLING__SEGMENT_SECONDS": "2",
         "HARDPOSE_SAMPLING__CANDIDATES_PER_SECOND": "2",
         "HARDPOSE_VISIBILITY_TIMEOUT": "4",
@@ -63,6 +65,24 @@ def notes(odd_models: dict[str, str]) -> list[str]:
     return Path(odd_models["ODD_NOTES"]).read_text().splitlines()
 
 
+def held_after(looks: int, odd_models: dict[str, str]) -> Gate:
+    """A gate that lets ``looks`` through from now on; the one that comes next waits at it."""
+    gate = gate_of(odd_models)
+    gate.let(looks)
+    return gate
+
+
+def reaches(process: "subprocess.Popen[str]", gate: Gate, looks: int) -> None:
+    """Waits until so many looks have begun; a run that ends before says why."""
+    wait_for(lambda: len(gate.looks) >= looks or process.poll() is not None)
+    assert len(gate.looks) == looks, process.communicate()[0] if process.poll() is not None else gate.looks
+
+
+def is_told_to_end(log: Path, process: "subprocess.Popen[str]") -> bool:
+    """Whether the worker that writes ``log`` knows, or it is all over anyway."""
+    return "Warm shutdown" in log.read_text(errors="replace") or process.poll() is not None
+
+
 def worker_of(pid: int, queue: str) -> psutil.Process:
     """The main process of the worker that serves ``queue``."""
     (found,) = [p for p in psutil.Process(pid).children() if p.cmdline()[-3:-2] == [queue]]
@@ -72,37 +92,43 @@ def worker_of(pid: int, queue: str) -> psutil.Process:
 def test_ctrl_c_ends_everything_and_the_same_command_resumes(
     tmp_path: Path, odd_models: dict[str, str]
 ) -> None:
-    arguments, env = slow_run(tmp_path, odd_models)
+    arguments, env = gated_run(tmp_path, odd_models)
+    env["HARDPOSE_VISIBILITY_TIMEOUT"] = "60"  # what is given back needs none, and nothing is to run twice
+    gate = held_after(5, odd_models)
     process = start(*arguments, env=env)
-    wait_for(lambda: len(notes(odd_models)) >= 6)  # at least one of the five segments is through
+    reaches(process, gate, 6)  # one of the five segments is through, and one is not
     started = family(process.pid)
     assert len(started) >= 6  # itself, the broker, five workers (and their pools)
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
+    wait_for(lambda: is_told_to_end(tmp_path / "out" / "state" / "logs" / "pose.log", process))
+    gate.open()
+    output, _ = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == ExitCode.INTERRUPTED, output
     assert "the same command goes on" in output
-    wait_for(lambda: not [p for p in started if p.is_running() and p.status() != psutil.STATUS_ZOMBIE], 5)
+    wait_for(lambda: gone(started))
 
     job = only_job(tmp_path / "out" / "state")
     done_before = sum(s.state == State.DONE for s in job.links[0].segments)
-    seen_before = len(notes(odd_models))
+    seen_before = len(gate.looks)
     ended = hardpose(*arguments, env=env)
     assert ended.code == ExitCode.OK, ended.stderr
     job = only_job(tmp_path / "out" / "state")
     assert [s.state for s in job.links[0].segments] == [State.DONE] * 5
     assert job.funnel().check().examined == 20
     # What was done is not done again: the second run looks only at segments that were not through.
-    assert len(notes(odd_models)) - seen_before <= 20 - 4 * done_before
+    assert len(gate.looks) - seen_before <= 20 - 4 * done_before
 
 
 def test_a_killed_worker_costs_nothing(tmp_path: Path, odd_models: dict[str, str]) -> None:
-    arguments, env = slow_run(tmp_path, odd_models)
+    arguments, env = gated_run(tmp_path, odd_models)
+    gate = held_after(2, odd_models)
     process = start(*arguments, env=env)
-    wait_for(lambda: len(notes(odd_models)) >= 2)
+    reaches(process, gate, 3)
     worker = worker_of(process.pid, "pose")
     for victim in [*worker.children(recursive=True), worker]:
         victim.kill()  # as the kernel does when memory runs out
-    output, _ = process.communicate(timeout=120)
+    gate.open()
+    output, _ = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == ExitCode.OK, output
     job = only_job(tmp_path / "out" / "state")
     assert job.funnel().check().examined == 20
@@ -110,51 +136,56 @@ def test_a_killed_worker_costs_nothing(tmp_path: Path, odd_models: dict[str, str
 
 
 def test_a_killed_supervisor_leaves_no_orphans(tmp_path: Path, odd_models: dict[str, str]) -> None:
-    arguments, env = slow_run(tmp_path, odd_models)
+    arguments, env = gated_run(tmp_path, odd_models)
+    gate = held_after(0, odd_models)
     process = start(*arguments, env=env)
-    wait_for(lambda: len(notes(odd_models)) >= 1)
+    reaches(process, gate, 1)
     started = family(process.pid)
     process.kill()
     process.communicate()
-    # Workers finish the running segment within their soft shutdown; then nothing is left.
-    wait_for(lambda: not [p for p in started if p.is_running() and p.status() != psutil.STATUS_ZOMBIE], 40)
+    gate.open()  # workers finish the running segment; then nothing is left
+    wait_for(lambda: gone(started))
     ended = hardpose(*arguments, env=env)
     assert ended.code == ExitCode.OK, ended.stderr
     assert only_job(tmp_path / "out" / "state").funnel().check().examined == 20
 
 
 def test_a_second_run_on_the_same_folder_is_refused(tmp_path: Path, odd_models: dict[str, str]) -> None:
-    arguments, env = slow_run(tmp_path, odd_models | TOGETHER)
+    arguments, env = gated_run(tmp_path, odd_models | TOGETHER)
+    gate = held_after(0, odd_models)
     process = start(*arguments, env=env)
-    wait_for(lambda: len(notes(odd_models)) >= 1)
+    reaches(process, gate, 1)
     second = hardpose(*arguments, env=env)
     assert second.code == ExitCode.ENVIRONMENT
     assert "already_running" in second.stderr
-    process.communicate(timeout=120)
-    assert process.returncode == ExitCode.OK  # the first did not notice
+    gate.open()
+    output, _ = process.communicate(timeout=PATIENCE_SECONDS)
+    assert process.returncode == ExitCode.OK, output  # the first did not notice
 
 
 def test_messages_that_the_broker_lost_are_sent_again(tmp_path: Path, odd_models: dict[str, str]) -> None:
-    arguments, env = slow_run(tmp_path, odd_models)
+    arguments, env = gated_run(tmp_path, odd_models)
+    gate = held_after(2, odd_models)
     with EmbeddedBroker(tmp_path / "given") as broker:
         process = start(*arguments, env={**env, "HARDPOSE_BROKER_URL": broker.url})
-        wait_for(lambda: len(notes(odd_models)) >= 2)
+        reaches(process, gate, 3)
         redis.Redis.from_url(broker.url).flushdb()  # as a server without persistence after a restart
-        output, _ = process.communicate(timeout=120)
+        gate.open()
+        output, _ = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == ExitCode.OK, output
     assert "the broker has lost its messages" in output
     assert only_job(tmp_path / "out" / "state").funnel().check().examined == 20
 
 
 def test_two_runs_share_a_broker_and_not_their_work(tmp_path: Path, odd_models: dict[str, str]) -> None:
-    _, env = slow_run(tmp_path, odd_models | TOGETHER)
+    _, env = gated_run(tmp_path, odd_models | TOGETHER)
     with EmbeddedBroker(tmp_path / "given") as broker:
         env["HARDPOSE_BROKER_URL"] = broker.url
         runs = []
         for name in ("one", "two"):
             video = grey_video(tmp_path / f"{name}.mp4", 128 + len(runs), 4)
             runs.append(start("run", str(video), "--out", str(tmp_path / name), env=env))
-        outputs = [run.communicate(timeout=120)[0] for run in runs]
+        outputs = [run.communicate(timeout=PATIENCE_SECONDS)[0] for run in runs]
     assert [run.returncode for run in runs] == [ExitCode.OK, ExitCode.OK], outputs
     for name in ("one", "two"):
         assert only_job(tmp_path / name / "state").funnel().check().examined == 8
@@ -198,31 +229,37 @@ def test_out_of_memory_costs_the_segment_and_not_the_worker(
 
 
 def test_ctrl_c_is_no_death(tmp_path: Path, odd_models: dict[str, str]) -> None:
-    arguments, env = slow_run(tmp_path, odd_models | TOGETHER)
+    arguments, env = gated_run(tmp_path, odd_models | TOGETHER)
+    worker_log = tmp_path / "out" / "state" / "logs" / f"{TOGETHER['HARDPOSE_PLACEMENT']}.log"
     with EmbeddedBroker(tmp_path / "given") as broker:
         env |= {"HARDPOSE_BROKER_URL": broker.url, "HARDPOSE_MAX_ATTEMPTS": "1"}
         for _ in range(2):
-            before = len(notes(odd_models))
+            gate = held_after(before := len(notes(odd_models)), odd_models)
             process = start(*arguments, env=env)
-            wait_for(lambda before=before: len(notes(odd_models)) > before)
+            reaches(process, gate, before + 1)
             process.send_signal(signal.SIGINT)
-            process.communicate(timeout=60)
+            wait_for(lambda process=process: is_told_to_end(worker_log, process))
+            gate.open()
+            process.communicate(timeout=PATIENCE_SECONDS)
             assert process.returncode == ExitCode.INTERRUPTED
+            worker_log.unlink()
         ended = hardpose(*arguments, env=env)
     assert ended.code == ExitCode.OK, ended.stdout
 
 
 def test_a_broker_that_is_restarted_is_waited_for(tmp_path: Path, odd_models: dict[str, str]) -> None:
-    arguments, env = slow_run(tmp_path, odd_models)
+    arguments, env = gated_run(tmp_path, odd_models)
+    gate = held_after(2, odd_models)
     broker = EmbeddedBroker(tmp_path / "given").start()
     url, port = broker.url, int(broker.url.rsplit(":", 1)[1].split("/")[0])
     process = start(*arguments, env={**env, "HARDPOSE_BROKER_URL": url})
-    wait_for(lambda: len(notes(odd_models)) >= 2)
+    reaches(process, gate, 3)
     broker.stop()
-    time.sleep(3)
+    gate.open()
+    time.sleep(3)  # the broker is away meanwhile
     server = server_on_port(tmp_path / "given", port, url)
     try:
-        output, _ = process.communicate(timeout=120)
+        output, _ = process.communicate(timeout=PATIENCE_SECONDS)
     finally:
         server.terminate()
         server.wait()
@@ -231,11 +268,27 @@ def test_a_broker_that_is_restarted_is_waited_for(tmp_path: Path, odd_models: di
 
 
 def server_on_port(folder: Path, port: int, url: str) -> "subprocess.Popen[bytes]":
-    """The server's own program on the old port, with its data and password: a restart."""
+    """The server's own program on the old port, with its data and password: a restart. It answers."""
     password = url.split(":")[2].split("@")[0]
     line = [str(server_binary()), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)]
     line += ["--appendonly", "yes", "--requirepass", password]
-    return subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        server = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while server.poll() is None:
+            if answers(url):
+                return server
+            time.sleep(0.05)
+        # Somebody's connection may have been given the port in between, for a moment.
+        assert time.monotonic() < deadline, f"no server on port {port}"
+        time.sleep(0.5)
+
+
+def answers(url: str) -> bool:
+    try:
+        return bool(redis.Redis.from_url(url).ping())
+    except redis.RedisError:
+        return False
 
 
 def test_an_unplanned_error_is_recorded_on_its_segments(tmp_path: Path, odd_models: dict[str, str]) -> None:
@@ -250,7 +303,7 @@ def test_an_unplanned_error_is_recorded_on_its_segments(tmp_path: Path, odd_mode
 
 def test_a_stage_that_hangs_is_ended_by_its_time_limit(tmp_path: Path, odd_models: dict[str, str]) -> None:
     video = grey_video(tmp_path / "light.mp4", 128, 2)
-    limits = {"HARDPOSE_SOFT_TIME_LIMIT": "2", "HARDPOSE_HARD_TIME_LIMIT": "10"}
+    limits = {"HARDPOSE_SOFT_TIME_LIMIT": "2", "HARDPOSE_HARD_TIME_LIMIT": "120"}
     env = {**odd_models, **TOGETHER, **limits, "HARDPOSE_POSE_MODEL": "hanging"}
     ended = hardpose("run", video, "--out", tmp_path / "out", env=env)
     assert ended.code == ExitCode.ALL_FAILED, ended.stderr
@@ -274,15 +327,31 @@ def test_what_passes_is_tried_again(tmp_path: Path, odd_models: dict[str, str]) 
 
 def test_leases_are_renewed_so_long_segments_run_once(tmp_path: Path, odd_models: dict[str, str]) -> None:
     video = grey_video(tmp_path / "grey.mp4", 128, 6)
-    env = {
-        **odd_models,
-        **TOGETHER,
-        "HARDPOSE_POSE_MODEL": "slow",
-        "HARDPOSE_SAMPLING__CANDIDATES_PER_SECOND": "2",
-        "HARDPOSE_VISIBILITY_TIMEOUT": "2",  # three times shorter than the one segment of six seconds
-    }
-    ended = hardpose("run", video, "--out", tmp_path / "out", env=env)
-    assert ended.code == ExitCode.OK, ended.stderr
-    assert len(notes(odd_models)) == 12  # every candidate was looked at once
-    assert len({os.fspath(n) for n in notes(odd_models)}) == 1  # by one process
+    gate = held_after(1, odd_models)
+    with EmbeddedBroker(tmp_path / "given") as broker:
+        env = {
+            **odd_models,
+            **TOGETHER,
+            "HARDPOSE_BROKER_URL": broker.url,
+            "HARDPOSE_POSE_MODEL": "gated",
+            "HARDPOSE_SAMPLING__CANDIDATES_PER_SECOND": "2",
+            "HARDPOSE_VISIBILITY_TIMEOUT": "4",
+        }
+        process = start("run", str(video), "--out", str(tmp_path / "out"), env=env)
+        reaches(process, gate, 2)
+        stamps: set[float] = set()
+        with redis.Redis.from_url(broker.url) as server:
+            # Five quarters of the timeout and more: without the renewals it would have run out.
+            wait_for(lambda: len(stamps.update(stamps_of_held(server)) or stamps) >= 7)
+        gate.open()
+        output, _ = process.communicate(timeout=PATIENCE_SECONDS)
+    assert process.returncode == ExitCode.OK, output
+    assert len(gate.looks) == 12  # every candidate was looked at once
+    assert len(set(gate.looks)) == 1  # by one process
     assert outcome(only_job(tmp_path / "out" / "state"))
+
+
+def stamps_of_held(server: "redis.Redis") -> list[float]:
+    """When each message that is held was last known to be in good hands."""
+    keys = [key for key in server.keys("*") if key.endswith(b"unacked_index")]
+    return [stamp for key in keys for _, stamp in server.zrange(key, 0, -1, withscores=True)]

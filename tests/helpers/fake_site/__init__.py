@@ -11,7 +11,7 @@ both
 tall        only formats above 720 lines
 cut         the first answer ends after ``CUT`` bytes of all; a Range request gets the rest
 short       as cut, but nothing after ``CUT`` bytes is ever sent
-stall       the first answer pauses for ``stall_seconds`` after ``CUT`` bytes
+held        the first answer comes by single bytes after ``CUT`` of them, until ``let_go``
 norange     cut at first; whatever is asked for, the whole file is sent
 changed     cut at first; then the file is another one, with ``MORE`` behind it
 nolen       the length of the file is not announced
@@ -135,12 +135,12 @@ class FakeSite(ThreadingHTTPServer):
     """The server. ``media`` are the bytes of every video, or gives those of an id."""
 
     daemon_threads = True
-    stall_seconds = 8.0
 
     def __init__(self, media: bytes | Callable[[str], bytes]) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self._media = media
         self._asked: list[Asked] = []
+        self._going: set[str] = set()
         self._lock = threading.Lock()
         self.closing = threading.Event()
 
@@ -156,6 +156,14 @@ class FakeSite(ThreadingHTTPServer):
 
     def media(self, video: str) -> bytes:
         return self._media if isinstance(self._media, bytes) else self._media(video)
+
+    def let_go(self, video: str) -> None:
+        """The answer for ``video`` that is held goes on; so does every later one."""
+        self._going.add(video)
+
+    def is_held(self, video: str) -> bool:
+        """Whether its answer waits for ``let_go``."""
+        return video not in self._going and not self.closing.is_set()
 
     def note(self, path: str, video: str, heads: Message) -> int:
         """Writes a request down; how many there were of this path, with this one."""
@@ -334,12 +342,23 @@ class _Handler(BaseHTTPRequestHandler):
         end = CUT if cut or (behaviour in ("cut", "norange") and first) else len(body)
         if behaviour == "big":
             length = 1024**3
-        if behaviour == "stall" and first:
+        if behaviour == "held" and first:
             self.answer(200, body[:CUT], heads, length)
-            self.server.closing.wait(self.server.stall_seconds)
-            self.wfile.write(body[CUT:])
+            self.hold(body[CUT:])
             return
         self.answer(206 if heads else 200, body[start:end], heads, length)
+
+    def hold(self, rest: bytes) -> None:
+        """A byte now and then: nobody may take the connection for dead."""
+        video = self.path.split("/")[2]
+        try:
+            while self.server.is_held(video) and len(rest) > 1:
+                self.wfile.write(rest[:1])
+                rest = rest[1:]
+                time.sleep(0.1)
+            self.wfile.write(rest)
+        except OSError:  # the client has gone
+            self.close_connection = True
 
     def start(self, behaviour: str) -> int | None:
         asked = self.headers.get("Range")
