@@ -26,6 +26,8 @@ from broker.settings import Settings
 from tasks.reconcile import Reconciler
 from tasks.runtime import Runtime
 
+pytestmark = pytest.mark.usefixtures("clock")
+"""It stands still: whoever has announced himself stays heard of, however long a test takes."""
 OWN = "me.me-2"
 SPEC = device_spec(queue=OWN)
 
@@ -203,9 +205,9 @@ def test_nobody_can_say_how_long_a_device_stays_away(system: Settings) -> None:
     away = Snapshot(1, 0, 0, 0, 50, {"pose": 50, "mask": 45, "me": 5, "compare": 5}, device=wait(system))
     eta.note(away)
     assert eta.left() is None
-    eta._changed -= 100
+    eta._changed -= 1000
     eta.note(away)
-    assert eta.quiet < 5  # no hang: it is known what for
+    assert eta.quiet < 500  # no hang: it is known what for
 
 
 def test_a_watcher_reads_it_in_his_line(system: Settings, capsys: pytest.CaptureFixture[str]) -> None:
@@ -264,6 +266,6 @@ def test_prometheus_is_told_of_every_unit_and_every_queue(system: Settings, cont
     assert float(lines[f'hardpose_held_segments{{queue="{OWN}"}}']) == 1
     seen = [float(value) for name, value in lines.items() if name.startswith("hardpose_device_last_seen")]
     assert len(seen) == 2
-    assert abs(seen[0] - seen[1] - 3600) < 60
+    assert seen[0] - seen[1] == 3600
     unit = device_unit(SPEC)
     assert any(f'firmware="{unit.firmware}"' in name for name in lines)

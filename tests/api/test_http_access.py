@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from api_server import served
+from api_server import PATIENCE, served
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
@@ -58,7 +58,7 @@ class Forgetful(httpx.Client):
         return super().send(*args, **given)
 
 
-http = Forgetful(verify=False, timeout=30)
+http = Forgetful(verify=False, timeout=PATIENCE)
 
 
 def bearer(token: str) -> dict[str, str]:
@@ -118,7 +118,7 @@ def test_roles(guarded: str, token: str, method: str, path: str, status: int) ->
 
 
 def test_a_session_of_a_browser(guarded: str) -> None:
-    with httpx.Client(base_url=guarded) as browser:
+    with httpx.Client(base_url=guarded, timeout=PATIENCE) as browser:
         assert browser.get("/session").status_code == 401
         assert browser.post("/session", json={"token": "wrong" * 5}).status_code == 401
         answer = browser.post("/session", json={"token": REX})
@@ -272,7 +272,7 @@ def test_hardpose_api_does_not_open_itself_to_others(tmp_path: Path) -> None:
         [*command, "--home", str(tmp_path)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         stdin=subprocess.DEVNULL,
     )
     assert done.returncode == 2 and done.stderr.startswith("bad_setting: The API would be open to everybody")

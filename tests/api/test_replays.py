@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 from announced_devices import announce, device_spec
-from api_server import served
+from api_server import PATIENCE, served
 from painted_books import RECIPE, painted_books
 from pydantic import SecretStr
 
@@ -42,7 +42,7 @@ def settings(system: Settings) -> Settings:
 @pytest.fixture
 def api(settings: Settings) -> Iterator[httpx.Client]:
     headers = {"Authorization": f"Bearer {SENDER}"}
-    with served(settings) as url, httpx.Client(base_url=url, headers=headers, timeout=60) as client:
+    with served(settings) as url, httpx.Client(base_url=url, headers=headers, timeout=PATIENCE) as client:
         yield client
 
 

@@ -16,6 +16,7 @@ from broker.parking import ParkedLink, Parking
 from broker.settings import Settings, load_settings
 from tasks.runtime import Runtime
 
+pytestmark = pytest.mark.usefixtures("clock")  # it stands still: what is told of times is exact
 WATCH = "https://www.youtube.com/watch?v=dQw4w9WgXcQ"
 LIST = "https://www.youtube.com/playlist?list=PL1"
 BOT = Failure(

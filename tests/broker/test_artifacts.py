@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -183,16 +184,24 @@ def test_writers_of_one_key_never_show_half_of_it(tmp_path: Path) -> None:
     store = Artifacts(str(tmp_path / "store"))
     wanted = {bytes([n]) * 3_000_000 for n in range(3)}
     store.put("k", min(wanted))
-    writers = [
-        threading.Thread(target=lambda d=data: [store.put("k", d) for _ in range(10)]) for data in wanted
-    ]
-    for writer in writers:
-        writer.start()
-    looks = 0
-    while any(writer.is_alive() for writer in writers):
-        assert store.get("k") in wanted
-        looks += 1
-    assert looks > 0
+    seen_enough, written = threading.Event(), []
+
+    def write(data: bytes) -> None:
+        while not seen_enough.is_set():
+            store.put("k", data)
+            written.append(data[0])
+
+    with ThreadPoolExecutor(len(wanted)) as writers:
+        writing = [writers.submit(write, data) for data in wanted]
+        try:
+            looks = 0
+            while looks < 30 or len(written) < 30:
+                assert store.get("k") in wanted
+                looks += 1
+        finally:
+            seen_enough.set()
+        for each in writing:
+            each.result()
     assert store.keys() == ["k"]
 
 
@@ -236,7 +245,7 @@ def test_a_full_disk_is_named_and_leaves_nothing(tmp_path: Path) -> None:
     place.mkdir()
     script = 'mount -t tmpfs -o size=1m none "$0" && exec "$1" -c "$2" "$0" "$3"'
     command = ["unshare", "-m", "sh", "-c", script, str(place), sys.executable, FULL, str(big)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert done.stdout.strip() == "checked", done.stderr
 
 
@@ -247,7 +256,7 @@ def test_a_file_size_limit_is_named_and_leaves_nothing(tmp_path: Path) -> None:
         [sys.executable, "-c", FULL, str(tmp_path / "store"), str(big)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000)),
     )
     assert done.stdout.strip() == "checked", done.stderr
@@ -264,7 +273,7 @@ def test_a_full_temporary_folder_is_named(tmp_path: Path) -> None:
         "assert not [p for p in Path(sys.argv[1]).rglob('*') if p.is_file()]"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=240
     )
     assert done.stdout.strip() == "checked", done.stderr
 
@@ -307,7 +316,7 @@ def test_a_forked_child_is_refused_instead_of_hanging(tmp_path: Path) -> None:
         "os.wait()"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=30
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=240
     )
     assert "spawn" in done.stdout, done.stderr
 

@@ -1,15 +1,14 @@
 """Held segments: the bound in front of a device, whose turn it is, and that none is lost on the way."""
 
-import time
 from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from servers_clock import ServersClock, servers_clock
 
-from broker import backlog as backlog_module
 from broker.app import create_app
-from broker.backlog import Backlog, HeldSegment, bound_of
+from broker.backlog import RESERVED_SECONDS, SEND_SECONDS, Backlog, HeldSegment, bound_of
 from broker.backlog_pump import wake_all
 from broker.control import Control
 from broker.embedded import EmbeddedBroker
@@ -21,7 +20,8 @@ BETWEEN = ("mask", DEVICE)
 
 
 @pytest.fixture
-def control(server: EmbeddedBroker, request: pytest.FixtureRequest) -> Control:
+def control(server: EmbeddedBroker, clock: ServersClock, request: pytest.FixtureRequest) -> Control:
+    """By a clock that goes on when it is told to."""
     return Control(server.url, f"{request.node.name}:")
 
 
@@ -105,14 +105,12 @@ def test_who_only_arrives_does_not_overtake(backlog: Backlog, control: Control) 
     assert not backlog.room(DEVICE, BETWEEN, "first", 3).lets_pass(1)  # woken or not: the bound holds
 
 
-def test_one_that_was_taken_and_not_sent_comes_again(
-    backlog: Backlog, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_that_was_taken_and_not_sent_comes_again(backlog: Backlog, clock: ServersClock) -> None:
     hold(backlog, "a")
     assert [each.key for each in backlog.wake(DEVICE, 5, 50)] == ["a"]
+    clock.go_on(SEND_SECONDS - 0.001)
     assert backlog.wake(DEVICE, 5, 50) == []
-    monkeypatch.setattr(backlog_module, "SEND_SECONDS", 0.0)
-    time.sleep(0.01)
+    clock.go_on(0.002)
     assert [each.key for each in backlog.wake(DEVICE, 5, 50)] == ["a"]
 
 
@@ -125,14 +123,14 @@ def test_what_was_sent_and_is_held_again_at_once_stays(backlog: Backlog) -> None
 
 
 def test_a_late_woken_one_may_still_pass_and_its_place_is_not_kept_for_ever(
-    backlog: Backlog, monkeypatch: pytest.MonkeyPatch
+    backlog: Backlog, clock: ServersClock
 ) -> None:
     hold(backlog, "a")
     hold(backlog, "b")
     assert woken(backlog, 1) == ["a"]
+    clock.go_on(RESERVED_SECONDS - 0.001)
     assert woken(backlog, 1) == []
-    monkeypatch.setattr(backlog_module, "RESERVED_SECONDS", 0.0)
-    time.sleep(0.01)
+    clock.go_on(0.002)
     assert woken(backlog, 1) == ["b"]
     assert backlog.room(DEVICE, BETWEEN, "a", 3).awake
     assert backlog.room(DEVICE, BETWEEN, "a", 3).lets_pass(1)
@@ -319,13 +317,13 @@ def test_whatever_happens_nothing_is_lost_and_the_bound_holds(
     control.clear_queue_state()
     keys = [f"v/r/{number}" for number in range(segments)]
     world = World(Backlog(control), control, bound, workers, queue=list(keys))
-    for step in steps:
-        world.step(step)
-        assert world.ahead() + len(world.in_hand) <= bound + workers
-    with pytest.MonkeyPatch.context() as patch:  # a minute later, with everybody alive
-        patch.setattr(backlog_module, "SEND_SECONDS", 0.0)
-        patch.setattr(backlog_module, "RESERVED_SECONDS", 0.0)
+    with servers_clock() as clock:
+        for step in steps:
+            clock.go_on(0.001)
+            world.step(step)
+            assert world.ahead() + len(world.in_hand) <= bound + workers
         for _ in range(40 * segments):
+            clock.go_on(RESERVED_SECONDS + 1)  # with everybody alive
             if world.done == set(keys) and not world.queue:
                 break
             for step in ("gate", "finish", "mask", "device", "wake", "send"):

@@ -64,7 +64,7 @@ def test_messages_are_counted_wherever_they_are(control: Control, server: Embedd
         assert counted.messages(["pose", "mask"]) == 3  # of every priority, of these queues only
         with app.connection_for_read() as connection:
             queue = connection.SimpleQueue("pose")
-            queue.get(timeout=5)  # taken, not acknowledged
+            queue.get(timeout=100)  # taken, not acknowledged
             assert counted.messages(["pose", "mask"]) == 3
             queue.close()
     assert control.messages(["pose"]) == 0  # another system on the same server

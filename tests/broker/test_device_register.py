@@ -1,12 +1,12 @@
 """Devices announce themselves, are heard of, change their firmware, fall silent, and are still known."""
 
 import threading
-import time
-from collections.abc import Callable
 
 import pytest
 from announced_devices import device_spec as a_spec
 from announced_devices import device_unit as a_unit
+from redis_servers import until
+from servers_clock import ServersClock
 
 from broker import app as app_module
 from broker import presence_beat
@@ -17,7 +17,8 @@ from broker.settings import load_settings
 
 
 @pytest.fixture
-def control(server: EmbeddedBroker, request: pytest.FixtureRequest) -> Control:
+def control(server: EmbeddedBroker, clock: ServersClock, request: pytest.FixtureRequest) -> Control:
+    """By a clock that goes on when it is told to."""
     return Control(server.url, f"{request.node.name}:")
 
 
@@ -29,10 +30,14 @@ def register(control: Control) -> DeviceRegister:
 def silence(control: Control, key: str, seconds: float) -> None:
     """Lets the unit be last heard of ``seconds`` ago."""
     with control.server() as server:
-        server.hset(control.key("devices"), f"seen:{key}", f"{time.time() - seconds:.6f}")
+        now, microseconds = server.time()
+        seen = now + microseconds / 1e6 - seconds
+        server.hset(control.key("devices"), f"seen:{key}", f"{seen:.6f}")
 
 
-def test_a_unit_says_what_it_is_and_the_register_when_it_was_heard_of(register: DeviceRegister) -> None:
+def test_a_unit_says_what_it_is_and_the_register_when_it_was_heard_of(
+    register: DeviceRegister, clock: ServersClock
+) -> None:
     said = a_unit(a_spec())
     assert register.announce(said) == "me-2@shelf-7:1"
     (unit,) = register.units()
@@ -40,9 +45,8 @@ def test_a_unit_says_what_it_is_and_the_register_when_it_was_heard_of(register: 
     assert unit.spec == a_spec()
     assert unit.alive
     assert unit.state == UnitState.READY
-    assert 0 <= unit.silent < 5
-    assert abs(unit.last_seen - time.time()) < 30
-    assert unit.first_seen == unit.since == unit.spec_since
+    assert (unit.silent, unit.last_seen) == (0, clock.now)
+    assert unit.first_seen == unit.since == unit.spec_since == clock.now
     assert register.queues() == ["me"]
 
 
@@ -69,19 +73,23 @@ def test_a_silent_unit_stays_known_and_a_beat_brings_it_back(
     silence(control, key, 3 * 3600)
     (unit,) = register.units()
     assert not unit.alive
-    assert 3 * 3600 <= unit.silent < 3 * 3600 + 30
+    assert unit.silent == 3 * 3600
     assert register.spec("me-2") == a_spec()
     assert register.beat("shelf-7:1")
     assert register.units()[0].alive
 
 
-def test_a_unit_says_that_its_device_is_away_and_since_when(register: DeviceRegister) -> None:
+def test_a_unit_says_that_its_device_is_away_and_since_when(
+    register: DeviceRegister, clock: ServersClock
+) -> None:
     register.announce(a_unit(a_spec()))
     ready = register.units()[0].since
+    clock.go_on(7)
     register.state("shelf-7:1", UnitState.WAITING_FOR_DEVICE)
     away = register.units()[0]
     assert (away.state, away.alive) == (UnitState.WAITING_FOR_DEVICE, True)
-    assert away.since > ready
+    assert away.since == ready + 7
+    clock.go_on(1)
     register.state("shelf-7:1", UnitState.WAITING_FOR_DEVICE)
     assert register.units()[0].since == away.since
     register.leave("shelf-7:1")
@@ -97,11 +105,13 @@ def test_the_register_outlives_the_messages(register: DeviceRegister, control: C
 
 
 def test_the_newest_firmware_is_the_one_that_came_last_unless_it_is_taken_back(
-    register: DeviceRegister, control: Control
+    register: DeviceRegister, control: Control, clock: ServersClock
 ) -> None:
     old, new = a_spec(firmware="1.0"), a_spec(firmware="2.0")
     register.announce(a_unit(old, pid=1))
+    clock.go_on(1)
     register.announce(a_unit(new, pid=2))
+    clock.go_on(1)
     register.announce(a_unit(old, pid=1))  # starts again, and is not newer for it
     assert [unit.firmware for unit in register.units()] == ["1.0", "2.0"]
     assert register.spec("me-2") == new
@@ -183,10 +193,10 @@ def test_a_worker_beats_for_its_unit_and_announces_it_anew_to_a_broker_without_m
     beats = threading.Thread(target=presence_beat.beat_until, args=(ended, settings, "shelf-7:1"))
     beats.start()
     try:
-        until(lambda: register.units()[0].alive)
+        until(lambda: register.units()[0].alive, "a unit that is heard of")
         with control.server() as client:
             client.delete(control.key("devices"))
-        until(lambda: [unit.key for unit in register.units()] == [key])
+        until(lambda: [unit.key for unit in register.units()] == [key], "it is announced again")
     finally:
         ended.set()
         beats.join()
@@ -198,10 +208,3 @@ def test_flower_shows_the_queues_of_devices(server: EmbeddedBroker, monkeypatch:
     DeviceRegister(Control.of(load_settings())).announce(a_unit(a_spec(queue="me.me-2")))
     queues = [queue.name for queue in app_module.app.conf.task_queues]
     assert queues == ["download", "pose", "mask", "me", "compare", "export", "me.me-2"]
-
-
-def until(true: Callable[[], bool]) -> None:
-    limit = time.monotonic() + 10
-    while not true():
-        assert time.monotonic() < limit
-        time.sleep(0.02)

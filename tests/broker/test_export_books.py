@@ -90,7 +90,7 @@ def test_the_removal_of_a_video_and_the_end_of_its_export_wait_for_each_other(
     found: list[BaseException | bool] = []
 
     def end() -> None:
-        removed.wait(10)
+        assert removed.wait(100)
         try:
             found.append(catalog.exports.finish(order.id, **DONE, videos=["sha256:cd"]))
         except FramesRemoved as error:
@@ -106,7 +106,7 @@ def test_the_removal_of_a_video_and_the_end_of_its_export_wait_for_each_other(
         assert not ended.wait(0.5)  # it waits for this transaction
 
     catalog._database.write(remove)
-    thread.join(20)
+    thread.join(200)
     assert isinstance(found[0], FramesRemoved)
 
 

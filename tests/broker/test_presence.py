@@ -1,15 +1,16 @@
 """Workers hand in a card, are heard of, and vanish: what others see of them."""
 
 import threading
-import time
 
 import pytest
+from redis_servers import until
+from servers_clock import ServersClock
 
 from broker import presence_beat
 from broker.control import Control
 from broker.embedded import EmbeddedBroker
 from broker.errors import BrokerUnavailable
-from broker.presence import Presence, WorkerCard
+from broker.presence import ALIVE_SECONDS, KEPT_SECONDS, Presence, WorkerCard
 from broker.presence_beat import beat_until
 from broker.recipe import ModelSpec, Stage
 from broker.settings import load_settings
@@ -23,28 +24,31 @@ def a_card(pid: int = 1, name: str = "pose@gpu-3") -> WorkerCard:
 
 
 @pytest.fixture
-def presence(server: EmbeddedBroker, request: pytest.FixtureRequest) -> Presence:
+def presence(server: EmbeddedBroker, clock: ServersClock, request: pytest.FixtureRequest) -> Presence:
+    """By a clock that goes on when it is told to."""
     return Presence(Control(server.url, f"{request.node.name}:"))
 
 
-def test_a_worker_comes_is_seen_and_goes(presence: Presence) -> None:
+def test_a_worker_comes_is_seen_and_goes(presence: Presence, clock: ServersClock) -> None:
     presence.announce(a_card())
     presence.announce(a_card(2, "mask@gpu-3"))
     first, second = presence.alive()
     assert (first.name, second.name) == ("mask@gpu-3", "pose@gpu-3")
-    assert abs(second.seen - time.time()) < 30
+    assert second.seen == clock.now
     assert second.model_copy(update={"seen": 0.0}) == a_card()
     presence.withdraw(second.key)
     assert presence.alive() == [first]
     assert presence.card(second.key) is None
 
 
-def test_who_is_not_heard_of_is_gone_until_the_next_beat(presence: Presence) -> None:
+def test_who_is_not_heard_of_is_gone_until_the_next_beat(presence: Presence, clock: ServersClock) -> None:
     presence.announce(a_card())
-    time.sleep(0.3)
-    assert presence.alive(within=0.2) == []
+    clock.go_on(ALIVE_SECONDS)
+    assert len(presence.alive()) == 1
+    clock.go_on(0.001)
+    assert presence.alive() == []
     assert presence.beat("gpu-3:1")
-    assert len(presence.alive(within=0.2)) == 1
+    assert len(presence.alive()) == 1
 
 
 def test_a_beat_of_an_unknown_worker_shows_nobody(presence: Presence) -> None:
@@ -52,19 +56,21 @@ def test_a_beat_of_an_unknown_worker_shows_nobody(presence: Presence) -> None:
     assert presence.alive() == []
 
 
-def test_old_cards_are_thrown_away(presence: Presence) -> None:
+def test_old_cards_are_thrown_away(presence: Presence, clock: ServersClock) -> None:
     presence.announce(a_card())
-    with presence._control.server() as server:
-        server.zadd(presence._control.key("workers:seen"), {"gpu-3:1": time.time() - 2 * 24 * 3600})
+    clock.go_on(KEPT_SECONDS - 0.001)
     presence.announce(a_card(2))
+    assert presence.card("gpu-3:1") == a_card()
+    clock.go_on(0.001)
+    presence.announce(a_card(3))
     assert presence.card("gpu-3:1") is None
 
 
-def test_a_card_of_another_release_is_passed_over(presence: Presence) -> None:
+def test_a_card_of_another_release_is_passed_over(presence: Presence, clock: ServersClock) -> None:
     presence.announce(a_card())
     with presence._control.server() as server:
         server.hset(presence._control.key("workers"), "gpu-3:2", '{"wheels": 4}')
-        server.zadd(presence._control.key("workers:seen"), {"gpu-3:2": time.time()})
+        server.zadd(presence._control.key("workers:seen"), {"gpu-3:2": clock.now})
     assert [card.pid for card in presence.alive()] == [1]
 
 
@@ -72,6 +78,7 @@ def test_a_server_that_has_lost_its_memory_is_told_again(
     server: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(presence_beat, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(presence_beat.PresenceBeat, "card", None)
     settings = load_settings(broker_url=server.url, namespace="told-again")
     presence = Presence(Control.of(settings))
     presence.announce(a_card())
@@ -79,12 +86,9 @@ def test_a_server_that_has_lost_its_memory_is_told_again(
     thread = threading.Thread(target=beat_until, args=(ended, settings, "gpu-3:1"))
     thread.start()
     try:
-        time.sleep(0.5)
+        until(lambda: presence_beat.PresenceBeat.card is not None, "a beat that has read the card")
         Control.of(settings).clear_queue_state()
-        deadline = time.monotonic() + 10
-        while not presence.alive():
-            assert time.monotonic() < deadline, "the worker was not announced again"
-            time.sleep(0.05)
+        until(lambda: bool(presence.alive()), "the worker is announced again")
     finally:
         ended.set()
         thread.join()

@@ -21,7 +21,7 @@ from broker.errors import BrokerRefuses, BrokerUnavailable
 from broker.settings import Settings, load_settings
 from workers.process import check_broker
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(900)  # each wait may be long on a busy machine
 
 
 @pytest.fixture(scope="module")
@@ -161,10 +161,8 @@ def test_a_worker_goes_on_with_the_master_that_takes_over(
     try:
         send(settings, "before")
         until(lambda: _succeeded(tmp_path) == 1, "the first message is worked on")
-        first = group.master
         until(lambda: _offset(group, 0) == _offset(group, 1), "all is copied")
-        first.kill()
-        until(lambda: group.master is not first, "a new master")
+        group.replaced(group.lose_master())
         until(lambda: _counts(control) == 2, "the shared state is there again")  # nothing of it is lost
         send(settings, "after")
         until(lambda: _succeeded(tmp_path) == 2, "the second message is worked on")
@@ -183,7 +181,7 @@ def _no_quorum(group: SentinelGroup, settings: Settings, caplog: pytest.LogCaptu
     for sentinel in group.sentinels[:2]:
         sentinel.kill()
     Control.of(settings).ping()  # the master is still there, and one Sentinel knows it
-    group.master.kill()
+    group.lose_master()
     until(lambda: bool(group.state(2)["is_sdown"]), "the last Sentinel misses the master")
     with pytest.raises(BrokerUnavailable, match="lost sight of the master") as error:
         Control.of(settings).ping()

@@ -3,7 +3,6 @@
 import datetime
 import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +10,9 @@ from pathlib import Path
 import pytest
 import redis
 import trustme
+from free_ports import free_port
 from namespaces import require_programs
+from redis_servers import until
 
 from broker.app import create_app
 from broker.control import Control
@@ -28,9 +29,7 @@ LONG_AGO = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
 def server(folder: Path, certificate: trustme.LeafCert) -> Iterator[int]:
     certificate.private_key_and_cert_chain_pem.write_to_path(str(folder / "server.pem"))
     CA.cert_pem.write_to_path(str(folder / "ca.pem"))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     config = f"port 0\ntls-port {port}\nbind 127.0.0.1\ntls-auth-clients no\nrequirepass {PASSWORD}\n"
     config += 'tls-cert-file server.pem\ntls-key-file server.pem\ntls-ca-cert-file ca.pem\nsave ""\n'
     process = subprocess.Popen(
@@ -40,15 +39,16 @@ def server(folder: Path, certificate: trustme.LeafCert) -> Iterator[int]:
     with process.stdin as stdin:
         stdin.write(config.encode())
     try:
-        for _ in range(100):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
+        until(lambda: _listens(port), "a redis-server that listens")
         yield port
     finally:
         process.kill()
         process.wait()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.fixture(scope="module")

@@ -3,18 +3,21 @@
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import slow_worker
+from redis_servers import until
+from servers_clock import ServersClock
 
 from broker.app import create_app
 from broker.control import Control
 from broker.embedded import EmbeddedBroker
 from broker.errors import BrokerUnavailable
 from broker.held_requests import HeldRequests
+from broker.presence import ALIVE_SECONDS
 from broker.settings import Settings, load_settings
 from broker.work_counts import WorkCounts
 
@@ -29,7 +32,8 @@ slow_worker.main()
 
 
 @pytest.fixture
-def counts(server: EmbeddedBroker, request: pytest.FixtureRequest) -> WorkCounts:
+def counts(server: EmbeddedBroker, clock: ServersClock, request: pytest.FixtureRequest) -> WorkCounts:
+    """By a clock that goes on when it is told to."""
     return WorkCounts(Control(server.url, f"{request.node.name}:"))
 
 
@@ -43,25 +47,28 @@ def test_what_living_workers_hold_is_added_up(counts: WorkCounts) -> None:
     assert counts.running() == {}
 
 
-def test_who_is_not_heard_of_holds_nothing(counts: WorkCounts) -> None:
+def test_who_is_not_heard_of_holds_nothing(counts: WorkCounts, clock: ServersClock) -> None:
     counts.tell("a:1", {"pose": 1}, [])
-    time.sleep(0.3)
+    clock.go_on(ALIVE_SECONDS)
+    assert counts.running() == {"pose": 1}
+    clock.go_on(0.001)
     counts.tell("b:1", {"mask": 1}, [])
-    assert counts.running(within=0.2) == {"mask": 1}
-    assert counts.running() == {"mask": 1}, "it is forgotten, not only passed over"
+    assert counts.running() == {"mask": 1}
+    assert counts.running(within=3600) == {"mask": 1}, "it is forgotten, not only passed over"
 
 
-def test_a_queue_is_stalled_while_messages_wait_and_nobody_takes_one(counts: WorkCounts) -> None:
+def test_a_queue_is_stalled_while_messages_wait_and_nobody_takes_one(
+    counts: WorkCounts, clock: ServersClock
+) -> None:
     counts.tell("a:1", {}, ["pose"])
-    time.sleep(0.2)
+    clock.go_on(20)
     # Nothing was taken for a while, but nothing waited either: it begins with the first that waits.
-    assert counts.stalled({"pose": 3, "mask": 0})["pose"] < 0.1
-    time.sleep(0.2)
-    first = counts.stalled({"pose": 3, "mask": 0})
-    assert first["pose"] >= 0.2
-    assert first["mask"] == 0
+    assert counts.stalled({"pose": 3, "mask": 0}) == {"pose": 0, "mask": 0}
+    clock.go_on(20)
+    assert counts.stalled({"pose": 3, "mask": 0}) == {"pose": 20, "mask": 0}
     counts.tell("a:1", {"pose": 1}, ["pose"])
-    assert counts.stalled({"pose": 2})["pose"] < first["pose"], "a long queue that moves is not stalled"
+    clock.go_on(1)
+    assert counts.stalled({"pose": 2}) == {"pose": 1}, "a long queue that moves is not stalled"
     assert counts.stalled({"pose": 0}) == {"pose": 0}
     assert counts.stalled({}) == {}
 
@@ -91,14 +98,18 @@ def test_a_worker_tells_what_it_holds_and_that_it_ended(server: EmbeddedBroker, 
     settings = load_settings(broker_url=server.url, namespace="told")
     counts, notes = WorkCounts(Control.of(settings)), tmp_path / "notes"
     with create_app(settings) as app:
-        for name, seconds in (("one", 5.0), ("two", 2.0)):
-            app.send_task("slow", args=(name, seconds), queue="slow")
+        for name in ("one", "two"):
+            app.send_task("slow", args=(name, None), queue="slow")
     waiting = Control.of(settings).lengths
     with _worker(settings, notes):
-        _until(lambda: "begin one" in (notes.read_text() if notes.exists() else ""))
-        _until(lambda: counts.running() == {"slow": 1} and waiting(["slow"]) == ({"slow": 1}, 1))
-        _until(lambda: "begin two" in notes.read_text())
-        _until(lambda: counts.running() == {"slow": 1})
+        until(lambda: "begin one" in (notes.read_text() if notes.exists() else ""), "the first")
+        until(lambda: counts.running() == {"slow": 1}, "one that is held")
+        assert waiting(["slow"]) == ({"slow": 1}, 1)
+        slow_worker.let_go(notes, "one")
+        until(lambda: "begin two" in notes.read_text(), "the second")
+        until(lambda: counts.running() == {"slow": 1} and waiting(["slow"]) == ({"slow": 0}, 1), "it is held")
+        slow_worker.let_go(notes, "two")
+        until(lambda: counts.running() == {}, "nothing that is held")
     control = Control.of(settings)
     with control.server() as valkey:
         assert valkey.hlen(control.key("workers:held")) == 0, "it has not said that it ended"
@@ -111,14 +122,7 @@ def _worker(settings: Settings, notes: Path) -> Iterator[None]:
     try:
         yield
         worker.terminate()
-        worker.wait(30)
+        worker.wait(200)
     finally:
         worker.kill()
         worker.wait()
-
-
-def _until(found: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not found():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)

@@ -1,7 +1,5 @@
 """Devices that have announced themselves, without a device behind them."""
 
-import time
-
 from broker.control import Control
 from broker.device_register import DeviceRegister, DeviceUnit, unit_of
 from broker.recipe import ModelSpec, Route
@@ -33,5 +31,7 @@ def announce(control: Control, spec: ModelSpec, pid: int = 1, silent: float = 0.
     key = DeviceRegister(control).announce(device_unit(spec, pid))
     if silent:
         with control.server() as server:
-            server.hset(control.key("devices"), f"seen:{key}", f"{time.time() - silent:.6f}")
+            seconds, microseconds = server.time()
+            seen = seconds + microseconds / 1e6 - silent
+            server.hset(control.key("devices"), f"seen:{key}", f"{seen:.6f}")
     return key

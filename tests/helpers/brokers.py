@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rabbitmq_server import rabbitmq_server
-from redis_servers import SentinelGroup, one_redis, redis_server, until, url_of
+from redis_servers import SentinelGroup, one_redis, redis_server, url_of
 
 
 def nothing() -> None:
@@ -43,9 +43,7 @@ def sentinel_broker(folder: Path) -> Iterator[Broker]:
     with SentinelGroup(folder / "group") as group:
 
         def fail() -> None:
-            first = group.master
-            first.kill()
-            until(lambda: group.master is not first, "a new master")
+            group.replaced(group.lose_master())
 
         yield Broker({"HARDPOSE_BROKER_URL": group.url()}, fail)
 

@@ -4,7 +4,6 @@ import os
 import pwd
 import secrets
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from free_ports import free_port
 from sqlalchemy import create_engine, text
 
 
@@ -54,9 +54,7 @@ def a_server() -> Iterator[str]:
     if user is not None:
         for path in (folder, folder / "pw"):
             shutil.chown(path, user)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     data = str(folder / "data")
 
     def call(*command: str) -> None:
@@ -68,7 +66,8 @@ def a_server() -> Iterator[str]:
     options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=60"
     auth = ("-A", "scram-sha-256", "-U", "tester", f"--pwfile={folder / 'pw'}", "-E", "UTF8", "--no-sync")
     call(str(binaries / "initdb"), "-D", data, *auth)
-    call(str(binaries / "pg_ctl"), "-D", data, "-w", "-o", options, "-l", str(folder / "log"), "start")
+    start = ("-w", "-t", "200", "-o", options, "-l", str(folder / "log"), "start")
+    call(str(binaries / "pg_ctl"), "-D", data, *start)
     try:
         yield f"postgresql+psycopg://tester:a-secret-word@127.0.0.1:{port}/postgres"
     finally:

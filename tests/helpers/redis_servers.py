@@ -16,17 +16,15 @@ from typing import Self
 import pytest
 import redis
 import trustme
+from free_ports import free_port
 
 PASSWORD = "of-the-redis-0123456789"
 SENTINEL_PASSWORD = "of-the-sentinels-0123456789"
 SERVICE = "hardpose-main"
 AUTHORITY = trustme.CA()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+PATIENCE_MS = 60_000
+IMPATIENCE_MS = 1000
+"""For which a master may be silent before its Sentinels take it for lost: as a rule, and when it is."""
 
 
 def find_program(name: str) -> str:
@@ -38,7 +36,7 @@ def find_program(name: str) -> str:
     return found
 
 
-def until(true: Callable[[], bool], what: str, seconds: float = 60) -> None:
+def until(true: Callable[[], bool], what: str, seconds: float = 150) -> None:
     """Waits for it; on a machine that is busy with other tests everything takes longer."""
     deadline = time.monotonic() + seconds
     while not true():
@@ -145,12 +143,13 @@ class SentinelGroup:
         self._stack.close()
 
     def _sentinel(self, number: int, master: int) -> Server:
-        """It looks at the master every second, and gives it a second to answer."""
+        """It looks at the master every second, and gives it a minute to answer: on a busy machine nobody is
+        replaced who only stood still; see ``lose_master``."""
         words = [
             f"sentinel monitor {SERVICE} 127.0.0.1 {master} 2",
             f"sentinel auth-pass {SERVICE} {PASSWORD}",
-            f"sentinel down-after-milliseconds {SERVICE} 1000",
-            f"sentinel failover-timeout {SERVICE} 6000",
+            f"sentinel down-after-milliseconds {SERVICE} {PATIENCE_MS}",
+            f"sentinel failover-timeout {SERVICE} 10000",
         ]
         if self.sentinel_password:
             words += [
@@ -177,6 +176,24 @@ class SentinelGroup:
         running = next(n for n, sentinel in enumerate(self.sentinels) if sentinel.process is not None)
         port = self.state(running)["port"]
         return next(server for server in self.servers if server.port == port)
+
+    def lose_master(self) -> Server:
+        """Kills the master, and has its Sentinels notice soon; returns it."""
+        lost = self.master
+        lost.kill()
+        self._patience(IMPATIENCE_MS)
+        return lost
+
+    def replaced(self, lost: Server) -> None:
+        """Returns when another one is the master, and its Sentinels are patient with it."""
+        until(lambda: self.master is not lost, "a new master")
+        self._patience(PATIENCE_MS)
+
+    def _patience(self, milliseconds: int) -> None:
+        for sentinel in self.sentinels:
+            if sentinel.process is not None:
+                client = sentinel.client(self.sentinel_password or None)
+                client.sentinel_set(SERVICE, "down-after-milliseconds", milliseconds)  # type: ignore[no-untyped-call]
 
     def url(
         self, database: int = 0, password: str = PASSWORD, service: str = SERVICE, greeting: str | None = None

@@ -2,18 +2,18 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from ended import ended
+from free_ports import free_port as free_port
+from obstore.exceptions import BaseError
+from obstore.store import S3Store
 
 BUCKET = "frames"
 AWS = {
@@ -23,12 +23,8 @@ AWS = {
     "AWS_ALLOW_HTTP": "true",
 }
 """What its clients need beside ``AWS_ENDPOINT``."""
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+START_SECONDS = 120
+"""On a machine that is busy with other tests; a second or two otherwise."""
 
 
 def find_weed() -> str:
@@ -59,12 +55,21 @@ def s3_server(folder: Path) -> Iterator[str]:
 
 
 def _wait(server: "subprocess.Popen[bytes]", endpoint: str) -> None:
-    for _ in range(300):
+    """Until it takes something for the bucket, which is made a moment after the port opens."""
+    store = S3Store(
+        BUCKET,
+        config={"aws_endpoint": endpoint, "aws_region": AWS["AWS_REGION"], "aws_access_key_id": "test",
+                "aws_secret_access_key": AWS["AWS_SECRET_ACCESS_KEY"]},
+        client_options={"allow_http": True},
+        retry_config={"max_retries": 0},
+    )  # fmt: skip
+    deadline = time.monotonic() + START_SECONDS
+    while True:
         assert server.poll() is None, "the S3 server ended by itself"
         try:
-            urllib.request.urlopen(endpoint, timeout=1)
-        except urllib.error.HTTPError:  # it answers: 403
+            store.put("ready", b"")
             break
-        except OSError:
+        except BaseError as error:
+            assert time.monotonic() < deadline, f"the S3 server takes nothing: {error}"
             time.sleep(0.1)
-    time.sleep(1)  # the bucket is made a moment after the port opens
+    store.delete("ready")
