@@ -46,8 +46,12 @@ def books(tmp_path_factory: pytest.TempPathFactory, server: EmbeddedBroker, fold
 
 @pytest.fixture(scope="module")
 def api(books: Settings) -> Iterator[httpx.Client]:
-    with served(books) as url, httpx.Client(base_url=url, verify=False, timeout=PATIENCE) as client:
+    with served(books) as url, client_of(url) as client:
         yield client
+
+
+def client_of(url: str) -> httpx.Client:
+    return httpx.Client(base_url=url, verify=False, timeout=PATIENCE)
 
 
 def placed(api: httpx.Client, **order: Any) -> dict[str, Any]:
@@ -227,11 +231,7 @@ def card(name: str, pid: int, models: dict[Stage, ModelSpec], points: tuple[int,
 def test_recipes_are_what_the_workers_have_loaded(books: Settings) -> None:
     own = books.model_copy(update={"namespace": "cards"})
     presence = Presence(Control.of(own))
-    with (
-        servers_clock(),
-        served(own) as url,
-        httpx.Client(base_url=url, verify=False, timeout=PATIENCE) as api,
-    ):
+    with servers_clock(), served(own) as url, client_of(url) as api:
         local = placed(api)["job_id"]
         presence.announce(card("p", 1, {Stage.POSE: spec("pose-of-theirs")}, tuple(range(25))))
         presence.announce(card("m", 2, {Stage.MASK: spec("teacher-of-theirs")}))

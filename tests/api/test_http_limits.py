@@ -41,8 +41,12 @@ def books(tmp_path_factory: pytest.TempPathFactory, server: EmbeddedBroker) -> S
 
 @pytest.fixture(scope="module")
 def api(books: Settings) -> Iterator[httpx.Client]:
-    with served(books) as url, httpx.Client(base_url=url, verify=False, timeout=PATIENCE) as client:
+    with served(books) as url, client_of(url) as client:
         yield client
+
+
+def client_of(url: str) -> httpx.Client:
+    return httpx.Client(base_url=url, verify=False, timeout=PATIENCE)
 
 
 def test_a_large_body_is_refused_whatever_it_says_of_itself(api: httpx.Client) -> None:
@@ -121,7 +125,7 @@ def test_callers_are_counted_apart(books: Settings) -> None:
     tokens = "ana:read:ana-0123456789abcdef eve:read:eve-0123456789abcdef"
     few = load_settings(home=books.home, broker_url=books.broker, namespace="apart", api_tokens=tokens)
     few = few.model_copy(update={"api_requests_per_minute": 3})
-    with served(few) as url, httpx.Client(base_url=url, verify=False, timeout=PATIENCE) as client:
+    with served(few) as url, client_of(url) as client:
 
         def ask(name: str) -> int:
             return client.get(
@@ -145,7 +149,7 @@ def test_reading_goes_on_while_the_broker_is_away(tmp_path: Path, monkeypatch: p
         return hit(limiter, *given)
 
     monkeypatch.setattr(MovingWindowRateLimiter, "hit", counted)
-    with served(away) as url, httpx.Client(base_url=url, verify=False, timeout=PATIENCE) as client:
+    with served(away) as url, client_of(url) as client:
         assert client.get("/jobs").json()["total"] == 0
         assert len(asked) == 1
         assert client.get("/jobs").status_code == 200 and len(asked) == 1  # it is not asked again for a while
@@ -167,7 +171,7 @@ def test_a_file_that_is_no_catalog_is_told(tmp_path: Path) -> None:
     (tmp_path / "catalog.sqlite").write_bytes(b"no database" * 1000)
     with (
         served(load_settings(home=tmp_path)) as url,
-        httpx.Client(base_url=url, verify=False, timeout=PATIENCE) as client,
+        client_of(url) as client,
     ):
         for path in ("/jobs", "/frames", "/devices", "/exports/export-1/file"):
             answer = client.get(path)
@@ -188,9 +192,7 @@ def test_a_slow_store_stops_nothing_else(api: httpx.Client, monkeypatch: pytest.
     monkeypatch.setattr("broker.frame_books.FrameBooks.get", slow)
     with ThreadPoolExecutor(60) as many:
         try:
-            pictures = [
-                many.submit(api.get, f"/frames/f{n}/images/frame", timeout=PATIENCE) for n in range(50)
-            ]
+            pictures = [many.submit(api.get, f"/frames/f{n}/images/frame") for n in range(50)]
             until(lambda: len(asked) >= 8, "pictures that are asked for")
             assert api.get("/jobs", timeout=100).status_code == 200
         finally:
@@ -205,7 +207,7 @@ def test_a_defect_is_answered_without_its_innards(
         raise RuntimeError("secret innards")
 
     monkeypatch.setattr("broker.job_books.JobBooks.page", broken)
-    with served(books) as url, httpx.Client(base_url=url, verify=False, timeout=PATIENCE) as client:
+    with served(books) as url, client_of(url) as client:
         answer = client.get("/jobs")
     assert (answer.status_code, answer.json()["code"]) == (500, "internal")
     assert "innards" not in answer.text and "default-src" in answer.headers["content-security-policy"]

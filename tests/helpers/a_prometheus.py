@@ -47,8 +47,11 @@ class Asked:
         self._when: dict[str, str] = {}
 
     def has_read(self, times: int) -> bool:
-        """Whether it has read the text so often; all queries from then on are about that moment: a scrape that
-        comes too late on a busy machine hides for a while what the earlier ones have read."""
+        """Whether it has read the text so often.
+
+        All queries from then on are about that moment: a scrape that comes too late, on a busy machine, hides
+        for a while what the earlier ones have read.
+        """
         read = self.query(f"timestamp(up == 1) and sum_over_time(up[1h]) >= {times}")
         self._when = {"time": read[0]["value"][1]} if read else {}
         return bool(read)

@@ -9,7 +9,7 @@ from api.http.server import listen, server_of
 from broker.settings import Settings
 
 PATIENCE = 200
-"""Seconds for which a client of the tests waits for an answer: on a busy machine a process may stand still."""
+"""Seconds for which a client of the tests waits: on a busy machine a process may stand still."""
 
 
 @contextmanager

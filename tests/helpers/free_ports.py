@@ -10,9 +10,7 @@ itself."""
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that is free, and its twin too. It is drawn by chance: processes that ask at the same
-    time do not meet.
-    """
+    """A port of 127.0.0.1 that is free, and its twin too; drawn by chance: who asks meanwhile gets another."""
     draw = random.SystemRandom()
     while True:
         port = draw.choice(PORTS)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Self
 
 import pytest
+from free_ports import free_port
 from kombu import Connection
 
 USER, PASSWORD = "tester", "a-secret-word"
@@ -22,12 +23,6 @@ PLACES = ("/usr/lib/rabbitmq/bin", "/usr/local/sbin", "/opt/rabbitmq/sbin", "/us
 """Where the server's scripts are; Debian's in the PATH want to be root and the system's own user."""
 START_SECONDS = 120
 """On a machine that is busy with other tests; 5 to 12 s otherwise."""
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def find_rabbitmq() -> Path:

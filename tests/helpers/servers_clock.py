@@ -46,8 +46,9 @@ def servers_clock() -> Iterator[ServersClock]:
     clock, register = ServersClock(), redis.Redis.register_script
 
     def register_script(client: redis.Redis, script: str | bytes) -> Any:
-        ours = isinstance(script, str)  # and no other library's, which knows its own clock
-        return register(client, clock.put_into(script) if ours else script)
+        if isinstance(script, str):  # one of ours: other libraries have theirs as bytes
+            script = clock.put_into(script)
+        return register(client, script)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(redis.Redis, "register_script", register_script)
