@@ -24,6 +24,6 @@ def test_settings_of_the_shell_change_nothing(tmp_path: Path) -> None:
     env = {**os.environ, "HARDPOSE_CONFIG": str(config), "HARDPOSE_THREADS": "0"}
     one = f"{Path(__file__)}::{test_only_the_defaults_are_seen.__name__}"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", one]
-    done = subprocess.run(command, env=env, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, env=env, cwd=REPOSITORY, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stdout
     assert "1 passed" in done.stdout

@@ -1,7 +1,6 @@
 """Lost messages in a cluster, where no `hardpose up` looks for them: its workers do, one at a time."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +8,7 @@ from hardpose_process import hardpose, start
 from make_video import write_video
 from odd_models_package import install
 from painted_books import RECIPE
+from patience import until
 from pydantic import SecretStr
 
 from api.exit_codes import ExitCode
@@ -162,12 +162,12 @@ def test_the_workers_of_a_cluster_mend_a_redis_that_lost_its_memory(tmp_path: Pa
         try:
             sent = hardpose("enqueue", video, env=env)
             assert sent.code == ExitCode.OK, sent.stderr
-            wait_for(lambda: control.messages(["pose"]) == 1 and known(control), "the segment")
+            until(lambda: waits(control) and known(control), "the segment")
             forget(control)
-            wait_for(lambda: control.messages(["pose"]) == 1, "the segment again")
+            until(lambda: waits(control), "the segment again")
         finally:
             worker.terminate()
-            log, _ = worker.communicate(timeout=60)
+            log, _ = worker.communicate(timeout=120)
         assert log.count("the shared state has lost its memory: what is open is sent anew") == 1
 
 
@@ -177,8 +177,6 @@ def known(control: Control) -> bool:
         return bool(server.exists(control.key("repair:leader")))
 
 
-def wait_for(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"waited too long for {what}"
-        time.sleep(0.2)
+def waits(control: Control) -> bool:
+    """Whether the one segment waits, and what has sent it is done with."""
+    return control.lengths(["pose"]) == ({"pose": 1}, 0)

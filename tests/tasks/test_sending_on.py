@@ -67,7 +67,7 @@ def test_the_next_task_is_sent_as_celery_would(settings: Settings) -> None:
         task = AtWork(app, chain=chain_of(app))
         send_on(task, result())
         assert task.request.chain is None, "Celery has nothing left to do"
-        message = connection.SimpleQueue("me.x").get(timeout=5)
+        message = connection.SimpleQueue("me.x").get(timeout=60)
         message.ack()
     assert (message.headers["root_id"], message.headers["parent_id"]) == ("root", "here")
     assert message.properties["priority"] == 6

@@ -5,7 +5,8 @@ import time
 from pathlib import Path
 
 import pytest
-from s3_server import free_port
+from free_ports import free_port
+from patience import until
 
 from broker.errors import BrokerUnavailable
 from broker.presence import Presence, WorkerCard
@@ -34,17 +35,17 @@ def test_a_worker_that_is_up_before_its_broker_is_shown(
         "--dir",
         str(tmp_path),
     ]
+
+    def shown() -> bool:
+        try:
+            return Presence(here.control).card("h:1") is not None
+        except BrokerUnavailable:
+            assert server.poll() is None
+            return False
+
     server = subprocess.Popen(line, stdout=subprocess.DEVNULL, cwd=tmp_path)
     try:
-        deadline = time.monotonic() + 60
-        while True:
-            assert time.monotonic() < deadline, "it is not shown"
-            try:
-                if Presence(here.control).card("h:1") is not None:
-                    return
-            except BrokerUnavailable:
-                assert server.poll() is None
-            time.sleep(0.05)
+        until(shown, "its card")
     finally:
         server.terminate()
-        server.wait(20)
+        server.wait(60)
