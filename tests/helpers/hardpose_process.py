@@ -35,7 +35,14 @@ def wait_for(condition: Callable[[], object], seconds: float = PATIENCE_SECONDS)
 
 def gone(processes: Iterable[psutil.Process]) -> bool:
     """Whether all of them have ended."""
-    return not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes)
+    return not any(map(_runs, processes))
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # it has ended in between
+        return False
 
 
 def broker_time(control: Connection) -> float:

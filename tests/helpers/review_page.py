@@ -3,12 +3,14 @@
 import re
 import signal
 import subprocess
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hardpose_process import start
+from free_ports import free_port
+from hardpose_process import PATIENCE_SECONDS, start
 
 from broker.catalog import Catalog
 from broker.frame_views import FrameFilter, Order, ReviewEvent
@@ -16,6 +18,8 @@ from broker.messages import Verdict
 
 FRAMES = 5000
 SAVED = "All saved"
+MOST_MILLISECONDS = 120_000
+"""For whatever a page has to come to: it is a matter of milliseconds on a machine at rest."""
 
 Opener = Callable[..., Any]
 
@@ -25,7 +29,7 @@ class Served:
     """``hardpose review`` on a home folder: it can be stopped and started at the same address."""
 
     home: Path
-    port: int = 0
+    port: int = field(default_factory=free_port)
     process: "subprocess.Popen[str] | None" = None
 
     def start(self) -> None:
@@ -34,12 +38,12 @@ class Served:
         line = self.process.stdout.readline()
         found = re.search(r"review: http://127\.0\.0\.1:(\d+)/review/", line)
         assert found, line
-        self.port = int(found[1])
+        assert self.port == int(found[1])
 
     def stop(self) -> None:
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        self.process.communicate(timeout=20)
+        self.process.communicate(timeout=PATIENCE_SECONDS)
 
     @property
     def url(self) -> str:
@@ -59,6 +63,25 @@ def heading(page: Any, count: int) -> None:
 
 def saved(page: Any) -> None:
     page.wait_for_function("text => document.querySelector('#save-state').textContent === text", arg=SAVED)
+
+
+def shows(page: Any, element: str, text: str) -> None:
+    """Waits until the element has exactly this text."""
+    script = "([at, text]) => document.querySelector(at)?.textContent === text"
+    page.wait_for_function(script, arg=[element, text])
+
+
+def focused(page: Any, index: int) -> None:
+    """Waits until the card of that place has the focus."""
+    page.wait_for_function("index => document.activeElement.dataset.index === index", arg=str(index))
+
+
+def settled(look: Callable[[], Any], good: Callable[[Any], bool]) -> Any:
+    """What ``look`` gives once it is good, or after a long while what it gives then."""
+    deadline = time.monotonic() + MOST_MILLISECONDS / 1000
+    while not good(found := look()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return found
 
 
 def events(catalog: Catalog, reviewer: str) -> list[ReviewEvent]:

@@ -6,11 +6,22 @@ from typing import Any
 import pytest
 from chromium import Watch, chromium
 from many_frames import fill
-from review_page import FRAMES, Opener, Served
+from review_page import FRAMES, MOST_MILLISECONDS, Opener, Served
 
 from broker.artifacts import Artifacts
 from broker.catalog import Catalog
 from broker.settings import load_settings
+
+LIMIT_SECONDS = 900
+"""More than anything within a test waits for (``hardpose_process.PATIENCE_SECONDS``)."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test of many processes may wait longer than others: on a busy machine each of them takes its time."""
+    for item in items:
+        if item.get_closest_marker("system") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(LIMIT_SECONDS))
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +71,7 @@ def opened(browser: Any, review_api: Served, watch: Watch) -> Iterator[Opener]:
             remember = f"localStorage.setItem('hardpose.reviewer', {reviewer!r})"
             context.add_init_script(f"if (location.protocol === 'http:') {remember}")
         page = context.new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(MOST_MILLISECONDS)
         page.goto(url + query)
         return page
 

@@ -117,7 +117,7 @@ def test_a_full_disk_fails_one_video_and_not_the_others(clips: dict[str, Path], 
     line += command("run", large, small, "--out", tmp_path / "out")
     env = environment({**TOGETHER, "HARDPOSE_ARTIFACTS_URL": disk.as_uri()})
     try:
-        done = subprocess.run(line, capture_output=True, text=True, env=env, timeout=120, check=False)
+        done = subprocess.run(line, capture_output=True, text=True, env=env, timeout=600, check=False)
     except FileNotFoundError:
         pytest.skip("unshare is not installed")
     if done.returncode in (1, 99) and "hardpose" not in done.stderr:

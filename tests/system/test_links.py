@@ -17,9 +17,8 @@ import pytest
 from egress_watch import EgressWatch, watched_egress
 from fake_site import FakeSite, serving, video_id, watch
 from fake_youtube import FakeYouTube, Video
-from hardpose_process import command, environment, hardpose
+from hardpose_process import command, environment, hardpose, wait_for
 from make_video import write_steady
-from test_life import wait_for
 
 from broker.catalog import Catalog
 from broker.embedded import EmbeddedBroker
@@ -28,7 +27,7 @@ from broker.recipe import canonical_hash
 from broker.views import JobView, LinkView, State
 from workers.downloads.parts import FOLDER
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(1800)]
 
 VIDEOS_PER_HOUR = 5400.0
 BURST = 5
@@ -137,7 +136,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
         # Another job, with rules of its own, wants some of the same videos at the same time.
         second = enqueue(folder / "second.txt", [watch("good", n) for n in range(12)], env, "--licence", "any", "--max-duration", "1h")  # fmt: skip  # noqa: E501
         catalog = Catalog(f"sqlite:///{folder / 'home' / 'catalog.sqlite'}")
-        wait_for(lambda: catalog.job_light(first).final and catalog.job_light(second).final, 600)
+        wait_for(lambda: catalog.job_light(first).final and catalog.job_light(second).final, 1500)
         parts = folder / "temp" / FOLDER
         yield Outcome(site, youtube, catalog.job(first), catalog.job(second), len(links), parts, egress)
 
@@ -160,7 +159,7 @@ class Running:
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
         try:
-            self._process.wait(30)
+            self._process.wait(60)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

@@ -7,7 +7,7 @@ import pytest
 from api_server import served
 from chromium import Watch
 from pydantic import SecretStr
-from review_page import Opener, Served, events, first_ids, of_video, ready, saved
+from review_page import Opener, Served, events, first_ids, focused, of_video, ready, saved, shows
 from typer.testing import CliRunner
 
 from api.cli import cli
@@ -36,8 +36,8 @@ def test_decide_by_keyboard_and_take_back(opened: Opener, review_catalog: Catalo
     page.keyboard.press("k")
     page.wait_for_selector(".card[data-index='2'][data-review=kept]")
     # Cards that match the filter no more stay where they are: they are under one's hands.
-    assert page.locator(".card").nth(1).get_attribute("data-review") == "rejected"
-    assert page.evaluate("document.activeElement.dataset.index") == "3"
+    page.wait_for_selector(".card[data-index='1'][data-review=rejected]")
+    focused(page, 3)
     page.keyboard.press("u")
     page.keyboard.press("Control+z")
     page.wait_for_selector(".card[data-index='1'][data-review=open]")
@@ -75,12 +75,10 @@ def test_two_reviewers_at_once(opened: Opener, review_catalog: Catalog) -> None:
     disputed = review_catalog.frames.count(where.model_copy(update={"reviews": (Review.DISPUTED,)}))
     assert disputed == 6
     # Each sees on the cards what the other has decided.
-    for name, page in pages.items():
-        page.keyboard.press("Home")
-        card = page.locator(".card[data-index='0']")
-        page.wait_for_selector(".card[data-index='0'][data-review=disputed]")
-        assert ({"ben": "cleo", "cleo": "ben"}[name]) in card.text_content()
-        assert "Disputed" in card.get_attribute("aria-label")
+    for name, other in (("ben", "cleo"), ("cleo", "ben")):
+        pages[name].keyboard.press("Home")
+        pages[name].wait_for_selector(".card[data-index='0'][data-review=disputed][aria-label*=Disputed]")
+        pages[name].wait_for_selector(f".card[data-index='0']:has-text('{other}')")
 
 
 def test_the_server_goes_away_and_comes_back(
@@ -88,7 +86,7 @@ def test_the_server_goes_away_and_comes_back(
 ) -> None:
     query, where = of_video(3, reviews=(Review.OPEN,))
     ids = first_ids(review_catalog, where, 5)
-    watch.expected = ("ERR_CONNECTION_REFUSED",)
+    watch.expected = ("net::ERR_",)  # refused, or cut in the middle of an answer
     stays, leaves = opened(f"{query}&review=open", "dora"), opened(f"{query}&review=open", "dan")
     for page in (stays, leaves):
         ready(page)
@@ -105,13 +103,13 @@ def test_the_server_goes_away_and_comes_back(
             page.wait_for_function(
                 "() => document.querySelector('#save-state').textContent === '3 not saved yet'"
             )
-        assert "does not answer" in stays.locator("#away").text_content()
+        stays.wait_for_selector("#away:has-text('does not answer')")
         browser_of_dan = leaves.context
         leaves.close()
     finally:
         review_api.start()
     saved(stays)  # by itself
-    assert stays.locator("#away").is_hidden()
+    stays.wait_for_selector("#away", state="hidden")
     again = browser_of_dan.new_page()
     again.goto(review_api.url + query)
     saved(again)
@@ -139,7 +137,7 @@ def test_one_refused_decision_loses_no_other(opened: Opener, review_catalog: Cat
     page.wait_for_function("() => document.querySelector('#save-state').textContent === 'All saved'")
     assert [event.frame_id for event in events(review_catalog, "emil")] == ids
     page.click("#refused button")
-    assert page.locator("#refused").is_hidden()
+    page.wait_for_selector("#refused", state="hidden")
 
 
 def test_signing_in(opened: Opener, review_api: Served, review_catalog: Catalog, watch: Watch) -> None:
@@ -154,7 +152,7 @@ def test_signing_in(opened: Opener, review_api: Served, review_catalog: Catalog,
         page.fill("#token-field", TOKEN)
         page.keyboard.press("Enter")
         ready(page)
-        assert page.locator("#who").text_content() == "iris"
+        shows(page, "#who", "iris")
         page.locator(".card").first.focus()
         page.keyboard.press("k")
         saved(page)
@@ -165,7 +163,7 @@ def test_signing_in(opened: Opener, review_api: Served, review_catalog: Catalog,
         page.fill("#token-field", f"another-{TOKEN}")  # who may read, and not review
         page.keyboard.press("Enter")
         ready(page)
-        assert page.locator("#who").text_content() == "jon · may only look"
+        shows(page, "#who", "jon · may only look")
         page.locator(".card").first.focus()
         for key in "kr":
             page.keyboard.press(key)
