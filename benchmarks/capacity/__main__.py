@@ -2,9 +2,10 @@
 
     python -m benchmarks.capacity --per-day 1000
     python -m benchmarks.capacity --per-day 1000 --frames-per-second pose=20 mask=5   # your own hardware
+    python -m benchmarks.capacity --per-day 1000 --pictures-per-second 120            # your own store
     python -m benchmarks.capacity --per-day 1000 --workers pose=4 mask=2 me=1 compare=1 --identities 2
-    python -m benchmarks.capacity --measure      # this machine's service times, about a minute of two cores
-    python -m benchmarks.capacity --check        # the model against the real system, about three minutes
+    python -m benchmarks.capacity --measure      # this machine's service times, 1.5 minutes of two cores
+    python -m benchmarks.capacity --check        # the model against the real system, about four minutes
     python -m benchmarks.capacity --table        # writes the tables of docs/capacity.md, about two minutes
     python -m benchmarks.capacity --page         # the same from results that are there, at once
 
@@ -59,6 +60,7 @@ def _arguments() -> argparse.Namespace:
     add("--per-day", type=float, nargs="+", default=[], help="videos a day")
     add("--video-seconds", type=float, default=240.0, help="mean length of a video (240)")
     add("--frames-per-second", nargs="+", default=[], metavar="STAGE=RATE", help="of stages on your hardware")
+    add("--pictures-per-second", type=float, help="that a stage reads from your store (benchmarks.s3_frames)")
     add("--placement", default=" | ".join(QUEUES), help="as HARDPOSE_PLACEMENT")
     add("--workers", nargs="+", default=[], metavar="QUEUE=N", help="a given fleet in place of a found one")
     add("--identities", type=int, default=1, help="download identities of a given fleet")
@@ -85,7 +87,10 @@ def _pairs(texts: Sequence[str]) -> dict[str, float]:
 def _plan(chosen: argparse.Namespace, per_day: float) -> int:
     profile: Profile = read_profile(chosen.profile)
     rates = {Stage(name): rate for name, rate in _pairs(chosen.frames_per_second).items()}
-    work = Work(profile.at_rates(rates), per_day, (), chosen.video_seconds, chosen.megabits, chosen.failed)
+    profile = profile.at_rates(rates)
+    if chosen.pictures_per_second:
+        profile = profile.on_store(chosen.pictures_per_second)
+    work = Work(profile, per_day, (), chosen.video_seconds, chosen.megabits, chosen.failed)
     site = Site(chosen.identities, chosen.videos_per_hour, chosen.burst, bot_checks=chosen.bot_checks)
     site = replace(site, transfers=site.transfers * chosen.download_workers)
     outages = None
@@ -113,7 +118,10 @@ def _measure(path: Path) -> int:
             f"{stage.value} {profile.mean_seconds(stage):.2f} s" for stage in profile.samples[0].seconds
         )
     )
-    print(f"{profile.hop_seconds * 1000:.0f} ms a message; written to {path}")
+    print(
+        f"{profile.hop_seconds * 1000:.1f} ms a message, {profile.picture_seconds * 1000:.2f} ms a picture "
+        f"that is read back; written to {path}"
+    )
     return _disturbed(profile.others_cores)
 
 

@@ -1,9 +1,9 @@
 """The model against the real system: service times of some runs, and the wall time of others foretold.
 
-What a prediction knows: the service times of single segments, the time of a fetch and the cost of a message,
-all from runs with another placement, other workers and other videos (of the same scene); the number of
-segments of each video, the number of workers of each queue, and the number of cores. It does not know how
-long anything took in the run it foretells.
+What a prediction knows: the service times of single segments, the time of a fetch, and what a message and a
+picture that is read back cost, all from runs with another placement, other workers and other videos (of the
+same scene); the number of segments of each video, the number of workers of each queue, and the number of
+cores. It does not know how long anything took in the run it foretells.
 
 The service times are measured before and behind the runs that are foretold, because the speed of a shared
 machine drifts by more than the model errs; what those of before alone foretell is told beside it.
@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks.capacity.demand import Profile, Work
 from benchmarks.capacity.fleet import Fleet, Site
 from benchmarks.capacity.gauges import mean
-from benchmarks.capacity.measuring import calibrate, profile_of
+from benchmarks.capacity.measuring import calibrate, hop_of, profile_of
 from benchmarks.capacity.outcome import DOWNLOAD
 from benchmarks.capacity.real import RealRun, cores, run_real
 from benchmarks.capacity.simulation import simulate
@@ -41,15 +41,18 @@ def check() -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="hardpose-capacity-") as name:
         folder = Path(name)
         before = calibrate(folder / "before", CALIBRATION_SECONDS, SEGMENT_SECONDS)
+        hop = hop_of(before, folder / "hop")
         real = {title: _run(folder / str(n), *RUNS[title]) for n, title in enumerate(RUNS)}
         behind = calibrate(folder / "behind", CALIBRATION_SECONDS, SEGMENT_SECONDS)
-    return compared(before, behind, real)
+    return compared(before, behind, real, hop)
 
 
-def compared(before: RealRun, behind: RealRun, real: Mapping[str, RealRun]) -> dict[str, Any]:
-    """The table, from the runs."""
-    both = profile_of([before, behind], SEGMENT_SECONDS)
-    alone = profile_of([before], SEGMENT_SECONDS)
+def compared(
+    before: RealRun, behind: RealRun, real: Mapping[str, RealRun], hop_seconds: float
+) -> dict[str, Any]:
+    """The table, from the runs and the cost of a message."""
+    both = profile_of([before, behind], SEGMENT_SECONDS, hop_seconds)
+    alone = profile_of([before], SEGMENT_SECONDS, hop_seconds)
     drift = behind.stage_seconds / len(behind.samples) / (before.stage_seconds / len(before.samples))
     rows = {title: _row(run, RUNS[title][0], both, alone) for title, run in real.items()}
     return {
@@ -60,6 +63,7 @@ def compared(before: RealRun, behind: RealRun, real: Mapping[str, RealRun]) -> d
         "others_cores": round(max(run.others_cores for run in (before, behind, *real.values())), 3),
         "mean_seconds": {s.value: round(both.mean_seconds(s), 3) for s in both.samples[0].seconds},
         "hop_seconds": round(both.hop_seconds, 4),
+        "picture_seconds": round(both.picture_seconds, 6),
         "runs": rows,
     }
 

@@ -9,6 +9,22 @@ from broker.recipe import CHAIN, Stage
 
 Seconds = Mapping[Stage, float]
 """Of one worker that has its processor to itself, by stage."""
+WRITES: Mapping[Stage, str] = {Stage.POSE: "frames", Stage.MASK: "masks", Stage.ME: "device"}
+READS: Mapping[Stage, tuple[str, ...]] = {
+    Stage.MASK: ("frames",),
+    Stage.ME: ("frames",),
+    Stage.COMPARE: ("masks", "device"),
+}
+"""Pictures of each kept frame, by kind (``tasks.pipeline.pictures_for``)."""
+
+
+def fetched(stages: Sequence[Stage]) -> tuple[str, ...]:
+    """The pictures of each kept frame that a queue with ``stages`` asks the store for, by kind.
+
+    What its own stages have written is still in memory (``tasks.frame_store.FrameStore``).
+    """
+    own = {WRITES.get(stage) for stage in stages}
+    return tuple(kind for stage in stages for kind in READS.get(stage, ()) if kind not in own)
 
 
 @dataclass(frozen=True)
@@ -50,7 +66,10 @@ class Profile:
         segment_seconds: length of each sample.
         samples: the segments, at least one.
         fetch_seconds: from the sending of a link to that of its segments, one for each video.
-        hop_seconds: processor time of one message of one queue, beside the stage itself.
+        hop_seconds: processor time of one message of one queue, of its worker and of the broker, beside the
+            stage itself.
+        picture_seconds: from asking the store for a picture to having its bytes. It is in no stage's seconds:
+            those were measured in one process, which still had them.
         sizes: of what was stored.
         machine: in words.
         others_cores: processors that other programs took while it was measured; more than a few hundredths
@@ -62,6 +81,7 @@ class Profile:
     samples: tuple[Sample, ...]
     fetch_seconds: tuple[float, ...] = (0.0,)
     hop_seconds: float = 0.0
+    picture_seconds: float = 0.0
     sizes: Bytes = field(default_factory=Bytes)
     machine: str = ""
     others_cores: float = 0.0
@@ -75,9 +95,17 @@ class Profile:
         """``examined``, ``looked_at`` or ``kept`` of a segment, over all samples."""
         return float(sum(getattr(sample, count) for sample in self.samples)) / len(self.samples)
 
-    def draw(self, rng: random.Random) -> Seconds:
+    def seconds_in(self, stages: Sequence[Stage], sample: Sample) -> float:
+        """Of a worker of the queue with ``stages``: these, their message, and the pictures it reads back.
+
+        Bytes that come while a stage works cost less than this says.
+        """
+        pictures = sample.kept * len(fetched(stages)) * self.picture_seconds
+        return sum(sample.seconds[stage] for stage in stages) + self.hop_seconds + pictures
+
+    def draw(self, rng: random.Random) -> Sample:
         """One measured segment at random. All its stages: a segment without keeps is short in each."""
-        return rng.choice(self.samples).seconds
+        return rng.choice(self.samples)
 
     def draw_fetch(self, rng: random.Random) -> float:
         """One measured fetch at random, in seconds."""
@@ -91,6 +119,10 @@ class Profile:
                 the others kept frames. Stages that are not named stay as measured.
         """
         return replace(self, samples=tuple(_at_rates(sample, per_second) for sample in self.samples))
+
+    def on_store(self, per_second: float) -> "Profile":
+        """The same segments where so many pictures a second come from the artifact store to one stage."""
+        return replace(self, picture_seconds=1.0 / per_second)
 
 
 def _at_rates(sample: Sample, per_second: Mapping[Stage, float]) -> Sample:

@@ -3,11 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from benchmarks.capacity.demand import Work
+from benchmarks.capacity.demand import Work, fetched
+from benchmarks.capacity.fleet import stages_of
 from benchmarks.capacity.sizing import QUEUES, segments_per_second
-
-READS = {"frames": 2, "masks": 1, "device": 1}
-"""How often a picture is read: frames by the teacher and by the device, both masks by the comparison."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ def flows_of(work: Work, workers: Mapping[str, int]) -> Flows:
     videos = segments * profile.segment_seconds * sizes.video_second
     pictures = {"frames": kept * sizes.frame, "masks": kept * sizes.mask, "device": kept * sizes.device_mask}
     copies = min(next(iter(workers.values())), work.segments_of_video)
-    read = videos * copies + sum(size * READS[kind] for kind, size in pictures.items())
+    read = videos * copies + sum(pictures[kind] for queue in workers for kind in fetched(stages_of(queue)))
     results = segments * sizes.results
     return Flows(
         videos=videos,

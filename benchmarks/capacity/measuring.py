@@ -9,6 +9,7 @@ from pathlib import Path
 
 from benchmarks.capacity.demand import Bytes, Profile, Sample
 from benchmarks.capacity.real import RealRun, cores, run_real
+from benchmarks.capacity.transfer import message_seconds
 from benchmarks.clips import two_minutes
 from broker.recipe import Stage
 
@@ -26,21 +27,34 @@ def calibrate(folder: Path, clip_seconds: int, segment_seconds: float) -> RealRu
     return run_real(folder / "state", [clip], {FUSED: cores()}, segment_seconds)
 
 
-def profile_of(runs: Sequence[RealRun], segment_seconds: float) -> Profile:
+def hop_of(run: RealRun, folder: Path) -> float:
+    """CPU seconds of a message with as many frames as those of a segment of ``run``.
+
+    Args:
+        run: of the recipe.
+        folder: for a run of its own; short, and not there yet.
+    """
+    count = len(run.samples)
+    kept = sum(sample.kept for sample in run.samples) / count
+    examined = sum(sample.examined for sample in run.samples) / count
+    return message_seconds(folder, (round(kept), round(examined - kept)))
+
+
+def profile_of(runs: Sequence[RealRun], segment_seconds: float, hop_seconds: float) -> Profile:
     """What fused runs (one message a segment) say together.
 
     The stages time themselves by the clock on the wall. Where other programs took processors meanwhile, the
-    CPU time that the system got is less than that sum, and each time is cut by the same share: what remains
-    is seconds of a core. On a quiet machine the CPU time is a little more; the rest is the cost of messages
-    and of the books.
+    CPU time that the system got, but for its messages, is less than that sum, and each time is cut by the
+    same share: what remains is seconds of a core. The difference is no measure of the messages: it is one of
+    two large numbers, and a stage that waits for a moment makes it negative.
     """
-    samples = [sample for run in runs for sample in _own_time(run)]
-    beside = sum(run.cpu_seconds - run.stage_seconds for run in runs) / len(samples)
+    samples = [sample for run in runs for sample in _own_time(run, hop_seconds)]
     return Profile(
         segment_seconds=segment_seconds,
         samples=tuple(samples),
         fetch_seconds=tuple(seconds for run in runs for seconds in run.fetch_seconds),
-        hop_seconds=max(0.0, beside),
+        hop_seconds=hop_seconds,
+        picture_seconds=sum(run.picture_seconds for run in runs) / len(runs),
         sizes=runs[0].sizes,
         machine=f"{cores()} cores, {platform.machine()}, Python {platform.python_version()}",
         others_cores=max(run.others_cores for run in runs),
@@ -48,25 +62,26 @@ def profile_of(runs: Sequence[RealRun], segment_seconds: float) -> Profile:
     )
 
 
-def _own_time(run: RealRun) -> list[Sample]:
-    share = min(1.0, run.cpu_seconds / run.stage_seconds)
+def _own_time(run: RealRun, hop_seconds: float) -> list[Sample]:
+    share = min(1.0, (run.cpu_seconds - hop_seconds * len(run.samples)) / run.stage_seconds)
     cut = [{stage: took * share for stage, took in sample.seconds.items()} for sample in run.samples]
     return [replace(sample, seconds=own) for sample, own in zip(run.samples, cut, strict=True)]
 
 
 def measure(folder: Path, clip_seconds: int = 120) -> Profile:
-    """Two minutes of video in segments of the usual length: about a minute of two cores."""
-    return profile_of([calibrate(folder / "profile", clip_seconds, SEGMENT_SECONDS)], SEGMENT_SECONDS)
+    """Two minutes of video in segments of the usual length, and messages alone: 1.5 minutes of two cores."""
+    run = calibrate(folder / "profile", clip_seconds, SEGMENT_SECONDS)
+    return profile_of([run], SEGMENT_SECONDS, hop_of(run, folder / "hop"))
 
 
 def write_profile(profile: Profile, path: Path = PROFILE) -> None:
-    """As JSON; times in seconds with four decimals, sizes in whole bytes."""
+    """As JSON; seconds with four decimals, those of a message or picture with six; sizes in bytes."""
     record = dataclasses.asdict(profile)
     for sample in record["samples"]:
         sample["seconds"] = {stage.value: round(took, 4) for stage, took in sample["seconds"].items()}
     record["fetch_seconds"] = [round(took, 4) for took in record["fetch_seconds"]]
-    for name in ("hop_seconds", "others_cores"):
-        record[name] = round(record[name], 4)
+    for name in ("hop_seconds", "picture_seconds", "others_cores"):
+        record[name] = round(record[name], 6)
     record["sizes"] = {name: round(size) for name, size in record["sizes"].items()}
     path.write_text(json.dumps(record, indent=2) + "\n")
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import simpy
 
-from benchmarks.capacity.demand import Seconds, Work
+from benchmarks.capacity.demand import Sample, Work
 from benchmarks.capacity.downloads import Identity
 from benchmarks.capacity.fleet import Fleet, stages_of
 from benchmarks.capacity.gauges import Gauge
@@ -28,7 +28,7 @@ class Link:
 
     number: int
     came: float
-    segments: list[Seconds]
+    segments: list[Sample]
     fetch_seconds: float
     fails: bool
 
@@ -136,15 +136,14 @@ class Model:
         self.env.process(self._video(link))
 
     def _video(self, link: Link) -> Steps:
-        yield self.env.all_of([self.env.process(self._segment(seconds)) for seconds in link.segments])
+        yield self.env.all_of([self.env.process(self._segment(sample)) for sample in link.segments])
         self.videos_done += 1
         self.video_seconds.append(self.env.now - link.came)
         self._end(link)
 
-    def _segment(self, seconds: Seconds) -> Steps:
+    def _segment(self, sample: Sample) -> Steps:
         for station in self.stations:
-            needed = sum(seconds[stage] for stage in stages_of(station.name))
-            yield from station.serve(needed + self.work.profile.hop_seconds)
+            yield from station.serve(self.work.profile.seconds_in(stages_of(station.name), sample))
         self.segments_done += 1
         self.segments_inside.add(-1)
 

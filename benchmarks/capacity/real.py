@@ -12,6 +12,7 @@ from sqlalchemy import create_engine, func, select, text
 
 from api.local import LocalSystem, local_system
 from benchmarks.capacity.demand import Bytes, Sample
+from benchmarks.capacity.transfer import picture_seconds
 from broker.app import create_app
 from broker.catalog import Catalog
 from broker.messages import Verdict
@@ -42,6 +43,7 @@ class RealRun:
         others_cores: processors that all other programs of this machine took meanwhile, on average: where
             that is not next to nothing, the times above are not those of a machine of its own.
         sizes: of what was stored.
+        picture_seconds: from asking the store for a picture of the run to having its bytes.
     """
 
     wall_seconds: float
@@ -51,6 +53,7 @@ class RealRun:
     cpu_seconds: float
     others_cores: float
     sizes: Bytes
+    picture_seconds: float = 0.0
 
     @property
     def stage_seconds(self) -> float:
@@ -159,6 +162,7 @@ def _read(
         cpu_seconds=cpu[0],
         others_cores=cpu[1],
         sizes=_sizes(home, job, len(segments)),
+        picture_seconds=picture_seconds(home / "artifacts"),
     )
 
 

@@ -104,7 +104,8 @@ def measured_on(profile: Profile) -> str:
     line = (
         f"A segment of {profile.segment_seconds:g} s ({profile.mean('examined'):.0f} frames examined, "
         f"{profile.mean('looked_at'):.0f} looked at, {profile.mean('kept'):.0f} kept): {seconds}, "
-        f"{profile.hop_seconds * 1000:.0f} ms a message; {profile.machine}; {profile.content}."
+        f"{profile.hop_seconds * 1000:.0f} ms a message, {profile.picture_seconds * 1000:.2f} ms a picture "
+        f"read back from a folder; {profile.machine}; {profile.content}."
     )
     if profile.others_cores > QUIET:
         line += (

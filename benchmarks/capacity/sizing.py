@@ -48,8 +48,8 @@ def segments_per_second(work: Work) -> float:
 
 def seconds_of(work: Work, queue: str) -> float:
     """Mean seconds of a worker for one segment in ``queue``."""
-    stages = sum(work.profile.mean_seconds(stage) for stage in stages_of(queue))
-    return stages + work.profile.hop_seconds
+    profile, stages = work.profile, stages_of(queue)
+    return sum(profile.seconds_in(stages, sample) for sample in profile.samples) / len(profile.samples)
 
 
 def workers_for(work: Work, queue: str, aim: float = AIM, up: float = 1.0) -> int:

@@ -22,7 +22,9 @@ CEILING_BEGIN, CEILING_END = "<!-- ceiling: begin -->", "<!-- ceiling: end -->"
 
 
 def hardware(profile: Profile) -> dict[str, Profile]:
-    """The kinds of hardware and models, by the title of their table."""
+    """The kinds of hardware and models, by the title of their table; all with their pictures on S3."""
+    if rate := pictures_from_s3():
+        profile = profile.on_store(rate)
     measured = models_on_this_cpu()
     kinds = {"Embedded networks, one core of this machine for each worker (measured)": profile}
     if measured:
@@ -42,6 +44,13 @@ def models_on_this_cpu(path: Path = RESULTS / "models.json") -> dict[Stage, floa
     rows = {row["runtime"]: row for row in json.loads(path.read_text())["model_stages"]["rows"]}
     named = {Stage.POSE: "openpose-body25", Stage.MASK: "matterport-onnxruntime"}
     return {stage: rows[name]["frames_per_second"] for stage, name in named.items() if name in rows}
+
+
+def pictures_from_s3(path: Path = RESULTS / "s3_frames.json") -> float | None:
+    """Pictures a second that a stage gets from an S3 server beside it, as ``benchmarks.s3_frames`` has it."""
+    if not path.exists():
+        return None
+    return float(json.loads(path.read_text())["frames_a_second"]["s3"]["read as the stages do"])
 
 
 def tables(profile: Profile) -> dict[str, list[dict[str, Any]]]:

@@ -7,19 +7,37 @@ from dataclasses import replace
 
 import pytest
 import simpy
+from dataset_jobs import RECIPE, video
 from drawn_work import NO_SITE, measured, one_by_one
+from export_books import segment_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.capacity.demand import Work
+from benchmarks.capacity.demand import WRITES, Profile, Sample, Work, fetched
 from benchmarks.capacity.downloads import Bucket
 from benchmarks.capacity.fleet import Fleet, Outages, Site
 from benchmarks.capacity.host import SharedCores
 from benchmarks.capacity.outcome import DOWNLOAD, Outcome, QueueOutcome
 from benchmarks.capacity.simulation import simulate
+from benchmarks.stub_worker import examined
+from broker.messages import SegmentResult
+from broker.recipe import CHAIN, Stage
+from tasks.pipeline import pictures_for
+from tasks.placement import Group, queue_name
 
 PROFILE = measured((5.0, 3.0, 0.5, 0.1), (6.0, 4.0, 0.6, 0.1), (2.0, 0.1, 0.1, 0.05))
 QUEUES = ("pose", "mask", "me", "compare")
+
+
+def placements() -> list[tuple[Group, ...]]:
+    """All eight ways to cut the chain."""
+    found = []
+    for cuts in itertools.chain.from_iterable(itertools.combinations((1, 2, 3), n) for n in range(4)):
+        ends = (0, *cuts, len(CHAIN))
+        found.append(tuple(CHAIN[start:end] for start, end in itertools.pairwise(ends)))
+    return found
+
+
 crowds = st.lists(st.integers(1, 9), min_size=1, max_size=6)
 fleets = st.tuples(*[st.integers(1, 3)] * 4)
 
@@ -240,6 +258,39 @@ def test_workers_are_at_work_for_the_seconds_that_were_asked_of_them() -> None:
     assert worked == pytest.approx([75.0, 45.0, 7.5, 1.5])
 
 
+@given(st.sampled_from(placements()), st.floats(0.0, 0.2), st.floats(0.0, 0.2), st.integers(0, 30))
+def test_every_placement_pays_for_its_messages_and_for_what_it_reads_back(
+    placement: tuple[Group, ...], hop: float, picture: float, kept: int
+) -> None:
+    """Cutting the chain once more costs one message, and the pictures that now change hands."""
+    sample = Sample(dict(zip(CHAIN, (5.0, 3.0, 0.5, 0.1), strict=True)), kept=kept)
+    profile = Profile(20.0, (sample,), hop_seconds=hop, picture_seconds=picture)
+    behind = {Stage.POSE: 0, Stage.MASK: 1, Stage.ME: 1, Stage.COMPARE: 2}
+    in_hands = {  # of what a stage reads, what another stage of its own queue has written
+        Stage.MASK: [Stage.POSE], Stage.ME: [Stage.POSE], Stage.COMPARE: [Stage.MASK, Stage.ME],
+    }  # fmt: skip
+    pictures = sum(behind.values()) - sum(
+        writer in group for group in placement for stage in group for writer in in_hands.get(stage, [])
+    )
+    total = sum(profile.seconds_in(group, sample) for group in placement)
+    assert total == pytest.approx(8.6 + hop * len(placement) + picture * kept * pictures)
+    work = Work(profile, at_once=[3])
+    alone = Fleet({queue_name(group): 1 for group in placement}, NO_SITE, cores=1)
+    assert simulate(work, alone).seconds == pytest.approx(3 * total)  # one core: nothing is done beside it
+
+
+def test_stages_read_the_pictures_that_the_model_says() -> None:
+    segment = segment_of(video("v0"), "job", RECIPE)
+    result = examined(SegmentResult(segment=segment), 1, 0)
+    keys = {stage: segment.artifact_key(stage, segment.start_ms, "jpg") for stage in WRITES}
+    named = {"mask_key": keys[Stage.MASK], "device_key": keys[Stage.ME]}
+    result = result.model_copy(update={"keepers": (result.keepers[0].model_copy(update=named),)})
+    for stage in CHAIN:
+        read = tuple(key.split("/")[0] for key in pictures_for(stage, result))
+        assert read == fetched([stage]), stage
+    assert {stage: key.split("/")[0] for stage, key in keys.items()} == WRITES
+
+
 def test_a_video_ends_with_its_last_segment() -> None:
     work = Work(measured((10.0, 1.0, 1.0, 1.0)), at_once=[3])
     assert simulate(work, fleet((1, 1, 1, 1))).mean_video_seconds == pytest.approx(33.0)
@@ -250,5 +301,5 @@ def test_all_segments_of_a_draw_belong_together() -> None:
     """A segment without keeps is short in every stage: the stages are not drawn apart."""
     rng, seen = random.Random(1), set()
     for _ in range(200):
-        seen.add(tuple(PROFILE.draw(rng).values()))
+        seen.add(tuple(PROFILE.draw(rng).seconds.values()))
     assert seen == {tuple(sample.seconds.values()) for sample in PROFILE.samples}

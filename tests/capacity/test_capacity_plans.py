@@ -17,8 +17,9 @@ from benchmarks.capacity.flows import flows_of
 from benchmarks.capacity.measuring import profile_of, read_profile, write_profile
 from benchmarks.capacity.real import RealRun
 from benchmarks.capacity.showing import amount, lasting
-from benchmarks.capacity.sizing import AIM, fullness, most_videos_per_day, plan, try_out
+from benchmarks.capacity.sizing import AIM, fullness, most_videos_per_day, plan, seconds_of, try_out
 from benchmarks.capacity.table import PAGE, RATES, write_page
+from benchmarks.capacity.transfer import picture_seconds, seconds_a_message
 from broker.recipe import CHAIN, Stage
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -31,6 +32,7 @@ PROFILE = Profile(
     ),
     fetch_seconds=(1.0,),
     hop_seconds=0.01,
+    picture_seconds=0.0002,
     sizes=SIZES,
 )
 
@@ -109,13 +111,39 @@ def run_of(seconds: float, count: int, wall: float, cpu: float) -> RealRun:
 
 
 def test_times_beside_other_programs_are_cut_to_the_processor_time_that_was_had() -> None:
-    """8 segments of 4 s by the clock, for which the system had 16 s of processors: 2 s each."""
-    disturbed = profile_of([run_of(4.0, 8, 16.0, 16.0)], SEGMENT_SECONDS)
+    """8 segments of 4 s by the clock, for which the system had 16.8 s of CPU time: 2 s and a message each."""
+    disturbed = profile_of([run_of(4.0, 8, 16.0, 16.8)], SEGMENT_SECONDS, 0.1)
     assert disturbed.mean_seconds(Stage.POSE) == pytest.approx(2.0)
-    assert disturbed.hop_seconds == 0.0
-    quiet = profile_of([run_of(2.0, 8, 8.0, 16.8)], SEGMENT_SECONDS)
+    quiet = profile_of([run_of(2.0, 8, 8.0, 17.0)], SEGMENT_SECONDS, 0.1)
     assert quiet.mean_seconds(Stage.POSE) == pytest.approx(2.0)
-    assert quiet.hop_seconds == pytest.approx(0.1)
+    assert disturbed.hop_seconds == quiet.hop_seconds == 0.1
+
+
+def test_a_message_is_what_the_processes_of_the_chain_and_the_broker_spend_on_it() -> None:
+    """0.8 s on ten segments of four messages each; a download is no message between two queues."""
+    spent = {
+        "download (main)": 5.0,
+        "pose (main)": 0.1,
+        "pose (pool)": 0.3,
+        "compare (pool)": 0.3,
+        "valkey": 0.1,
+    }
+    assert seconds_a_message({"cpu_seconds": spent, "segments": 10}) == pytest.approx(0.02)
+
+
+def test_pictures_are_read_back_from_where_a_run_has_left_them(tmp_path: Path) -> None:
+    assert picture_seconds(tmp_path) == 0.0
+    for kind in ("frames", "masks", "device"):
+        (tmp_path / kind / "ab").mkdir(parents=True)
+        (tmp_path / kind / "ab" / "1.jpg").write_bytes(bytes(100_000))
+    assert picture_seconds(tmp_path) > 0.0
+
+
+def test_a_slow_store_is_felt_where_pictures_are_read() -> None:
+    slow, fast = (Work(PROFILE.on_store(rate), 1000) for rate in (50, 1e9))
+    kept = PROFILE.mean("kept")
+    more = [seconds_of(slow, queue) - seconds_of(fast, queue) for queue in ("pose", "mask", "me", "compare")]
+    assert more == pytest.approx([0.0, kept / 50, kept / 50, 2 * kept / 50])
 
 
 def test_the_check_foretells_from_other_runs_alone() -> None:
@@ -123,7 +151,7 @@ def test_the_check_foretells_from_other_runs_alone() -> None:
     before, behind = run_of(2.0, 8, 8.0, 16.0), run_of(2.2, 8, 8.8, 17.6)
     title = "one worker for each queue"
     rows = [
-        compared(before, behind, {title: run_of(seconds, 10, wall, 20.0)})["runs"][title]
+        compared(before, behind, {title: run_of(seconds, 10, wall, 20.0)}, 0.0)["runs"][title]
         for seconds, wall in ((2.0, 20.0), (9.0, 100.0))
     ]
     assert rows[0]["predicted_seconds"] == rows[1]["predicted_seconds"] == pytest.approx(21.5, abs=0.4)
@@ -202,6 +230,6 @@ def test_a_page_that_has_lost_its_marks_is_refused(tmp_path: Path) -> None:
 def test_every_number_of_a_profile_has_a_place() -> None:
     """A new field that the reader forgot would be lost on the way."""
     assert {field.name for field in dataclasses.fields(Profile)} == {
-        "segment_seconds", "samples", "fetch_seconds", "hop_seconds", "sizes", "machine", "others_cores",
-        "content",
+        "segment_seconds", "samples", "fetch_seconds", "hop_seconds", "picture_seconds", "sizes", "machine",
+        "others_cores", "content",
     }  # fmt: skip

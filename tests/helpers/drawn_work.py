@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from benchmarks.capacity.demand import Profile, Sample, Seconds, Work
+from benchmarks.capacity.demand import Profile, Sample, Work
 from benchmarks.capacity.fleet import Site
 from broker.recipe import CHAIN, Stage
 
@@ -19,9 +19,9 @@ class Drawn(Profile):
 
     law: Callable[[random.Random], float] = lambda _: 1.0
 
-    def draw(self, rng: random.Random) -> Seconds:
+    def draw(self, rng: random.Random) -> Sample:
         """One segment."""
-        return {**NOTHING, Stage.POSE: self.law(rng)}
+        return Sample({**NOTHING, Stage.POSE: self.law(rng)})
 
 
 def one_by_one(law: Callable[[random.Random], float], per_second: float) -> Work:
