@@ -3,13 +3,13 @@
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 from kombu import Connection
-from kombu.transport import TRANSPORT_ALIASES
+from kombu import transport as transports
 
 from broker.amqp_queues import work_queue
 from broker.broker_url import parse_broker_url
@@ -35,6 +35,20 @@ SERVER_TIMEOUT_SECONDS = 30 * 60
 """Of RabbitMQ's setting ``consumer_timeout``, unless its configuration says otherwise."""
 _MISSING = 404
 T = TypeVar("T")
+
+
+def use_transports(ours: Mapping[str, str]) -> None:
+    """Has kombu take our transports from now on, also for a scheme that it has been asked for before.
+
+    By name, so that whoever asks for the broker's address, as Flower does, is told of no other scheme.
+
+    Args:
+        ours: ``module:class`` by scheme.
+    """
+    for scheme, place in ours.items():
+        if transports.TRANSPORT_ALIASES.get(scheme) != place:
+            transports.TRANSPORT_ALIASES[scheme] = place
+            transports._transport_cache.pop(scheme, None)
 
 
 def amqp_options(patience: float = SENDER_SECONDS) -> dict[str, Any]:
@@ -65,7 +79,7 @@ class AmqpBroker:
     """
 
     def __init__(self, url: str, authority: Path | None = None) -> None:
-        TRANSPORT_ALIASES.update(TRANSPORTS)
+        use_transports(TRANSPORTS)
         parts = parse_broker_url(url)
         self._others = len(parts.hosts) - 1
         self._pool = Connection(

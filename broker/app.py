@@ -5,9 +5,8 @@ from typing import Any
 
 from celery import Celery
 from kombu import Queue
-from kombu.transport import TRANSPORT_ALIASES
 
-from broker.amqp_broker import SENDER_SECONDS, WORKER_SECONDS, amqp_options
+from broker.amqp_broker import SENDER_SECONDS, WORKER_SECONDS, amqp_options, use_transports
 from broker.amqp_broker import TRANSPORTS as AMQP_TRANSPORTS
 from broker.amqp_queues import WorkAMQP, work_queue
 from broker.backlog_pump import BacklogPump
@@ -50,8 +49,7 @@ def create_app(settings: Settings, queues: tuple[str, ...] = ()) -> Celery:
     Raises:
         SettingsError: the broker's URL or its authority's file cannot be used.
     """
-    # By name, so that whoever asks for the broker's address, as Flower does, is told of no other scheme.
-    TRANSPORT_ALIASES.update(TRANSPORTS)
+    use_transports(TRANSPORTS)
     on_amqp = kind_of(settings.broker) is BrokerKind.AMQP
     app = Celery("hardpose", amqp=WorkAMQP if on_amqp else None)
     app.conf.update(
