@@ -11,7 +11,7 @@ from broker.backlog_scripts import DROP
 from broker.broker_url import BROKER_VARIABLE, CONTROL_VARIABLE, parse_broker_url
 from broker.connection import EXPIRY_SECONDS, control_url
 from broker.connection import key_prefix as key_prefix
-from broker.errors import BrokerUnavailable
+from broker.errors import BrokerRefuses
 from broker.messages import Segment
 from broker.settings import Settings
 from broker.stage_progress import StageProgress
@@ -60,13 +60,14 @@ class Control(Transfers, Alerts, StageProgress):
         """The control state that ``settings`` name.
 
         Raises:
-            BrokerUnavailable: when there is no broker, or it is not Redis and no ``control_url`` is set.
+            BrokerUnavailable: when there is no broker.
+            BrokerRefuses: it is not Redis and no ``control_url`` is set; no waiting mends that.
             SettingsError: a URL cannot be used.
         """
         url = control_url(settings)
         variable = CONTROL_VARIABLE if settings.control_url else BROKER_VARIABLE
         if not parse_broker_url(url, variable).kind.in_redis:
-            raise BrokerUnavailable(
+            raise BrokerRefuses(
                 "The shared state of hardpose needs Redis or Valkey, and the broker is of another kind.",
                 "Set HARDPOSE_CONTROL_URL=redis://host:6379/0 beside the broker of another kind.",
             )

@@ -78,7 +78,7 @@ class BrokerUnavailable(HardposeError):
 
 
 class BrokerRefuses(BrokerUnavailable):
-    """The broker answers, and does not take the user, the password, or the name of what is asked of it."""
+    """The broker cannot be used as the settings have it: its user, password or names, or what kind it is."""
 
     code = "broker_refuses"
 

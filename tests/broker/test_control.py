@@ -6,11 +6,12 @@ from samples_of_books import a_plan, a_video
 from broker.app import create_app
 from broker.control import DONE_SECONDS, Control
 from broker.embedded import EmbeddedBroker
-from broker.errors import BrokerUnavailable
+from broker.errors import BrokerRefuses, BrokerUnavailable
 from broker.messages import Segment
 from broker.recipe import CHAIN, Stage
 from broker.settings import load_settings
 from broker.stage_progress import SETTLED_SECONDS
+from workers.process import check_broker
 
 
 def segment(index: int, ticket: str = "") -> Segment:
@@ -80,6 +81,11 @@ def test_a_server_that_does_not_answer_is_a_typed_error() -> None:
 def test_a_broker_of_another_kind_needs_a_control_url() -> None:
     with pytest.raises(BrokerUnavailable, match="HARDPOSE_CONTROL_URL"):
         Control.of(load_settings(broker_url="amqp://guest@127.0.0.1//"))
+
+
+def test_a_worker_does_not_wait_for_a_control_url_that_is_not_set() -> None:
+    with pytest.raises(BrokerRefuses, match="HARDPOSE_CONTROL_URL"):
+        check_broker(load_settings(broker_url="amqp://guest@127.0.0.1//"))
 
 
 def test_of_a_settled_segment_only_its_count_is_kept(server: EmbeddedBroker) -> None:
