@@ -34,14 +34,16 @@ class Answer:
     """Wall-clock milliseconds of the call, over its frames; None of a device that is only emulated."""
     empty: bool
     """Whether no value reaches the threshold: the device sees nobody."""
+    full: bool = False
+    """Whether every value does: the device sees nothing but a person."""
 
 
 class Asking:
     """Asks a device about the frames of one segment.
 
     A device that has a worker of its own can break, hang or come back from a reset with garbage. So what it
-    fails on, or sees nobody in, is asked for once more, alone. If it stays at that, the device is shown the
-    known picture: only one that still answers that rightly is believed.
+    fails on, or sees nobody in, or nothing but a person, is asked for once more, alone. If it stays at that,
+    the device is shown the known picture: only one that still answers that rightly is believed.
 
     Args:
         device: is asked.
@@ -89,7 +91,7 @@ class Asking:
             return answers
         for place, answer in enumerate(answers):
             # `look` has asked for each of a failed batch alone; a frame that was alone gets its second try.
-            if _is_empty(answer) or (_in_doubt(answer) and len(frames) == 1):
+            if _is_uniform(answer) or (_in_doubt(answer) and len(frames) == 1):
                 (answers[place],) = self._asked(frames[place : place + 1])
         doubts = [answer for answer in answers if _in_doubt(answer)]
         if doubts:
@@ -98,7 +100,11 @@ class Asking:
 
     def _accepted(self, answer: Answer | Exception) -> Answer | Exception:
         assert self._described is not None
-        if _is_empty(answer) and self._described.spec.options.get("empty_masks") == "refuse":
+        if (
+            isinstance(answer, Answer)
+            and answer.empty
+            and self._described.spec.options.get("empty_masks") == "refuse"
+        ):
             return EmptyMask(
                 f"The device {self._described.name} sees nobody.",
                 'Its description says empty_masks = "refuse": such a frame is no frame of the data set.',
@@ -113,7 +119,8 @@ class Asking:
         return [each if isinstance(each, Exception) else self._answer(each, ms) for each in maps]
 
     def _answer(self, person: PersonMap, ms: float | None) -> Answer:
-        return Answer(person, ms, empty=bool(person.max() < 255 * self._threshold))
+        least = 255 * self._threshold
+        return Answer(person, ms, empty=bool(person.max() < least), full=bool(person.min() >= least))
 
     def _maps(self, images: Sequence[Image]) -> Sequence[PersonMap]:
         try:
@@ -134,7 +141,8 @@ class Asking:
         except (ImageFailed, RuntimeError, OSError) as error:
             right, doubt = False, error
         if not right:
-            what = doubt if isinstance(doubt, Exception) else "it saw nobody on a frame"
+            seen = "nobody" if isinstance(doubt, Answer) and doubt.empty else "nothing but a person"
+            what = doubt if isinstance(doubt, Exception) else f"it saw {seen} on a frame"
             raise DeviceAway(
                 f"The device {self._described.name} does not answer even the known picture rightly ({what}).",
                 "Its work waits. Look at the device; `hardpose devices test` says what it answers.",
@@ -142,11 +150,12 @@ class Asking:
 
 
 def _in_doubt(answer: Answer | Exception) -> bool:
-    return isinstance(answer, Exception) or answer.empty
+    return isinstance(answer, Exception) or _is_uniform(answer)
 
 
-def _is_empty(answer: Answer | Exception) -> bool:
-    return isinstance(answer, Answer) and answer.empty
+def _is_uniform(answer: Answer | Exception) -> bool:
+    """Whether it is what a broken device may answer to every picture."""
+    return isinstance(answer, Answer) and (answer.empty or answer.full)
 
 
 def _checked(person: PersonMap) -> PersonMap:

@@ -34,8 +34,10 @@ SIZE = (24, 32)
 """Height and width of the frames."""
 SPEC = ModelSpec(name="fake", version="cam-1", route=Route(device="cam", firmware="1"))
 DESCRIBED = DeviceDescription(path=Path("me.toml"), spec=SPEC)
-WHOLE = np.full((6, 8), 255, np.uint8)
-"""The teacher's mask too: IoU 1."""
+EVERYWHERE = np.full((6, 8), 255, np.uint8)
+"""The teacher's mask too: IoU 1. As a device's answer it is in doubt: nobody fills a whole picture."""
+WHOLE = np.where(np.arange(48).reshape(6, 8) > 0, EVERYWHERE, 0).astype(np.uint8)
+"""All but a corner of it: easy."""
 LEFT = np.repeat(np.repeat(np.array([[255] * 2 + [0] * 6], np.uint8), 6, axis=0), 1, axis=1)
 """A quarter of it: hard."""
 NOBODY = np.zeros((6, 8), np.uint8)
@@ -116,7 +118,7 @@ def test_what_fails_twice_is_failed_by_its_code_and_costs_no_other_frame(
 
 @pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize(
-    "bad", [fault(errors.TooLate), NOBODY, RuntimeError("delegate"), np.zeros((0, 4), np.uint8)]
+    "bad", [fault(errors.TooLate), NOBODY, EVERYWHERE, RuntimeError("delegate"), np.zeros((0, 4), np.uint8)]
 )
 def test_what_fails_once_is_asked_for_again_and_counts_for_nothing(bad: Any, batch: int) -> None:
     device = Answers([[WHOLE], [bad, LEFT]], batch_size=batch)
@@ -126,7 +128,9 @@ def test_what_fails_once_is_asked_for_again_and_counts_for_nothing(bad: Any, bat
     assert [-1] not in device.calls
 
 
-@pytest.mark.parametrize("bad", [fault(errors.ServerFailed), NOBODY, RuntimeError("the NPU is gone")])
+@pytest.mark.parametrize(
+    "bad", [fault(errors.ServerFailed), NOBODY, EVERYWHERE, RuntimeError("the NPU is gone")]
+)
 @pytest.mark.parametrize(
     "known",
     [NOBODY, WHOLE, 255 - KNOWN, fault(errors.TooLate), RuntimeError("the NPU is gone"), OSError("wire")],
@@ -144,6 +148,14 @@ def test_a_sane_device_may_see_nobody(answer: Any, verdict: Verdict) -> None:
     assert result.keepers[1].iou == pytest.approx(0, abs=1e-6)
     assert [k.measures["device_empty"] for k in result.keepers] == [0, 1]
     assert all(k.measures["device_ms"] >= 0 for k in result.keepers)
+    assert device.calls == [[0], [1], [1], [-1]]
+
+
+def test_a_sane_device_may_see_a_person_everywhere() -> None:
+    device = Answers([[LEFT], [EVERYWHERE]])
+    result = run(device)
+    assert [k.verdict for k in result.keepers] == [Verdict.HARD, Verdict.EASY]
+    assert [k.measures["device_empty"] for k in result.keepers] == [0, 0]
     assert device.calls == [[0], [1], [1], [-1]]
 
 
