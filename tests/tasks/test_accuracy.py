@@ -19,7 +19,7 @@ def report(tmp_path_factory, weights, clips):
     own |= {"HARDPOSE_WEIGHTS_DIR": str(weights.folder), "HARDPOSE_CONFIG": str(folder / "none.toml")}
     benchmark = [sys.executable, "-m", "benchmarks.accuracy"]
     command = [*benchmark, "--only", "Person_cam", "--out", str(folder / "out.json")]
-    done = subprocess.run(command, env=own, cwd=REPOSITORY, capture_output=True, text=True, timeout=280)
+    done = subprocess.run(command, env=own, cwd=REPOSITORY, capture_output=True, text=True, timeout=840)
     assert done.returncode in (0, 1), done.stderr
     return json.loads((folder / "out.json").read_text())
 

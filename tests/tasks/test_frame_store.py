@@ -10,9 +10,10 @@ from s3_server import AWS, BUCKET, s3_server
 
 from broker.artifacts import ArtifactKeyError, Artifacts, ArtifactsUnreachable
 from broker.errors import ArtifactMissing
-from tasks.frame_store import AHEAD, TRANSFERS, FrameStore
+from tasks.frame_store import AHEAD, FrameStore
 
 COUNT = 3 * AHEAD
+MANY = 1000
 
 
 @pytest.fixture(scope="module")
@@ -58,17 +59,18 @@ class Away(Artifacts):
 def test_a_store_that_is_away_is_not_waited_for_picture_by_picture(store: Artifacts, own: bool) -> None:
     away = Away(store.url)
     with pytest.raises(ZeroDivisionError if own else ArtifactsUnreachable), FrameStore(away) as frames:
-        for number in range(COUNT):
+        for number in range(MANY):
             frames.put(key("away", number), b"1")
         if own:
             raise ZeroDivisionError
-    assert 1 <= away.tried <= 2 * TRANSFERS < COUNT
+    # A few more than there are threads, if this one is slow to hear of the first; all take half a minute.
+    assert 1 <= away.tried < MANY / 2
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("pictures")]
 
 
 def test_a_stage_is_told_while_it_works(store: Artifacts) -> None:
     with pytest.raises(ArtifactsUnreachable), FrameStore(Away(store.url)) as frames:
-        for number in range(1000):
+        for number in range(MANY):
             frames.put(key("away", number), b"1")
             time.sleep(0.01)
         pytest.fail("it has gone on for a thousand pictures")
