@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from compose_file import ROOT, mounts, read_dockerfile
+from hardpose_process import PATIENCE_SECONDS
 from namespaces import Hosts, hosts
 from postgres_server import find_postgres, server_user
 from s3_server import find_weed
@@ -105,7 +106,7 @@ class Containers:
         self.running[name] = made
         return made
 
-    def start_all(self, names: Sequence[str], seconds: float = 240) -> None:
+    def start_all(self, names: Sequence[str], seconds: float = 600) -> None:
         """Starts ``names`` as Compose does, each when what it depends on is well, and waits until all are.
 
         Raises:
@@ -149,13 +150,13 @@ class Containers:
         ]
         return subprocess.run(
             [*enter, *user_arguments(user), *line],
-            env=made.environment, capture_output=True, text=True, timeout=30, check=False,
+            env=made.environment, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False,
         )  # fmt: skip
 
     def visit(self, *line: str | Path) -> "subprocess.CompletedProcess[str]":
         """Runs ``line`` on the machine outside."""
         words = self.net.line(VISITOR, [str(word) for word in line])
-        return subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
 
     def serve(self, *line: str | Path) -> None:
         """Starts a program on the machine outside."""
@@ -172,11 +173,11 @@ class Containers:
                 words += [host, outer, address(self.document, name, "front"), inner]
         self.serve(sys.executable, HELPERS / "published.py", *words)
 
-    def stop(self, name: str, seconds: float = 20) -> int:
+    def stop(self, name: str) -> int:
         """As ``docker compose stop``, and says how the service ended."""
         made = self.running.pop(name)
         made.process.terminate()
-        return made.process.wait(seconds)
+        return made.process.wait(PATIENCE_SECONDS)
 
     def _image(self, service: Mapping[str, Any]) -> dict[str, Any]:
         entry, environment = service.get("entrypoint", []), {"PATH": f"{THEIRS}:{PATH}"}
@@ -334,13 +335,13 @@ def _end(made: Containers) -> None:
         each.process.send_signal(signal.Signals[each.service.get("stop_signal", "SIGTERM")])
     for process in [*made.others, *(each.process for each in made.running.values())]:
         try:
-            process.wait(5)
+            process.wait(20)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
 
 
-def wait(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
+def wait(condition: Callable[[], object], what: str, seconds: float = PATIENCE_SECONDS) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, what

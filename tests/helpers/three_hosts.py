@@ -13,7 +13,8 @@ from pathlib import Path
 import redis
 import trustme
 from device_pages import write_page
-from hardpose_process import command, environment
+from gate import Gate
+from hardpose_process import PATIENCE_SECONDS, command, environment
 from namespaces import Hosts, hosts
 
 from broker.connection import Connection
@@ -55,6 +56,11 @@ class System:
     started: list["subprocess.Popen[bytes]"] = field(default_factory=list)
 
     @property
+    def gate(self) -> Gate:
+        """Of the device."""
+        return Gate(self.folder / "notes")
+
+    @property
     def broker(self) -> dict[str, str]:
         return {
             "HARDPOSE_BROKER_URL": BROKER,
@@ -86,7 +92,7 @@ class System:
         """Ours, from outside of the network."""
         return _BySocket(self.folder / "redis.sock")
 
-    def wait(self, condition: Callable[[], object], what: str, seconds: float = 60) -> None:
+    def wait(self, condition: Callable[[], object], what: str, seconds: float = PATIENCE_SECONDS) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
             ends = {name.stem: self.log(name.stem)[-1500:] for name in self.folder.glob("*.log")}
@@ -116,15 +122,16 @@ def start_workers(system: System, device_page: Path) -> None:
     system.start("device", "device", command("worker", "--device", device_page), system.broker | own)
 
 
-def slow_device(system: System, inner: Path, seconds: float) -> Path:
-    """A device behind an HTTP server on its host that takes ``seconds`` a picture; its page."""
-    script, notes = Path(__file__).with_name("slow_reference.py"), system.folder / "notes"
-    notes.touch()
-    line = [sys.executable, script, inner, "9000", str(seconds), notes]
+def gated_device(system: System, inner: Path) -> Path:
+    """A device behind an HTTP server on its host that goes as far as ``system.gate`` lets it; its page."""
+    script = Path(__file__).with_name("gated_reference.py")
+    system.gate.notes.touch()
+    system.gate.open()
+    line = [sys.executable, script, inner, "9000", system.gate.notes]
     system.start("device", "server", line, {"PYTHONPATH": str(Path(__file__).parents[2])})
     return write_page(
         system.folder / "me.toml", "http", {"url": "http://127.0.0.1:9000/mask"},
-        name="slow", queue="own", pixels="inline", input=[256, 256],
+        name="slow", queue="own", pixels="inline", input=[256, 256], time_limit=PATIENCE_SECONDS,
     )  # fmt: skip
 
 
@@ -153,12 +160,13 @@ def _start_store(system: System) -> None:
     line = [weed, "mini", f"-dir={folder}", f"-ip={STORE}", f"-ip.bind={STORE}", "-s3.port=8333"]
     line += ["-webdav=false", "-admin.ui=false", "-bucket=frames"]
     system.start("coordinator", "store", line, AWS)
-    ask = "import sys, urllib.request, urllib.error\n" + (
-        "try: urllib.request.urlopen(sys.argv[1], timeout=1)\nexcept urllib.error.HTTPError: pass\n"
+    # Asked on the host: its networks end there. The bucket is made a moment after the port opens.
+    ask = (
+        "import sys; from broker.artifacts import Artifacts; store = Artifacts(sys.argv[1]);"
+        " store.put('ready', b''); store.delete('ready')"
     )
-    answers = system.net.line("coordinator", [sys.executable, "-c", ask, AWS["AWS_ENDPOINT"]])
-    system.wait(lambda: subprocess.run(answers, capture_output=True).returncode == 0, "the store")
-    time.sleep(1)  # the bucket is made a moment after the port opens
+    line = system.net.line("coordinator", [sys.executable, "-c", ask, system.store["HARDPOSE_ARTIFACTS_URL"]])
+    system.wait(lambda: subprocess.run(line, capture_output=True, env=environment(AWS)).returncode == 0, "S3")
 
 
 def _end(processes: Sequence["subprocess.Popen[bytes]"]) -> None:
@@ -166,7 +174,7 @@ def _end(processes: Sequence["subprocess.Popen[bytes]"]) -> None:
     for process in reversed(processes):
         process.terminate()
         try:
-            process.wait(3)
+            process.wait(10)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

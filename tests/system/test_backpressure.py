@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,9 +11,8 @@ from pathlib import Path
 import pytest
 import stranger_package
 from announced_devices import device_unit
-from hardpose_process import environment, hardpose, start
+from hardpose_process import environment, hardpose, start, wait_for
 from make_video import write_steady
-from test_life import wait_for
 
 from api.device_wait import ask_device
 from api.exit_codes import ExitCode
@@ -70,6 +68,12 @@ class System:
     def waiting(self) -> int:
         return sum(self.control.lengths(DEVICE_QUEUES)[0].values())
 
+    def stands(self) -> bool:
+        """Whether everything that there is waits for the device: at its queue, or held before the stages."""
+        lengths, at_work = self.control.lengths(("download", "pose", *DEVICE_QUEUES))
+        elsewhere = at_work + sum(lengths.values()) - lengths[OWN]
+        return elsewhere == 0 and lengths[OWN] >= BOUND and lengths[OWN] + self.held() == SEGMENTS
+
     def held(self) -> int:
         return Backlog(self.control).counts().get(OWN, 0)
 
@@ -106,7 +110,7 @@ def system(tmp_path: Path) -> Iterator[System]:
             worker.terminate()
         for worker in made.workers:
             try:
-                worker.communicate(timeout=20)
+                worker.communicate(timeout=60)
             except subprocess.TimeoutExpired:
                 worker.kill()
 
@@ -117,8 +121,7 @@ def test_a_device_that_is_away_holds_up_its_own_work_alone(system: System, tmp_p
     DeviceRegister(system.control).announce(device_unit(recipe.device_model))
     system.work("download", "pose", "mask", "compare")
     away = system.enqueue(clip, recipe)
-    wait_for(lambda: system.waiting() >= BOUND and system.waiting() + system.held() == SEGMENTS)
-    time.sleep(2)  # the pump looks every half second, and masks are drawn meanwhile
+    wait_for(system.stands)
     waiting, held = system.waiting(), system.held()
     assert BOUND <= waiting <= BOUND + 1, "the one worker may have had one in its hands"
     assert waiting + held == SEGMENTS

@@ -12,7 +12,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from hardpose_process import api_of, start
+from hardpose_process import PATIENCE_SECONDS, api_of, start
 
 pytestmark = pytest.mark.system
 
@@ -37,12 +37,10 @@ def api(tmp_path: Path) -> Iterator[str]:
         *("up", "--home", home, "--flower-port", "0"), env={"HARDPOSE_ALLOW_NETWORKS": '["127.0.0.0/8"]'}
     )
     assert process.stdout is not None
-    for line in process.stdout:
-        if "is up" in line:
-            break
+    assert any("is up" in line for line in process.stdout)
     yield api_of(home)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
+    process.communicate(timeout=PATIENCE_SECONDS)
 
 
 def test_from_a_link_to_a_zip_file_with_curl_alone(api: str, link: str, tmp_path: Path) -> None:
@@ -55,7 +53,7 @@ def test_from_a_link_to_a_zip_file_with_curl_alone(api: str, link: str, tmp_path
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stderr + done.stdout

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 from device_pages import reference_server, write_page
-from hardpose_process import hardpose, start
+from hardpose_process import PATIENCE_SECONDS, hardpose, start, wait_for
 
 from api.exit_codes import ExitCode
 from broker.control import Control
@@ -83,15 +83,16 @@ def test_a_device_that_does_not_answer_is_waited_for(page: Callable[..., Path], 
             with reference_server(page()) as address:
                 write_page(behind, "http", {"url": address}, queue="own", input=[256, 256])
                 assert (state_of(register, UnitState.READY).self_test_iou or 0) > 0.5
+                wait_for(lambda: workers.alive())
                 (card,) = workers.alive()
                 behind.write_text("name = ")
                 workers.withdraw(card.key)
                 (child,) = psutil.Process(worker.pid).children()
                 child.kill()
-                wait_until(lambda: bool(workers.alive()))
+                wait_for(lambda: workers.alive())
                 assert workers.alive()[0].models == card.models != {}
                 worker.send_signal(signal.SIGTERM)
-                output, _ = worker.communicate(timeout=60)
+                output, _ = worker.communicate(timeout=PATIENCE_SECONDS)
         finally:
             worker.kill()
     assert worker.returncode == 0, output
@@ -99,15 +100,8 @@ def test_a_device_that_does_not_answer_is_waited_for(page: Callable[..., Path], 
     assert broker.url not in output
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-
-
-def state_of(register: DeviceRegister, state: UnitState, seconds: float = 60) -> DeviceUnit:
-    deadline = time.monotonic() + seconds
+def state_of(register: DeviceRegister, state: UnitState) -> DeviceUnit:
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while not (found := [unit for unit in register.units("me-2") if unit.state == state]):
         assert time.monotonic() < deadline, register.units()
         time.sleep(0.2)

@@ -6,7 +6,6 @@ Real workers on a real broker, the real network, a real clip. What the two leave
 import json
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -15,8 +14,7 @@ from typing import Any
 
 import pytest
 from ended import ended
-from hardpose_process import command, environment
-from test_life import wait_for
+from hardpose_process import command, environment, wait_for
 
 from api.orders import enqueue
 from broker.app import create_app
@@ -32,7 +30,7 @@ from tasks.runtime import Runtime
 from workers.embedded_weights import SELFIE
 from workers.weights import WeightsStore
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.system
 
 NOWHERE = "file:///proc/no-such-folder/artifacts"
 PAGE = """
@@ -122,8 +120,16 @@ class System:
             assert self.catalog.job_light(self.jobs[name]).final or not dead, dead
             return self.catalog.job_light(self.jobs[name]).final
 
-        wait_for(final, 120)
+        wait_for(final)
         return self.catalog.job(self.jobs[name])
+
+    def heard_all(self) -> bool:
+        """Whether every task that was received has ended, and none is missing."""
+        told = [(event["type"], event.get("uuid")) for event in map(json.loads, list(self.events))]
+        received, ended = (
+            {u for kind, u in told if kind == f"task-{word}"} for word in ("received", "succeeded")
+        )
+        return len(received) >= 4 * len(WAYS) and received <= ended
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -133,8 +139,10 @@ class System:
             thread = threading.Thread(target=receiver.capture, kwargs={"limit": None, "wakeup": False})
             thread.start()
             try:
+                with Control(self.broker.url).server() as server:
+                    wait_for(lambda: server.pubsub_numpat() or server.pubsub_channels())  # it listens
                 yield
-                time.sleep(0.5)  # the last events are on their way
+                wait_for(self.heard_all)
             finally:
                 receiver.should_stop = True
                 thread.join()
@@ -218,7 +226,7 @@ def test_the_device_without_a_store_asked_for_none(system: System) -> None:
 
 def test_no_log_and_no_event_shows_the_pictures(system: System) -> None:
     assert len(system.logs) == 1 + len(WAYS)
-    assert all("succeeded" in log for log in system.logs.values())  # Celery's own lines are in them
+    wait_for(lambda: all("succeeded" in log for log in system.logs.values()))  # Celery's own lines
     assert not [name for name, log in system.logs.items() if PNG in log or JPEG in log]
     received = [event for event in system.events if '"task-received"' in event]
     assert len(received) >= 4 * len(WAYS)
@@ -227,6 +235,7 @@ def test_no_log_and_no_event_shows_the_pictures(system: System) -> None:
 
 
 def test_nothing_is_left_in_the_queues(system: System) -> None:
-    assert Control(system.broker.url).messages(["me.by-store", "me.by-message", "compare"]) == 0
+    control = Control(system.broker.url)
+    wait_for(lambda: control.messages(["me.by-store", "me.by-message", "compare"]) == 0)
     segments = [s for name in WAYS for link in system.ended(name).links for s in link.segments]
     assert len(segments) >= len(WAYS)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hardpose_process import TOGETHER, command, environment, hardpose, only_job, start
+from hardpose_process import PATIENCE_SECONDS, TOGETHER, command, environment, hardpose, only_job, start
 from make_video import write_steady
 
 from api.exit_codes import ExitCode
@@ -24,12 +24,10 @@ def home(tmp_path: Path) -> Iterator[Path]:
     home = tmp_path / "state"
     process = start("up", "--home", home, "--flower-port", "0")
     assert process.stdout is not None
-    for line in process.stdout:
-        if "is up" in line:
-            break
+    assert any("is up" in line for line in process.stdout)
     yield home
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
+    process.communicate(timeout=PATIENCE_SECONDS)
 
 
 def test_a_run_takes_its_links_from_lists(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """``hardpose run`` as a user starts it: real processes, a real broker, real weights, real clips."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -11,7 +12,16 @@ import cv2
 import numpy as np
 import psutil
 import pytest
-from hardpose_process import TOGETHER, environment, family, hardpose, only_job, outcome, start
+from hardpose_process import (
+    PATIENCE_SECONDS,
+    TOGETHER,
+    environment,
+    family,
+    hardpose,
+    only_job,
+    outcome,
+    start,
+)
 from make_video import write_steady
 from pycocotools.coco import COCO
 
@@ -29,6 +39,8 @@ from workers.downloads.local import fetch
 pytestmark = pytest.mark.system
 
 CLIPS = ("SinglePerson_cam04", "MultiPerson_cam01")
+MOST_CPU_SECONDS = 8.0
+"""Of the process itself until its first line; it is told before anything is fetched, loaded or started."""
 
 
 @pytest.fixture(scope="module")
@@ -98,15 +110,19 @@ def test_a_job_that_keeps_nothing_says_why(clips: dict[str, Path], tmp_path: Pat
     assert "more than one person" in ended.stdout
 
 
-@pytest.mark.alone  # five seconds are promised to who runs nothing else
-def test_the_first_line_comes_within_five_seconds(clips: dict[str, Path], tmp_path: Path) -> None:
+def test_the_first_line_comes_before_the_work(clips: dict[str, Path], tmp_path: Path) -> None:
+    """Within five seconds on a machine at rest; on any, what is counted is the work that it does before."""
     began = time.monotonic()
     process = start("run", clips["MultiPerson_cam01"], "--out", tmp_path)
+    main = psutil.Process(process.pid)
     assert process.stdout is not None
     assert process.stdout.readline()
-    assert time.monotonic() - began < 5
-    process.communicate(timeout=120)
-    assert process.returncode == ExitCode.OK
+    took, spent = time.monotonic() - began, main.cpu_times()
+    assert spent.user + spent.system < MOST_CPU_SECONDS
+    if os.environ.get("HARDPOSE_TEST_QUIET"):  # only with the machine to itself
+        assert took < 5
+    output, _ = process.communicate(timeout=PATIENCE_SECONDS)
+    assert process.returncode == ExitCode.OK, output
 
 
 def test_a_given_broker_is_used_and_none_is_started(clips: dict[str, Path], tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from device_pages import write_page
 from hardpose_process import command, only_job
 from namespaces import NotPermitted, require_programs
-from three_hosts import PASSWORD, System, slow_device, start_workers, three_hosts
+from three_hosts import PASSWORD, System, gated_device, start_workers, three_hosts
 
 from broker.device_register import DeviceRegister
 from broker.settings import load_settings
@@ -27,8 +27,6 @@ SAMPLING = {"candidates_per_second": 8.0, "keeps_per_second": 8.0}
 NO_DUPLICATES = {"pose_distance": 0.0, "hash_distance": 0}
 CLIPS = ("SinglePerson_cam03", "SinglePerson_cam04")
 """Each of two seconds, one segment."""
-SECONDS_A_PICTURE = 0.4
-"""So that a segment takes the device more than two seconds."""
 SHORT_CUT_SECONDS = 1.5
 
 
@@ -41,15 +39,16 @@ def test_a_device_s_cable_is_cut_and_nothing_is_lost_or_doubled(
     inner = write_page(tmp_path / "inner.toml", "litert", {"model": str(model)}, name="slow")
     try:
         with three_hosts(tmp_path) as system:
-            start_workers(system, slow_device(system, inner, SECONDS_A_PICTURE))
+            start_workers(system, gated_device(system, inner))
             register = DeviceRegister(system.control())
             system.wait(lambda: register.names() == ["slow"], "the device")
             before = pictures(system)  # the self-test's
+            system.gate.let(before + 1)
             run = start_run(system, chosen)
             cut_in_the_middle(system, before)
-            system.wait(lambda: run.poll() is not None, "the job", 90)
+            system.wait(lambda: run.poll() is not None, "the job")
             assert run.returncode == 0, system.log("run")
-            assert messages(system) == 0
+            system.wait(lambda: messages(system) == 0, "the last acknowledgement")
             assert_no_password(system)
     except NotPermitted as error:
         pytest.skip(f"no hosts of our own: {error}")
@@ -74,20 +73,22 @@ def start_run(system: System, clips: list[Path]) -> "subprocess.Popen[bytes]":
 
 def cut_in_the_middle(system: System, before: int) -> None:
     """Once for longer than the lease, so that the segment goes back to its queue, and once shortly."""
-    system.wait(lambda: pictures(system) >= before + 2, "the device's first segment")
+    system.wait(lambda: pictures(system) == before + 2, "the device's first segment")
     system.net.cut("device")
     system.wait(lambda: held(system) == 0 and waiting(system) >= 1, "the segment to go back")
     system.net.mend("device")
     shown = pictures(system)
-    system.wait(lambda: held(system) == 1 and pictures(system) >= shown + 2, "the device to go on")
+    system.gate.let(shown)
+    system.wait(lambda: held(system) >= 1 and pictures(system) == shown + 1, "the device to go on")
     system.net.cut("device")
+    system.gate.open()
     time.sleep(SHORT_CUT_SECONDS)
     system.net.mend("device")
 
 
 def pictures(system: System) -> int:
     """That the device was shown."""
-    return len((system.folder / "notes").read_text().splitlines())
+    return len(system.gate.lines)
 
 
 def waiting(system: System) -> int:

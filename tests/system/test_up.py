@@ -4,24 +4,18 @@ import json
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import psutil
 import pytest
-from hardpose_process import api_of, family, hardpose, start
+from free_ports import free_port
+from hardpose_process import PATIENCE_SECONDS, api_of, family, gone, hardpose, start, wait_for
 
 from api.exit_codes import ExitCode
 
 pytestmark = pytest.mark.system
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 @pytest.fixture
@@ -29,13 +23,11 @@ def up(tmp_path: Path) -> Iterator[tuple["subprocess.Popen[str]", Path, int]]:
     home, port = tmp_path / "state", free_port()
     process = start("up", "--home", home, "--flower-port", str(port))
     assert process.stdout is not None
-    for line in process.stdout:
-        if "is up" in line:
-            break
+    assert any("is up" in line for line in process.stdout)
     yield process, home, port
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=60)
+        process.communicate(timeout=PATIENCE_SECONDS)
 
 
 def test_a_job_from_another_terminal(
@@ -57,36 +49,32 @@ def test_a_job_from_another_terminal(
     assert (tmp_path / "export" / "dataset" / "report.html").exists()
 
     api = api_of(home)
-    shown = httpx.get(f"{api}/jobs/{job_id}").json()
+    shown = httpx.get(f"{api}/jobs/{job_id}", timeout=120).json()
     assert (shown["links"], shown["funnel"]["examined"]) == ({"done": 1, "failed": 1}, 14)
-    assert httpx.get(f"{api}/readyz").json()["ready"] is True
+    wait_for(lambda: httpx.get(f"{api}/readyz", timeout=120).json()["ready"])
 
     password = (home / "flower" / "password").read_text()
     url = f"http://127.0.0.1:{port}/api/workers"
-    _wait_for_flower(url)
-    assert httpx.get(url).status_code == 401
-    assert httpx.get(url, auth=("hardpose", "wrong")).status_code == 401
-    assert httpx.get(url, auth=("hardpose", password)).status_code == 200
+    wait_for(lambda: answers(url))
+    assert httpx.get(url, timeout=120).status_code == 401
+    assert httpx.get(url, auth=("hardpose", "wrong"), timeout=120).status_code == 401
+    assert httpx.get(url, auth=("hardpose", password), timeout=120).status_code == 200
     command_lines = " ".join(" ".join(p.cmdline()) for p in family(process.pid))
     assert password not in command_lines
     assert "redis://" not in command_lines
 
     started = family(process.pid)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
+    process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == ExitCode.OK
-    assert not [p for p in started if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    wait_for(lambda: gone(started))
 
 
-def _wait_for_flower(url: str) -> None:
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            httpx.get(url)
-            return
-        except httpx.TransportError:
-            assert time.monotonic() < deadline, "Flower did not come up"
-            time.sleep(0.2)
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=120).status_code > 0
+    except httpx.TransportError:
+        return False
 
 
 def test_without_a_running_system_enqueue_says_what_to_do(tmp_path: Path, clips: dict[str, Path]) -> None:
@@ -122,6 +110,6 @@ def test_a_worker_started_by_hand_serves_the_home_it_is_given(
         for member in [own, *own.children(recursive=True)]:
             member.resume()
         by_hand.send_signal(signal.SIGTERM)
-        by_hand.communicate(timeout=60)
+        by_hand.communicate(timeout=PATIENCE_SECONDS)
     assert watched.code == ExitCode.OK, watched.stderr
     assert "examined 14" in watched.stderr
