@@ -10,7 +10,7 @@ harmless: the books take a segment once, and a link's earlier messages are void.
 Flower's events are of the moment, and nobody waits for their confirmation: it was a round trip for each, in
 the main process of a worker. While an alarm lasts they are dropped.
 
-It overrides private methods of py-amqp (``tests/broker/test_rabbitmq.py`` guards them).
+It overrides private methods of py-amqp (``tests/broker/test_rabbitmq_alarm.py`` guards them).
 """
 
 import logging

@@ -1,6 +1,7 @@
 """A real RabbitMQ with real workers on quorum queues: what is killed, given back, delayed or refused."""
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -36,6 +37,10 @@ LIMIT_OF_RABBITMQ_4 = 20
 CA, STRANGER = trustme.CA(), trustme.CA()
 
 
+def other(settings: Settings, url: str, **more: object) -> Settings:
+    return settings.model_copy(update={"broker_url": SecretStr(url), **more})
+
+
 @pytest.fixture(scope="module")
 def rabbit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
     folder = tmp_path_factory.mktemp("rabbitmq")
@@ -54,6 +59,15 @@ def rabbit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
 @pytest.fixture(scope="module")
 def settings(rabbit: RabbitMQ, server: EmbeddedBroker) -> Settings:
     return load_settings(broker_url=rabbit.url, control_url=server.url)
+
+
+@pytest.fixture(scope="module")
+def cluster(rabbit: RabbitMQ, settings: Settings) -> Iterator[Settings]:
+    """The same, of two nodes of which the first is away for good."""
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # and does not listen: it refuses, and nobody else has the port
+        away = f"@127.0.0.1:{nobody.getsockname()[1]},127.0.0.1:"
+        yield other(settings, rabbit.url.replace("@127.0.0.1:", away))
 
 
 class Rig:
@@ -82,7 +96,7 @@ class Rig:
     def noted(self, text: str) -> int:
         return self.notes.read_text().splitlines().count(text)
 
-    def wait(self, condition: Callable[[], bool], seconds: float = 90) -> None:
+    def wait(self, condition: Callable[[], bool], seconds: float = 200) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
             told = self.notes.read_text(), (self.folder / "log").read_text()[-6000:]
@@ -105,9 +119,9 @@ class Rig:
 
 
 @pytest.fixture(scope="module")
-def rig(tmp_path_factory: pytest.TempPathFactory, settings: Settings) -> Iterator[Rig]:
-    """With a worker, which the last test that asks for it kills."""
-    made = Rig(tmp_path_factory.mktemp("rig"), settings)
+def rig(tmp_path_factory: pytest.TempPathFactory, cluster: Settings) -> Iterator[Rig]:
+    """With a worker, which the last test that asks for it kills. One node of its cluster is away."""
+    made = Rig(tmp_path_factory.mktemp("rig"), cluster)
     try:
         made.start()
         yield made
@@ -137,7 +151,7 @@ def test_what_is_given_back_more_often_than_the_server_allows_is_not_lost(rig: R
 def test_a_server_that_dies_keeps_what_it_has_taken_and_workers_wait_for_it(
     rig: Rig, rabbit: RabbitMQ
 ) -> None:
-    rig.send("work", "long", 2)
+    rig.send("work", "long", None)  # so that none of the others is under way when the server dies
     rig.wait_for("begin long")
     for number in range(20):
         rig.send("work", f"{number}", priority=9 if number == 19 else None)
@@ -146,6 +160,7 @@ def test_a_server_that_dies_keeps_what_it_has_taken_and_workers_wait_for_it(
         AmqpBroker.of(rig.settings).lengths([rig.queue])
     assert PASSWORD not in repr(error.value)
     rabbit.start()
+    (rig.folder / "go long").touch()
     for number in range(20):
         rig.wait_for(f"end {number}")
     assert rig.workers[-1].poll() is None
@@ -161,9 +176,10 @@ def test_a_process_that_is_killed_costs_a_try_and_a_killed_worker_nothing(rig: R
     counts = WorkCounts(Control.of(rig.settings))
     for name in ("a", "b"):
         rig.send("work", name, 3600)
+    rig.wait_for("begin a")
     rig.wait(lambda: counts.running().get(rig.queue) == 1)
     assert (rig.waiting(), rig.noted("begin a"), rig.noted("begin b")) == (1, 1, 0)
-    assert counts.stalled({rig.queue: 1})[rig.queue] < 60
+    assert counts.stalled({rig.queue: 1})[rig.queue] < 600
     rig.kill()
     rig.start()
     rig.wait(lambda: rig.noted("begin a") == 2)
@@ -189,10 +205,6 @@ def test_messages_are_counted_wherever_they_are(settings: Settings) -> None:
             connection.default_channel.queue_purge(name)
     WorkCounts(control).forget("host:1")
     assert all_messages(settings, control, queues) == 0
-
-
-def other(settings: Settings, url: str, **more: object) -> Settings:
-    return settings.model_copy(update={"broker_url": SecretStr(url), **more})
 
 
 def refusal(settings: Settings, kind: type[HardposeError], word: str, queue: str = "refused") -> None:
@@ -231,6 +243,10 @@ def test_a_certificate_is_checked(rabbit: RabbitMQ, settings: Settings) -> None:
     ):
         with pytest.raises(BrokerUntrusted, match="HARDPOSE_BROKER_CA"):
             check_broker(bad, ["by-tls"])
+    # Of two nodes the first is not believed; the second is asked for the certificate of its own name.
+    first = rabbit.tls_url("localhost").rpartition("/")[0]
+    nodes = other(good, f"{first},{rabbit.tls_url().rpartition('@')[2]}")
+    assert AmqpBroker.of(nodes).lengths(["by-tls"]) == {"by-tls": 1}
 
 
 def test_work_longer_than_the_server_waits_is_warned_of(
@@ -241,3 +257,19 @@ def test_work_longer_than_the_server_waits_is_warned_of(
     old = AmqpBroker.of(settings).version() < (3, 12)  # later ones are told by the queue itself
     check_amqp(settings, ["slow"], 3600)
     assert [("consumer_timeout" in record.message) for record in caplog.records] == [True] * old
+
+
+def test_who_is_away_is_told_at_once(
+    cluster: Settings, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rests: list[float] = []
+    monkeypatch.setattr("kombu.utils.functional.sleep", rests.append)
+    assert AmqpBroker.of(cluster).version() == AmqpBroker.of(settings).version()
+    with create_app(cluster) as app:
+        app.send_task("x", queue="of-a-cluster", retry=False)
+    assert AmqpBroker.of(cluster).lengths(["of-a-cluster"]) == {"of-a-cluster": 1}
+    away = cluster.broker.rpartition(",")[0]
+    with pytest.raises(BrokerUnavailable, match="refused") as error:
+        AmqpBroker(away).version()
+    assert PASSWORD not in str(error.value)
+    assert rests == []
