@@ -28,7 +28,7 @@ from tasks.pipeline import send_links
 from tasks.repair_pump import LossWatch
 from tasks.runtime import Runtime
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
 QUEUES = ("download", "pose", "mask", "me", "compare")
 
