@@ -1,10 +1,10 @@
 """What the API tells Prometheus of the whole system: right, cheap, and also with half of it away."""
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from database_work import database_work
 from prom_lint import lint
 from prometheus_client.parser import text_string_to_metric_families
 from samples_of_books import RECIPE, a_result, planned
@@ -121,10 +121,9 @@ def test_it_is_cheap_with_many_frames(runtime: Runtime) -> None:
         for n in range(FRAMES)
     ]  # fmt: skip
     runtime.catalog._database.write(lambda connection: connection.execute(insert(FrameRow), rows))
-    took = []
-    for _ in range(5):
-        began = time.perf_counter()
+    with database_work() as work:
         told = samples(collect(runtime))
-        took.append(time.perf_counter() - began)
+        rows = work.taken()
     assert told[("hardpose_hard_frames", "open")] == sum(n % 3 > 0 for n in range(FRAMES))
-    assert sorted(took)[2] < 0.25, took
+    # Reviews are counted over an index, all else is in the sums: 60 ms or so on a core that is free.
+    assert rows <= 1.2 * FRAMES

@@ -19,6 +19,11 @@ def _open(name: str) -> IO[bytes]:
     return (Path(tempfile.gettempdir()) / f"hardpose-tests-{run}.{name}").open("ab")
 
 
+def no_other_process() -> bool:
+    """Whether this process alone runs the tests, on a machine whose cores are known: not those of a CI."""
+    return os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1") == "1" and not os.environ.get("CI")
+
+
 class Turns:
     """The turns of one of the processes that run the tests."""
 

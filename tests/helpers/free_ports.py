@@ -10,7 +10,7 @@ itself."""
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that is free, and its twin too; drawn by chance: who asks meanwhile gets another."""
+    """A port of 127.0.0.1 that is free, and its twin too; by chance: who asks meanwhile gets another."""
     draw = random.SystemRandom()
     while True:
         port = draw.choice(PORTS)

@@ -1,6 +1,7 @@
 """A real worker of our app on RabbitMQ: ``python rabbit_worker.py NOTES QUEUE``. Its tasks note what they do.
 
-``work`` takes its time; ``back`` gives its message back so many times; ``again`` asks for so many later
+``work`` takes its time, or without a number of seconds goes on until the file ``go NAME`` lies beside the
+notes; ``back`` gives its message back so many times; ``again`` asks for so many later
 tries; ``die`` kills its process at the first start.
 """
 
@@ -33,9 +34,11 @@ def main() -> None:
         app.task(name=run.__name__, base=ReadableTask, bind=True, max_retries=9, default_retry_delay=1)(run)
 
     @task
-    def work(self: Task, name: str, seconds: float = 0.0) -> None:
+    def work(self: Task, name: str, seconds: float | None = 0.0) -> None:
         note(f"begin {name}")
-        time.sleep(seconds)
+        while seconds is None and not notes.with_name(f"go {name}").exists():
+            time.sleep(0.02)
+        time.sleep(seconds or 0.0)
         note(f"end {name}")
 
     @task
