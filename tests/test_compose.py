@@ -191,7 +191,8 @@ def test_the_recipe_for_secrets_makes_all_and_overwrites_none(document: dict[str
     example = (ROOT / "deploy" / "env.example").read_text()
     assert all(line.startswith("#") for line in example.splitlines() if line)
     offered = set(re.findall(r"^#([A-Z_]+)=", example, re.MULTILINE)) - {"COMPOSE_PROFILES"}
-    assert offered == set(re.findall(r"(?<!\$)\$\{(\w+)", COMPOSE.read_text()))
+    taken = re.findall(r"(?<!\$)\$\{(\w+)|^  (HARDPOSE_\w+):$", COMPOSE.read_text(), re.MULTILINE)
+    assert offered == {filled or passed for filled, passed in taken}
     assert "deploy/secrets/" in ignored and ".env" in ignored
 
 
@@ -285,6 +286,17 @@ def test_pose_and_mask_have_a_gpu_each(services: dict[str, Any]) -> None:
     assert mask["deploy"]["resources"]["reservations"]["devices"][0]["device_ids"] == ["3"]
     assert mask["build"]["dockerfile"] == "deploy/images/gpu-tensorflow.Dockerfile"
     assert mask["image"] == "hardpose-gpu-tensorflow"
+
+
+def test_options_of_models_reach_all_who_name_models(ours: dict[str, Any]) -> None:
+    """The teacher runs on TensorFlow only if the jobs say so: the runtime is in the recipe."""
+    naming = {name for name, service in ours.items() if "HARDPOSE_MASK_MODEL" in service["environment"]}
+    assert naming >= {"api", "worker-download", "worker-compare", "worker-pose-gpu", "worker-mask-gpu"}
+    assert not [name for name in ours if "HARDPOSE_MASK_OPTIONS" in ours[name]["environment"]]
+    chosen = read_compose(variables={"HARDPOSE_MASK_OPTIONS": '{"runtime": "tensorflow"}'})["services"]
+    for name in naming:
+        given = chosen[name]["environment"]["HARDPOSE_MASK_OPTIONS"]
+        assert load_settings(mask_options=json.loads(given)).mask_options == {"runtime": "tensorflow"}, name
 
 
 # --- monitoring ---

@@ -51,6 +51,9 @@ def read_compose(*files: Path, variables: Mapping[str, str] | None = None) -> di
         raise ValueError(done.stderr)
     # It writes what can be read again: a dollar is doubled.
     found: dict[str, Any] = yaml.safe_load(done.stdout.replace("$$", "$"))
+    for service in found["services"].values():  # a variable that nobody has set does not reach a container
+        given = service.get("environment", {}).items()
+        service["environment"] = {name: value for name, value in given if value is not None}
     return found
 
 
