@@ -95,7 +95,7 @@ class Channel(redis.Channel):
     _in_poll: Any
     _brpop_sent_at: Any
     _waits = False
-    """Whether the last attempt to take has found nothing, so that the next one waits for a bell."""
+    """Whether the last attempt to take has left the queues empty, so that the next one waits for a bell."""
     _script_sent = False
     _tag = ""
     _shared: Any = None
@@ -184,24 +184,27 @@ class Channel(redis.Channel):
         try:
             if self._waits:
                 self.client.parse_response(connection, "BRPOP", **options)
-            name = self._name_of_list(connection, **options)
+            taken = self._answer_to_take(connection, **options)
             entry = self.client.parse_response(connection, "HGET", **options)
         except (*self.connection_errors, RedisError):
             connection.disconnect()  # the next one connects anew, and no answer is taken for another's
             raise
-        if isinstance(name, list):
-            return name[0], loads(bytes_to_str(name[1]))
-        return (name, loads(bytes_to_str(entry))[0]) if name and entry else None
+        if not taken:
+            return None
+        name, _, *unheld = taken
+        if unheld:
+            return name, loads(bytes_to_str(unheld[0]))
+        return (name, loads(bytes_to_str(entry))[0]) if entry else None
 
-    def _name_of_list(self, connection: Any, **options: Any) -> Any:
+    def _answer_to_take(self, connection: Any, **options: Any) -> Any:
         self._waits = False
         try:
-            name = self.client.parse_response(connection, "EVAL", **options)
+            taken = self.client.parse_response(connection, "EVAL", **options)
         except NoScriptError:  # the server was started anew, or is another one
             self._script_sent = False
             return None
-        self._waits = not name
-        return name
+        self._waits = not (taken and taken[1])
+        return taken
 
     def _deliver_taken(self, taken: Any) -> bool:
         if not taken:
