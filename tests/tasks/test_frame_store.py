@@ -49,8 +49,14 @@ class Away(Artifacts):
 
     tried = 0
 
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.tries = threading.Event()
+        """Until then no picture is given up."""
+
     def put(self, key: str, data: bytes) -> None:
         self.tried += 1  # in several threads, where a few that are not counted change nothing
+        assert self.tries.wait(120)
         time.sleep(0.1)
         raise ArtifactsUnreachable("away", "wait")
 
@@ -61,6 +67,7 @@ def test_a_store_that_is_away_is_not_waited_for_picture_by_picture(store: Artifa
     with pytest.raises(ZeroDivisionError if own else ArtifactsUnreachable), FrameStore(away) as frames:
         for number in range(MANY):
             frames.put(key("away", number), b"1")
+        away.tries.set()
         if own:
             raise ZeroDivisionError
     # A few more than there are threads, if this one is slow to hear of the first; all take half a minute.
@@ -69,7 +76,9 @@ def test_a_store_that_is_away_is_not_waited_for_picture_by_picture(store: Artifa
 
 
 def test_a_stage_is_told_while_it_works(store: Artifacts) -> None:
-    with pytest.raises(ArtifactsUnreachable), FrameStore(Away(store.url)) as frames:
+    away = Away(store.url)
+    away.tries.set()
+    with pytest.raises(ArtifactsUnreachable), FrameStore(away) as frames:
         for number in range(MANY):
             frames.put(key("away", number), b"1")
             time.sleep(0.01)
