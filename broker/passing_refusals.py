@@ -22,9 +22,10 @@ from redis.exceptions import (
 from redis.sentinel import SentinelManagedConnection
 
 KINDS = (ReadOnlyError, OutOfMemoryError, MasterDownError)
-WORDS = ("NOREPLICAS", "MISCONF", "UNBLOCKED", "BUSY ")
+WORDS = ("NOREPLICAS", "MISCONF", "UNBLOCKED", "BUSY ", "-READONLY ", "-OOM ")
 """Of those that redis-py has no class for. UNBLOCKED: to who waits for a message of a master that becomes a
-replica, in every planned failover. BUSY: a script of somebody runs."""
+replica, in every planned failover. BUSY: a script of somebody runs. With a hyphen: what a script meets on a
+server before Redis 7 ("ERR Error running script ...: -READONLY ..."); later ones pass it on as it is."""
 
 
 REST_SECONDS = 1.0

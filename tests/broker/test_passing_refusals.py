@@ -11,7 +11,7 @@ import redis
 from redis_servers import PASSWORD, Server, redis_server, until, url_of
 
 from broker.app import create_app
-from broker.passing_refusals import PlainLink
+from broker.passing_refusals import PlainLink, passes
 from broker.settings import load_settings
 
 WORKER = """
@@ -88,3 +88,13 @@ def test_a_full_memory_passes_and_a_defect_does_not(server: Server) -> None:
     with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
         client.lpush("word", "z")
     assert client.get("word") == b"x"
+
+
+@pytest.mark.parametrize(
+    "kind", ["-READONLY You can't write against", "-OOM command not allowed", "-LOADING"]
+)
+def test_what_a_script_meets_passes_too_as_servers_before_redis_7_say_it(kind: str) -> None:
+    met = redis.ResponseError(
+        f"Error running script (call to f_5b): @user_script:9: @user_script: 9: {kind} ..."
+    )
+    assert passes(met) is (kind != "-LOADING")
