@@ -13,6 +13,11 @@ log = logging.getLogger(__name__)
 
 ALIVE_SECONDS = 30.0
 """After which a worker that is not heard of is gone: six beats, for a machine that is short of time."""
+SETTLED_SECONDS = 10.0
+"""Two beats: whoever lives is heard of by then, once the broker is there, or there again."""
+SILENT_SECONDS = 15.0
+"""After which, if nobody at all was heard of, it was the broker that was away. Less than ``ALIVE_SECONDS``: a
+shorter absence leaves everybody alive."""
 KEPT_SECONDS = 24 * 3600
 """After which the card of a worker that was killed is thrown away."""
 
@@ -21,8 +26,14 @@ local clock = redis.call('TIME')
 local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
 local function text(number) return string.format('%.6f', number) end
 """
+_HEARD = """
+local last = redis.call('ZRANGE', KEYS[2], -1, -1, 'WITHSCORES')
+local silent = not last[2] or tonumber(last[2]) < now - tonumber(ARGV[#ARGV])
+if silent or redis.call('EXISTS', KEYS[3]) == 0 then redis.call('SET', KEYS[3], text(now)) end
+"""
 _ANNOUNCE = (
     _NOW
+    + _HEARD
     + """
 for _, key in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', text(now - ARGV[3]))) do
   redis.call('ZREM', KEYS[2], key)
@@ -30,17 +41,18 @@ for _, key in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', text(now - ARG
 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 redis.call('ZADD', KEYS[2], text(now), ARGV[1])
-redis.call('EXPIRE', KEYS[1], ARGV[3])
-redis.call('EXPIRE', KEYS[2], ARGV[3])
+for _, key in ipairs(KEYS) do redis.call('EXPIRE', key, ARGV[3]) end
 """
 )
 _BEAT = (
     _NOW
     + """
 if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then return 0 end
+"""
+    + _HEARD
+    + """
 redis.call('ZADD', KEYS[2], text(now), ARGV[1])
-redis.call('EXPIRE', KEYS[1], ARGV[2])
-redis.call('EXPIRE', KEYS[2], ARGV[2])
+for _, key in ipairs(KEYS) do redis.call('EXPIRE', key, ARGV[2]) end
 return 1
 """
 )
@@ -54,6 +66,13 @@ for i = 1, #seen, 2 do
   if card then found[#found + 1] = card; found[#found + 1] = seen[i + 1] end
 end
 return found
+"""
+)
+_SETTLED = (
+    _NOW
+    + """
+local since = redis.call('GET', KEYS[3])
+return since and now - since >= tonumber(ARGV[1]) and 1 or 0
 """
 )
 _WITHDRAW = "redis.call('HDEL', KEYS[1], ARGV[1]); redis.call('ZREM', KEYS[2], ARGV[1])"
@@ -120,11 +139,11 @@ class Presence:
         """Shows ``card``, in place of an earlier one of the same worker; it counts as a beat."""
         # What has nothing to say is left out: workers and API of the release before take no other fields.
         left_out = {"seen"} if card.unfit else {"seen", "unfit"}
-        self._run(_ANNOUNCE, card.key, card.model_dump_json(exclude=left_out), KEPT_SECONDS)
+        self._run(_ANNOUNCE, card.key, card.model_dump_json(exclude=left_out), KEPT_SECONDS, SILENT_SECONDS)
 
     def beat(self, key: str) -> bool:
         """The worker lives. False when its card is not known (any more): it has to be announced (again)."""
-        return bool(self._run(_BEAT, key, KEPT_SECONDS))
+        return bool(self._run(_BEAT, key, KEPT_SECONDS, SILENT_SECONDS))
 
     def card(self, key: str) -> WorkerCard | None:
         """The card of one worker, alive or not."""
@@ -138,6 +157,14 @@ class Presence:
         cards = [_read(str(text), float(seen)) for text, seen in zip(found[::2], found[1::2], strict=True)]
         return sorted((card for card in cards if card), key=lambda card: (card.name, card.key))
 
+    def settled(self) -> bool:
+        """Whether who is not in ``alive`` is not there.
+
+        Where the broker was away for long, has lost its memory, or has only just started, not everybody may
+        have been heard of yet.
+        """
+        return bool(self._run(_SETTLED, SETTLED_SECONDS))
+
     def now(self) -> float:
         """Unix time, by the broker's clock."""
         with self._control.server() as server:
@@ -149,7 +176,7 @@ class Presence:
         self._run(_WITHDRAW, key)
 
     def _run(self, script: str, *args: str | float) -> Any:
-        keys = [self._control.key("workers"), self._control.key("workers:seen")]
+        keys = [self._control.key(name) for name in ("workers", "workers:seen", "workers:heard-since")]
         with self._control.server() as server:
             return server.register_script(script)(keys=keys, args=list(args))
 

@@ -53,6 +53,7 @@ class Fitness:
     def __init__(self) -> None:
         self.rest = AwayPause(REST_SECONDS, MOST_REST_SECONDS, TOLD_SECONDS)
         self._logged_at = -LOG_SECONDS
+        self._told = True
 
     def unfit(self, here: Runtime, error: BaseException) -> None:
         """It cannot load what its queues need."""
@@ -63,10 +64,10 @@ class Fitness:
             self._logged_at = now
             log.error("this worker is unfit for work: %s: %s %s", why.code, why.cause, why.remedy)
         if here.card is not None:
-            _show(here, here.card.model_copy(update={"unfit": why}))
+            self._show(here, here.card.model_copy(update={"unfit": why}))
 
     def fit(self, here: Runtime) -> None:
-        """A segment is done; what is already known is not told again."""
+        """A segment is done; what others have heard is not told again."""
         card = here.card
         if card is None or here.unable:
             return
@@ -74,20 +75,21 @@ class Fitness:
         loaded = card.models
         if set(stages) & set(WITH_MODEL) - set(loaded) and here.has_loaded(stages):
             loaded = loaded_models(here, stages)
-        elif card.unfit is None:
+        elif card.unfit is None and self._told:
             return
         log.info("this worker is fit for work")
         found_unfit("")
         self.rest.ended()
-        _show(here, card.model_copy(update={"unfit": None, "models": loaded, "points": points_of(loaded)}))
+        changed = {"unfit": None, "models": loaded, "points": points_of(loaded)}
+        self._show(here, card.model_copy(update=changed))
 
-
-def _show(here: Runtime, card: WorkerCard) -> None:
-    here.card = card
-    try:
-        Presence(here.control).announce(card)
-    except BrokerUnavailable as error:
-        log.warning("the broker does not hear how fit this worker is: %s", error)
+    def _show(self, here: Runtime, card: WorkerCard) -> None:
+        here.card, self._told = card, False
+        try:
+            Presence(here.control).announce(card)
+            self._told = True
+        except BrokerUnavailable as error:
+            log.warning("the broker does not hear how fit this worker is: %s", error)
 
 
 def unfit_because(here: Runtime, error: BaseException) -> Unfit:
@@ -111,8 +113,10 @@ def is_unloadable(here: Runtime, error: BaseException) -> bool:
     recipe, and not the pictures.
     """
     last = here.not_loaded
-    met = last is not None and (error is last or error.__cause__ is last)  # MemoryError is wrapped
-    return met and not isinstance(last, NOT_ABOUT_THE_WORKER)
+    if last is None:
+        return False
+    met = error is last or error.__cause__ is last  # MemoryError is wrapped
+    return met and not any(isinstance(each, NOT_ABOUT_THE_WORKER) for each in (last, last.__cause__))
 
 
 def leave_to_others(
@@ -138,24 +142,28 @@ def leave_to_others(
         here.unable.difference_update(stages)
     else:
         process_fitness().unfit(here, error)
-    if here.card is None or not _others_left(task, here, here.card, stages, segment, fit):
-        return None
-    # Who does other work must not be kept from it for long by a recipe that nobody can load.
-    rest = AwayPause(REST_SECONDS, REST_SECONDS) if fit else process_fitness().rest
-    return put_back(error, rest, "left to another worker")
+    rest = _rest_for_others(task, here, here.card, stages, segment, fit) if here.card is not None else None
+    return put_back(error, rest, "left to another worker") if rest is not None else None
 
 
-def _others_left(
+def _rest_for_others(
     task: Task, here: Runtime, card: WorkerCard, stages: Group, segment: Segment, fit: bool
-) -> bool:
-    """Whether another worker may be able to take it; this one is counted among those that are not."""
+) -> AwayPause | None:
+    """Before it is given back for another worker, which may be able to take it; None: nobody is.
+
+    This one is counted among those that are not.
+    """
     presence, refusals = Presence(here.control), Refusals(here.control)
     queue = HeldRequests(card.queues).queue_of(task.request)
     name, kind = attempt_of_segment(segment, queue), f"{queue}:{segment.recipe.stage_id(stages[-1])}"
     refused = refusals.refuse(name, kind, card.key, fit)
     coming = refusals.expected(queue)
     left = who_may_take(queue, presence.alive(), coming, refused, presence.now()) - {card.key}
-    return bool(left) and not has_gone_round(refused)
+    if has_gone_round(refused) or (not left and presence.settled()):
+        return None
+    # Who does other work must not be kept from it for long by a recipe that nobody can load; and whether
+    # there are others is known in a moment.
+    return process_fitness().rest if left and not fit else AwayPause(REST_SECONDS, REST_SECONDS)
 
 
 def has_gone_round(refused: Refused) -> bool:

@@ -1,6 +1,7 @@
 """Workers hand in a card, are heard of, and vanish: what others see of them."""
 
 import threading
+from collections.abc import Callable
 
 import pytest
 from redis_servers import until
@@ -10,7 +11,7 @@ from broker import presence_beat
 from broker.control import Control
 from broker.embedded import EmbeddedBroker
 from broker.errors import BrokerUnavailable
-from broker.presence import ALIVE_SECONDS, KEPT_SECONDS, Presence, WorkerCard
+from broker.presence import ALIVE_SECONDS, KEPT_SECONDS, SETTLED_SECONDS, SILENT_SECONDS, Presence, WorkerCard
 from broker.presence_beat import beat_until
 from broker.recipe import ModelSpec, Stage
 from broker.settings import load_settings
@@ -54,6 +55,44 @@ def test_who_is_not_heard_of_is_gone_until_the_next_beat(presence: Presence, clo
 def test_a_beat_of_an_unknown_worker_shows_nobody(presence: Presence) -> None:
     assert not presence.beat("gpu-3:1")
     assert presence.alive() == []
+
+
+def settled_after(presence: Presence, clock: ServersClock, heard: Callable[[], object]) -> None:
+    """Nobody can say who is not there before everybody has had the time to say that he is."""
+    heard()
+    assert not presence.settled()
+    clock.go_on(SETTLED_SECONDS / 2)
+    assert presence.beat("gpu-3:1")
+    assert not presence.settled()
+    clock.go_on(SETTLED_SECONDS / 2)
+    assert presence.settled()
+
+
+def test_who_is_not_there_is_known_once_everybody_was_heard(presence: Presence, clock: ServersClock) -> None:
+    assert not presence.settled()
+    settled_after(presence, clock, lambda: presence.announce(a_card()))
+    presence.announce(a_card(2))  # one that comes is no reason to ask all others again
+    assert presence.settled()
+    clock.go_on(SILENT_SECONDS)
+    presence.beat("gpu-3:1")
+    assert presence.settled(), "a broker that was away for a moment has lost nobody"
+
+
+@pytest.mark.parametrize("again", ["beat", "announce"])
+def test_it_is_not_known_when_the_broker_was_away(
+    again: str, presence: Presence, clock: ServersClock
+) -> None:
+    settled_after(presence, clock, lambda: presence.announce(a_card()))
+    clock.go_on(SILENT_SECONDS + 0.001)
+    heard = {"beat": lambda: presence.beat("gpu-3:1"), "announce": lambda: presence.announce(a_card())}
+    settled_after(presence, clock, heard[again])
+
+
+def test_it_is_not_known_when_the_broker_has_lost_its_memory(presence: Presence, clock: ServersClock) -> None:
+    settled_after(presence, clock, lambda: presence.announce(a_card()))
+    with presence._control.server() as server:
+        server.delete(*server.keys(presence._control.key("*")))
+    settled_after(presence, clock, lambda: presence.announce(a_card()))
 
 
 def test_old_cards_are_thrown_away(presence: Presence, clock: ServersClock) -> None:

@@ -1,22 +1,29 @@
 """Who may yet take a segment that a worker could not: laws over racks, and the refusals in a real server."""
 
 import random
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from celery import Celery
+from celery.app.task import Context
+from celery.exceptions import Reject
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY, generate_latest
+from samples_of_books import a_plan, a_video
+from servers_clock import ServersClock, servers_clock
 
 from broker.control import Control
 from broker.embedded import EmbeddedBroker
 from broker.errors import BrokerUnavailable, WeightsError
-from broker.presence import Presence, Unfit, WorkerCard
+from broker.presence import SETTLED_SECONDS, Presence, Unfit, WorkerCard
 from broker.recipe import ModelSpec, Stage
 from broker.refusals import Refusals, Refused
 from broker.settings import Settings, load_settings
+from tasks import fitness
 from tasks.attempts import OutOfMemory
 from tasks.fitness import (
     MOST_FIT_TAKES,
@@ -25,6 +32,7 @@ from tasks.fitness import (
     Fitness,
     has_gone_round,
     is_unloadable,
+    leave_to_others,
     who_may_take,
 )
 from tasks.retrying import AwayPause
@@ -187,6 +195,12 @@ def failing(here: Runtime, error: Exception) -> Exception:
         return raised
 
 
+def caused(error: Exception, cause: Exception) -> Exception:
+    again = type(error)(*error.args)
+    again.__cause__ = cause
+    return again
+
+
 @pytest.mark.parametrize(
     ("error", "about"),
     [
@@ -194,6 +208,7 @@ def failing(here: Runtime, error: Exception) -> Exception:
         (ImportError("libcuda.so.1"), True),
         (DeviceAway("It is off.", "Switch it on."), False),  # its segment waits for it
         (BrokerUnavailable("It is away.", "Start it."), False),
+        (caused(MISSING, BrokerUnavailable("It could not be asked.", "Start it.")), False),
     ],
 )
 def test_what_is_raised_while_loading_is_about_the_worker(
@@ -268,3 +283,76 @@ def test_the_rest_grows_and_begins_anew_when_the_worker_is_fit() -> None:
     assert taken == [1.0, 2.0, 4.0, 8.0, 15.0, 15.0]
     rest.ended()
     assert rest.pause(now) == 1.0
+
+
+@pytest.fixture
+def clock() -> Iterator[ServersClock]:
+    with servers_clock() as clock:
+        yield clock
+
+
+@pytest.fixture
+def unfit_one(server: EmbeddedBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runtime:
+    """A worker of ``pose`` that can load nothing, and does not rest; it is heard of."""
+    mine = Fitness()
+    mine.rest = AwayPause(0.0, 0.0)
+    monkeypatch.setattr(fitness, "process_fitness", lambda: mine)
+    monkeypatch.setattr(fitness, "REST_SECONDS", 0.0)
+    here = Runtime(load_settings(home=tmp_path, broker_url=server.url, namespace=f"t{uuid.uuid4().hex[:12]}"))
+    here.card = a_card(1, "pose")
+    Presence(here.control).announce(here.card)
+    return here
+
+
+def do_nothing() -> None:
+    """It never comes to it."""
+
+
+def given_a_segment(here: Runtime) -> BaseException | None:
+    task = Celery(set_as_current=False).task(name="hardpose.pose")(do_nothing)
+    task.request_stack.push(Context(id="x", delivery_info={"routing_key": "pose"}))
+    (segment,) = a_plan(a_video(), 1)
+    return leave_to_others(task, here, (Stage.POSE,), segment, failing(here, MISSING))
+
+
+def test_alone_it_fails_its_segments_once_everybody_was_heard(
+    unfit_one: Runtime, clock: ServersClock
+) -> None:
+    Presence(unfit_one.control).beat("h:1")
+    clock.go_on(SETTLED_SECONDS)
+    assert given_a_segment(unfit_one) is None
+
+
+@pytest.mark.parametrize("lost", ["memory", "time"])
+def test_a_broker_that_is_there_again_has_not_heard_of_the_others_yet(
+    lost: str, unfit_one: Runtime, clock: ServersClock
+) -> None:
+    presence, control = Presence(unfit_one.control), unfit_one.control
+    presence.announce(a_card(2, "pose"))
+    clock.go_on(SETTLED_SECONDS)
+    assert isinstance(given_a_segment(unfit_one), Reject)
+    if lost == "memory":
+        with control.server() as redis:
+            redis.delete(*redis.keys(control.key("*")))
+    else:
+        clock.go_on(10 * SETTLED_SECONDS)
+    assert isinstance(given_a_segment(unfit_one), Reject), "the other has not had the time to beat"
+    clock.go_on(SETTLED_SECONDS / 2)
+    presence.announce(a_card(2, "pose"))
+    clock.go_on(SETTLED_SECONDS / 2)
+    assert isinstance(given_a_segment(unfit_one), Reject), "it is there"
+    presence.withdraw("h:2")
+    assert given_a_segment(unfit_one) is None
+
+
+def test_what_was_not_heard_is_told_with_the_next_segment(unfit_one: Runtime) -> None:
+    mine, presence = Fitness(), Presence(unfit_one.control)
+    mine.unfit(unfit_one, failing(unfit_one, MISSING))
+    unfit_one.unable.clear()
+    reachable = unfit_one.control
+    unfit_one.control = Control("redis://127.0.0.1:1/0")
+    mine.fit(unfit_one)
+    unfit_one.control = reachable
+    assert presence.alive()[0].unfit is not None
+    mine.fit(unfit_one)
+    assert presence.alive()[0].unfit is None
