@@ -4,6 +4,8 @@ VENV ?= .venv
 OUT ?= demo-out
 # More than cores: much of a system test is waiting.
 JOBS ?= 3
+# What is not in the development environment (the GPUs' runtimes cannot be), and pinned in constraints-extra.txt.
+EXTRA := vision,onnx-gpu,tensorflow-gpu,quantise
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
@@ -30,8 +32,11 @@ up: $(VENV)/all ## keep broker, workers and Flower running on this machine until
 bench: $(VENV)/dev ## measure: exact counts, and times as ratios; writes benchmarks/results/
 	$(BIN)/python -m benchmarks
 
-lock: $(VENV)/dev ## write constraints.txt from what is installed in the development environment
+lock: $(VENV)/dev ## write constraints.txt from the development environment, and constraints-extra.txt from the index
 	$(BIN)/python -m pip freeze --all --exclude-editable --exclude hardpose > constraints.txt
+	$(BIN)/python -m pip install --quiet --dry-run --ignore-installed --no-build-isolation \
+	  --constraint constraints.txt --constraint constraints-extra.txt --report $(VENV)/extra.json '.[$(EXTRA)]'
+	$(BIN)/python deploy/lock_extra.py $(VENV)/extra.json
 
 clean: ## remove the environment and what the demo made
 	rm -rf $(VENV) demo-out

@@ -12,7 +12,8 @@ COPY workers workers
 COPY tasks tasks
 COPY api api
 RUN python -m venv /opt/hardpose \
- && /opt/hardpose/bin/pip install --no-cache-dir --constraint constraints.txt ".[${EXTRAS}]"
+ && /opt/hardpose/bin/pip install --no-cache-dir --constraint constraints.txt pip setuptools \
+ && /opt/hardpose/bin/pip install --no-cache-dir --constraint constraints.txt --no-build-isolation ".[${EXTRAS}]"
 
 FROM ${PYTHON_IMAGE}
 # The folders that volumes are mounted on: a new volume takes over their owner.

@@ -7,13 +7,14 @@ ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 FROM ${PYTHON_IMAGE} AS build
 ARG EXTRAS=vision,tensorflow-gpu
 WORKDIR /src
-COPY constraints.txt pyproject.toml README.md LICENSE ./
+COPY constraints.txt constraints-extra.txt pyproject.toml README.md LICENSE ./
 COPY broker broker
 COPY workers workers
 COPY tasks tasks
 COPY api api
 RUN python -m venv /opt/hardpose \
- && /opt/hardpose/bin/pip install --no-cache-dir --constraint constraints.txt ".[${EXTRAS}]"
+ && /opt/hardpose/bin/pip install --no-cache-dir --constraint constraints.txt pip setuptools \
+ && /opt/hardpose/bin/pip install --no-cache-dir --constraint constraints.txt --constraint constraints-extra.txt --no-build-isolation ".[${EXTRAS}]"
 
 FROM ${PYTHON_IMAGE}
 # The folders that volumes are mounted on: a new volume takes over their owner.

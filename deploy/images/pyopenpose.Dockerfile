@@ -13,10 +13,12 @@ COPY broker broker
 COPY workers workers
 COPY tasks tasks
 COPY api api
-# A Python that needs nothing of its own image: uv's builds run on any Linux with glibc >= 2.17.
-RUN pip install --no-cache-dir uv \
+# A Python that needs nothing of its own image: uv's builds run on any Linux with glibc >= 2.17. A release of uv names
+# the release of 3.11 that it fetches.
+RUN pip install --no-cache-dir uv==0.13.9 \
  && UV_PYTHON_INSTALL_DIR=/opt/python uv venv --python 3.11 --python-preference only-managed /opt/hardpose \
- && uv pip install --no-cache --python /opt/hardpose --constraint constraints.txt pip ".[${EXTRAS}]"
+ && uv pip install --no-cache --python /opt/hardpose --constraint constraints.txt pip setuptools \
+ && uv pip install --no-cache --python /opt/hardpose --constraint constraints.txt --no-build-isolation ".[${EXTRAS}]"
 
 FROM ${OPENPOSE_IMAGE}
 USER root
