@@ -1,7 +1,7 @@
 """Writes ``constraints-extra.txt``: the versions that pip chose for what ``constraints.txt`` does not name.
 
 ``make lock`` asks pip, which installs nothing, and runs this on its report. A line that is there stays as it
-is; to let a version rise, delete its line and run ``make lock`` again. Write it with Python 3.11, as images have.
+is; to let a version rise, delete its line and run ``make lock`` again. Python is 3.11, as in images.
 """
 
 import json
