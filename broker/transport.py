@@ -17,6 +17,7 @@ Three things in kombu are not safe there:
 It overrides private methods (kombu is pinned, ``tests/broker/test_broken_links.py`` guards them).
 """
 
+import logging
 from queue import Empty
 from time import monotonic
 from typing import Any, ClassVar
@@ -29,6 +30,8 @@ from redis.exceptions import ConnectionError, NoScriptError, RedisError
 from broker.passing_refusals import MasterLink, PlainLink, TlsLink, TlsMasterLink
 from broker.queue_scripts import RING, TAKE, sha_of
 from broker.sentinels import Sentinels
+
+log = logging.getLogger(__name__)
 
 
 class HeldMessages(redis.QoS):
@@ -81,9 +84,17 @@ class HeldMessages(redis.QoS):
                 with redis.Mutex(client, self.unacked_mutex_key, self.unacked_mutex_expire):
                     overdue = {"offset": start if num else None, "num": num, "byscore": True}
                     for tag in client.zrange(self.unacked_index_key, 0, latest, **overdue):
-                        self.restore_by_tag(tag, client)
+                        try:
+                            self.restore_by_tag(tag, client)
+                        except ValueError:  # else nothing that is held since then would ever come back
+                            self.drop(tag, self.unacked_key)
             except redis.MutexHeld:
                 return  # another worker is at it
+
+    def drop(self, delivery_tag: Any, place: str) -> None:
+        """What was put into ``place`` by others, and is none of Celery's messages: it can go nowhere."""
+        log.error("what is no message was found in %s, and is dropped", place)
+        self._remove_from_indices(delivery_tag).execute()
 
 
 class Channel(redis.Channel):
@@ -179,7 +190,7 @@ class Channel(redis.Channel):
             self._flush_brpop_reauth()
 
     def _taken(self, **options: Any) -> Any:
-        """The list that a message was taken from, and the message; None where all are empty."""
+        """The queue that a message was taken from, and the message; None where all are empty."""
         connection = self.client.connection
         try:
             if self._waits:
@@ -192,9 +203,16 @@ class Channel(redis.Channel):
         if not taken:
             return None
         name, _, *unheld = taken
-        if unheld:
-            return name, loads(bytes_to_str(unheld[0]))
-        return (name, loads(bytes_to_str(entry))[0]) if entry else None
+        if not unheld and entry is None:  # somebody has emptied the server in between
+            return None
+        queue = bytes_to_str(name)[len(self.global_keyprefix) :].rsplit(self.sep, 1)[0]
+        try:
+            message = loads(bytes_to_str(unheld[0])) if unheld else loads(bytes_to_str(entry))[0]
+            message["properties"]["delivery_tag"] = self._tag
+        except (ValueError, LookupError, TypeError):  # would end the worker, and the next that is given it
+            self.qos.drop(self._tag, queue)
+            return None
+        return queue, message
 
     def _answer_to_take(self, connection: Any, **options: Any) -> Any:
         self._waits = False
@@ -209,10 +227,8 @@ class Channel(redis.Channel):
     def _deliver_taken(self, taken: Any) -> bool:
         if not taken:
             raise Empty
-        name, message = taken
-        queue = bytes_to_str(name)[len(self.global_keyprefix) :].rsplit(self.sep, 1)[0]
+        queue, message = taken
         self._queue_cycle.rotate(queue)
-        message["properties"]["delivery_tag"] = self._tag
         self.connection._deliver(message, queue)
         return True
 

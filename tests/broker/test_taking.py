@@ -260,6 +260,46 @@ def test_what_nobody_acknowledges_is_not_held(settings: Settings) -> None:
             taker.channel.basic_get(QUEUE)
 
 
+FOREIGN = [b"foreign", b"\xff", b"", b"5", b"1,2", b"{}", b'{"properties": "\xe4\xba\xba"}']
+
+
+@pytest.mark.parametrize("foreign", FOREIGN)
+def test_what_is_no_message_ends_nobody_and_keeps_nothing_from_coming_back(
+    settings: Settings, foreign: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Control.of(settings).server() as client:
+        client.lpush(f"taking:{QUEUE}", foreign)
+        send(settings, "good")
+        with Taker(settings, holds=True) as taker:
+            assert taker.take() == ["good"]
+            assert left(settings) == NOTHING | {"held": 1, "since": 1}
+            # Its taker was killed before he could look at it, and it is the first that comes back.
+            client.hset("taking:unacked", "tag", b"[" + foreign + b',"","some"]')
+            client.zadd("taking:unacked_index", {"tag": 0})
+            taker.channel.qos.visibility_timeout = -LONG
+            taker.channel.qos.restore_visible()
+            with Taker(settings) as other:
+                assert other.take() == ["good"]
+                other.wait()
+            assert left(settings) == NOTHING
+    told = [record.getMessage() for record in caplog.records if "no message" in record.getMessage()]
+    assert any(QUEUE in text for text in told) and "foreign" not in caplog.text
+
+
+@pytest.mark.parametrize("paused", [False, True], ids=["it ends", "it takes nothing for now"])
+def test_what_comes_to_a_worker_that_stops_goes_back_at_once(settings: Settings, paused: bool) -> None:
+    with Taker(settings, waits=LONG) as taker:
+        taker.wait()
+        taker.consumer.cancel()
+        send(settings, "late")
+        if paused:
+            taker.connection.drain_events(timeout=LONG)
+        else:
+            taker.channel.close()
+        assert not taker.taken
+        assert left(settings) == NOTHING | {"waits": 1, "bells": 1}
+
+
 def test_bells_of_a_queue_that_nobody_serves_any_more_fall_silent(settings: Settings) -> None:
     with Taker(settings, holds=True) as taker, Control.of(settings).server() as client:
         for number in range(3):
