@@ -13,12 +13,12 @@ from typing import Any, Self
 import kill_storm
 import pytest
 from cut_link import Link
-from hypothesis import HealthCheck, given
+from hypothesis import HealthCheck, example, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 from kombu import Connection, Queue
 from kombu.exceptions import OperationalError
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from broker.app import create_app
 from broker.control import PRIORITY_STEPS, Control
@@ -278,7 +278,7 @@ def test_what_is_no_message_ends_nobody_and_keeps_nothing_from_coming_back(
             client.zadd("taking:unacked_index", {"tag": 0})
             taker.channel.qos.visibility_timeout = -LONG
             taker.channel.qos.restore_visible()
-            with Taker(settings) as other:
+            with Taker(settings, waits=0.1) as other:
                 assert other.take() == ["good"]
                 other.wait()
             assert left(settings) == NOTHING
@@ -308,6 +308,22 @@ def test_bells_of_a_queue_that_nobody_serves_any_more_fall_silent(settings: Sett
         assert 0 < client.ttl(f"taking:bell:{QUEUE}") <= BELL_SECONDS
         assert taker.channel.queue_purge(QUEUE) == 3
         assert 0 < client.ttl(f"taking:bell:{QUEUE}") <= BELL_SECONDS
+
+
+def test_a_message_that_is_refused_leaves_no_answer_to_the_next(settings: Settings) -> None:
+    with (
+        create_app(settings) as app,
+        app.connection_for_write() as connection,
+        Control.of(settings).server() as client,
+    ):
+        client.set(f"taking:{QUEUE}", "no list")
+        producer = connection.Producer()
+        with pytest.raises(ResponseError, match="WRONGTYPE"):
+            producer.publish("refused", routing_key=QUEUE)
+        client.delete(f"taking:{QUEUE}")
+        assert [connection.default_channel._size(name) for name in (QUEUE, "other")] == [0, 0]
+        producer.publish("taken", routing_key=QUEUE)
+        assert left(settings)["waits"] == 1
 
 
 def test_messages_that_are_sent_together_ring_too(settings: Settings) -> None:
@@ -343,6 +359,7 @@ def several(settings: Settings) -> Iterator[dict[tuple[str, ...], Taker]]:
         yield {queues: stack.enter_context(Taker(settings, *queues, holds=True)) for queues in SETS}
 
 
+@example(steps=[("put", "q1", 0), ("put", "q1", 0), ("wake", ("q1",)), ("wake", ("q1", "q2"))])
 @examples(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(STEPS, max_size=25))
 def test_a_bell_is_there_while_anything_waits_and_never_more_than_one(
