@@ -1,7 +1,8 @@
 """A RabbitMQ that takes nothing for a while, or has lost messages: orders are refused, and mended later."""
 
+import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from tasks.runtime import Runtime
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
-QUEUES = ("download", "pose", "mask", "me", "compare")
+QUEUES = ("download", "pose", "mask+me+compare")
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +143,7 @@ def test_flowers_events_are_waited_for_by_nobody_and_dropped_while_an_alarm_last
 
 
 MENDED = {
+    "HARDPOSE_PLACEMENT": "|".join(QUEUES[1:]),
     "HARDPOSE_REPAIRS": "false",  # the test watches in their place
     "HARDPOSE_POSE_MODEL": "gated",  # notes each look, and finds nobody
     "HARDPOSE_SAMPLING__SEGMENT_SECONDS": "0.5",
@@ -155,7 +157,7 @@ def test_lost_messages_are_sent_anew_and_nothing_is_done_twice(settings: Setting
     env = settings.environment() | models | MENDED
     here = Runtime(settings)
     empty(settings, *QUEUES)
-    workers = [start("worker", "download", "compare", env=env)]
+    workers = [start("worker", QUEUES[0], QUEUES[2], env=env)]
     try:
         ordered = hardpose("enqueue", write_video(tmp_path / "ramp.mp4", range(0, 1000, 100)), env=env)
         assert ordered.code == ExitCode.OK, ordered.stderr
@@ -165,7 +167,7 @@ def test_lost_messages_are_sent_anew_and_nothing_is_done_twice(settings: Setting
             wait_for(lambda: noticed(watch))
         anew = taken(settings, "pose", 2)
         put_back(settings, "pose", [*lost, *anew])
-        workers.append(start("worker", "pose", "mask", "me", env=env))
+        workers.append(start("worker", "pose", env=env))
         wait_for(lambda: all(job.final for job in here.catalog.jobs()))
         wait_for(lambda: all_messages(settings, here.control, QUEUES) == 0)
     finally:
@@ -177,6 +179,44 @@ def test_lost_messages_are_sent_anew_and_nothing_is_done_twice(settings: Setting
     assert [segment.state for link in job.links for segment in link.segments] == [State.DONE] * 2, logs
     assert len(gate_of(models).looks) == job.funnel().check().examined > 0, logs
     assert logs[1].count("hardpose.pose") >= 4, "the old messages came too"
+
+
+def test_a_stage_that_is_at_work_when_an_alarm_comes_sends_its_result_after_it(
+    rabbit: RabbitMQ, settings: Settings, tmp_path: Path
+) -> None:
+    settings = settings.model_copy(update={"home": tmp_path / "state", "namespace": "at-work"})
+    models = install(tmp_path / "stranger")
+    env = settings.environment() | models | MENDED
+    here, gate, log = Runtime(settings), gate_of(models), tmp_path / "log"
+    empty(settings, *QUEUES)
+    gate.let(0)
+    with log.open("w") as output, ExitStack() as started:
+        started.callback(ended, start("worker", QUEUES[0], QUEUES[2], env=env, output=output))
+        ordered = hardpose("enqueue", write_video(tmp_path / "ramp.mp4", range(0, 1000, 100)), env=env)
+        assert ordered.code == ExitCode.OK, ordered.stderr
+        wait_for(lambda: AmqpBroker.of(settings).lengths(["pose"])["pose"] == 2)
+        with (tmp_path / "pose log").open("w") as output_of_pose:
+            started.callback(ended, start("worker", "pose", env=env, output=output_of_pose))
+        wait_for(lambda: gate.looks)
+        with short_of_memory(rabbit):
+            wait_for(lambda: "memory" in rabbit.control("eval", "rabbit_alarm:get_alarms()."))
+            gate.open()  # what it finds is to be sent now
+            wait_for(lambda: "low on memory" in (tmp_path / "pose log").read_text())
+            assert not any(job.final for job in here.catalog.jobs())
+        wait_for(lambda: all(job.final for job in here.catalog.jobs()))
+        wait_for(lambda: all_messages(settings, here.control, QUEUES) == 0)
+    (light,) = here.catalog.jobs()
+    job = here.catalog.job(light.id)
+    told = log.read_text() + (tmp_path / "pose log").read_text()
+    assert [segment.state for link in job.links for segment in link.segments] == [State.DONE] * 2, told
+    assert len(gate.looks) >= job.funnel().check().examined > 0, told  # once, unless the alarm was long
+    assert PASSWORD not in told
+
+
+def ended(worker: "subprocess.Popen[str]") -> None:
+    """It is told to end, and has."""
+    worker.terminate()
+    worker.wait(200)
 
 
 def taken(settings: Settings, queue: str, number: int) -> list[Any]:

@@ -167,7 +167,10 @@ def test_a_worker_goes_on_with_the_master_that_takes_over(
         send(settings, "after")
         until(lambda: _succeeded(tmp_path) == 2, "the second message is worked on")
         assert worker.poll() is None
-        until(lambda: control.lengths(["before", "after"]) == ({"before": 0, "after": 0}, 0), "all is acknowledged")
+        until(
+            lambda: control.lengths(["before", "after"]) == ({"before": 0, "after": 0}, 0),
+            "all is acknowledged",
+        )
         _no_quorum(group, settings, caplog)
     finally:
         worker.kill()
