@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from servers_clock import ServersClock, servers_clock
+from server_fixtures import clock as clock
+from server_fixtures import patience as patience
 
 from broker.embedded import EmbeddedBroker
 from broker.settings import Settings, load_settings
@@ -24,21 +25,3 @@ def system(server: EmbeddedBroker, tmp_path: Path) -> Settings:
     return load_settings(
         home=tmp_path / "state", broker_url=server.url, namespace=f"t{uuid.uuid4().hex[:12]}"
     )
-
-
-@pytest.fixture
-def clock() -> Iterator[ServersClock]:
-    """The clock of every broker that the test asks, which goes on when it is told to."""
-    with servers_clock() as clock:
-        yield clock
-
-
-@pytest.fixture(scope="session", autouse=True)
-def patience() -> Iterator[None]:
-    """A server that only stands still on a busy machine is not away."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("broker.connection.SILENCE_SECONDS", 100)
-        patch.setattr("broker.app.SILENCE_SECONDS", 100)
-        patch.setattr("broker.embedded.START_SECONDS", 100)
-        patch.setattr("broker.embedded.STOP_SECONDS", 100)
-        yield

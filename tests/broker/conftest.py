@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 from postgres_server import a_database, a_server
-from servers_clock import ServersClock, servers_clock
+from server_fixtures import clock as clock
+from server_fixtures import patience as patience
 
 from broker.catalog import Catalog
 from broker.control import Control
@@ -48,21 +49,3 @@ def catalog(url: str) -> Iterator[Catalog]:
     catalog.migrate()
     yield catalog
     catalog.dispose()
-
-
-@pytest.fixture
-def clock() -> Iterator[ServersClock]:
-    """The clock of every broker that the test asks, which goes on when it is told to."""
-    with servers_clock() as clock:
-        yield clock
-
-
-@pytest.fixture(scope="session", autouse=True)
-def patience() -> Iterator[None]:
-    """A server that only stands still on a busy machine is not away."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("broker.connection.SILENCE_SECONDS", 100)
-        patch.setattr("broker.app.SILENCE_SECONDS", 100)
-        patch.setattr("broker.embedded.START_SECONDS", 100)
-        patch.setattr("broker.embedded.STOP_SECONDS", 100)
-        yield
