@@ -12,7 +12,7 @@ from tasks.device_asking import Answer, Asking, Shown
 from tasks.faults import frame_faults
 from tasks.picture_source import PictureSource
 from workers.contracts import Image
-from workers.device_turn import DeviceTurn
+from workers.device_turn import Turn
 
 Made = TypeVar("Made")
 Outcome = Keeper | Exception
@@ -21,8 +21,6 @@ Prepare = Callable[[Image], Any]
 """From a picture to what the device's driver may be given in its place."""
 BATCHES_AHEAD = 2
 """Batches that are read before the device asks for them, and that wait to be stored behind it."""
-TURN_BYTES = 16 * 1024**2
-"""Of prepared pictures that are read before a turn: 21 of 256 x 256."""
 
 
 def draw_beside(
@@ -56,9 +54,10 @@ def draw_beside(
 
 
 def draw_in_turns(
-    keepers: Sequence[Keeper], pictures: PictureSource, prepare: Prepare, asking: Asking, turn: DeviceTurn
+    keepers: Sequence[Keeper], pictures: PictureSource, prepare: Prepare, asking: Asking, turn: Turn
 ) -> dict[int, Outcome]:
-    """Several processes share the device: while one draws, the others read pictures and put answers away.
+    """Several processes have the device: in turns, in which the others read pictures and put answers away, or
+    each its own.
 
     No threads: beside an interpreter they would keep it waiting for Python's lock after each picture.
 
@@ -71,7 +70,7 @@ def draw_in_turns(
         return prepare(pictures.image(keeper))
 
     read = ((keeper, _or_fault(partial(seen, keeper))) for keeper in keepers)
-    for portion in _portions(read, asking.batch_size):
+    for portion in _portions(read, asking.batch_size, turn.most_bytes):
         with turn.taken():
             answers = list(_answers(portion, asking))
         for keeper, answer in answers:
@@ -82,14 +81,16 @@ def draw_in_turns(
     return outcomes
 
 
-def _portions(read: Iterable[tuple[Keeper, Any]], batch: int) -> Iterator[list[tuple[Keeper, Any]]]:
-    """Whole batches, of ``TURN_BYTES`` or a little more."""
+def _portions(
+    read: Iterable[tuple[Keeper, Any]], batch: int, most_bytes: int
+) -> Iterator[list[tuple[Keeper, Any]]]:
+    """Whole batches, of ``most_bytes`` or a little more."""
     portion: list[tuple[Keeper, Any]] = []
     taken = 0
     for keeper, image in read:
         portion.append((keeper, image))
         taken += _size(image)
-        if taken >= TURN_BYTES and len(portion) % batch == 0:
+        if taken >= most_bytes and len(portion) % batch == 0:
             yield portion
             portion, taken = [], 0
     if portion:

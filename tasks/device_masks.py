@@ -14,7 +14,7 @@ from tasks.picture_source import PictureSource, StoredPictures
 from tasks.suspect_frames import current_suspects
 from tasks.timing import Stopwatch
 from workers.contracts import Device, Image
-from workers.device_turn import DeviceTurn
+from workers.device_turn import Turn
 from workers.devices.answers import threshold_of
 from workers.devices.description import DeviceDescription
 
@@ -28,7 +28,7 @@ class DeviceMasks:
         device: draws the masks; it sees the stored JPEG's pixels, as the teacher does.
         described: of a device that has a worker of its own: its answers are doubted
             (``tasks.device_asking``).
-        turn: of a device that several processes of this worker drive; None: this one alone.
+        turn: of a device that several processes of this worker drive; None: this one alone drives it.
     """
 
     stage = Stage.ME
@@ -37,7 +37,7 @@ class DeviceMasks:
         self,
         device: Device,
         described: DeviceDescription | None = None,
-        turn: DeviceTurn | None = None,
+        turn: Turn | None = None,
     ) -> None:
         self._device, self._described, self._turn = device, described, turn
 

@@ -21,7 +21,7 @@ from workers.weights import WeightsStore
 if TYPE_CHECKING:
     from broker.catalog import Catalog
     from broker.presence import WorkerCard
-    from workers.device_turn import DeviceTurn
+    from workers.device_turn import Turn
     from workers.devices.description import DeviceDescription
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class Runtime:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._runners: dict[tuple[Stage, str], StageRunner] = {}
-        self.device_turn: DeviceTurn | None = None
+        self.device_turn: Turn | None = None
         """Where several processes drive the described device."""
         self.card: WorkerCard | None = None
         """Of the worker that this process belongs to, as it was shown last; None: of none."""

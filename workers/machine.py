@@ -4,6 +4,7 @@ A worker that cannot load its model fails whatever it is given, and is faster at
 """
 
 import importlib.util
+import os
 import subprocess
 import sys
 from collections.abc import Collection, Mapping
@@ -43,6 +44,11 @@ def prepare_machine(settings: Settings, stages: Collection[Stage]) -> dict[str, 
     if settings.gpu_memory is not None and settings.gpu != "none":
         require_memory(settings.gpu_memory, {**already_hidden(), **variables})
     return variables
+
+
+def cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def configured_runtime(settings: Settings, stage: Stage) -> tuple[str, str]:

@@ -19,10 +19,10 @@ from broker.recipe import CHAIN, Stage
 from broker.settings import TOKENS_VARIABLE, Settings
 from workers.allocator import keep_freed_memory
 from workers.device_start import device_queues, tested_device, wait_for_broker
-from workers.device_turn import DeviceTurn
+from workers.device_turn import DeviceTurn, OwnCore
 from workers.devices.description import DeviceDescription, load_description
 from workers.gpu_slots import share_memory
-from workers.machine import prepare_machine
+from workers.machine import cores, prepare_machine
 from workers.metrics_folder import metrics_folder
 
 log = logging.getLogger(__name__)
@@ -144,7 +144,10 @@ def _serve(
     # Of the device; the processes of the pool inherit both.
     app.hardpose_described, app.hardpose_self_test = description, dict(tested)
     if processes > 1:
-        _share_device(app, processes)
+        if has_own_cores(description, tested, settings.threads):
+            app.hardpose_device_turn = OwnCore()
+        else:
+            _share_device(app, processes)
     # Not by Celery's own command line: it brings a terminal's library of 0.2 s and 10 MB for nothing.
     worker = app.Worker(
         hostname=f"{name}@{gethostname()}",
@@ -170,6 +173,19 @@ def processes_of(description: DeviceDescription | None, tested: Mapping[str, Any
     if description is None or (tested.get("on_gpu") and "processes" not in description.lines):
         return 1  # a second process would hold the network on the GPU a second time
     return description.processes
+
+
+def has_own_cores(description: DeviceDescription | None, tested: Mapping[str, Any], threads: int) -> bool:
+    """Whether the device is a network on this machine's processor, and each process has cores for its own.
+
+    Args:
+        description: of the device; None: of a worker without one.
+        tested: the device's self-test.
+        threads: of a network.
+    """
+    if description is None or not description.on_processor or tested.get("on_gpu"):
+        return False
+    return description.processes * threads <= cores()
 
 
 def _share_device(app: Celery, processes: int) -> None:

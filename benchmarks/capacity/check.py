@@ -19,9 +19,10 @@ from benchmarks.capacity.fleet import Fleet, Site
 from benchmarks.capacity.gauges import mean
 from benchmarks.capacity.measuring import calibrate, hop_of, profile_of
 from benchmarks.capacity.outcome import DOWNLOAD
-from benchmarks.capacity.real import RealRun, cores, run_real
+from benchmarks.capacity.real import RealRun, run_real
 from benchmarks.capacity.simulation import simulate
 from benchmarks.clips import two_minutes
+from workers.machine import cores
 
 BOUND = 0.10
 """Of the measured wall time, by which a prediction may miss it."""

@@ -8,10 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.capacity.demand import Bytes, Profile, Sample
-from benchmarks.capacity.real import RealRun, cores, run_real
+from benchmarks.capacity.real import RealRun, run_real
 from benchmarks.capacity.transfer import message_seconds
 from benchmarks.clips import two_minutes
 from broker.recipe import Stage
+from workers.machine import cores
 
 FUSED = "pose+mask+me+compare"
 """All stages in one process: as many of these as cores, and no stage waits for a core inside its own time."""

@@ -1,6 +1,5 @@
 """A run of the real system on this machine, with real processes, and what its own records say of it."""
 
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -59,11 +58,6 @@ class RealRun:
     def stage_seconds(self) -> float:
         """Sum over all segments and stages."""
         return sum(sum(sample.seconds.values()) for sample in self.samples)
-
-
-def cores() -> int:
-    """That this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run_real(

@@ -17,14 +17,13 @@ from broker.artifacts import Artifacts
 from broker.errors import ArtifactMissing, DiskFull
 from broker.messages import SegmentResult, Verdict
 from broker.recipe import ModelSpec, Route, Stage
-from tasks import device_drawing
 from tasks.compare import Compare
 from tasks.device_masks import DeviceMasks
 from tasks.device_pictures import as_seen, as_sent
 from tasks.faults import BadModelOutput
 from tasks.frame_store import FrameStore
 from tasks.frames import Frames
-from workers.device_turn import DeviceTurn
+from workers.device_turn import DeviceTurn, OwnCore, Turn
 from workers.devices import errors, known_picture
 from workers.devices.description import DeviceDescription
 from workers.errors import ImageFailed
@@ -87,7 +86,7 @@ def greys(count: int) -> list[Any]:
 
 
 def run(
-    device: Answers, described: DeviceDescription | None = DESCRIBED, turn: DeviceTurn | None = None
+    device: Answers, described: DeviceDescription | None = DESCRIBED, turn: Turn | None = None
 ) -> SegmentResult:
     """The device's stage and the comparison, on a frame for each script."""
     artifacts = Artifacts("memory:///")
@@ -204,7 +203,7 @@ def test_a_driver_with_too_few_answers_fails_the_segment() -> None:
         run(Few([[WHOLE], [WHOLE]], batch_size=2))
 
 
-TURN = DeviceTurn()
+TURNS = [None, DeviceTurn(), OwnCore()]
 Behaviour = st.sampled_from(["whole", "left", "nobody", "fault", "late once", "empty once"])
 SCRIPTS: dict[str, list[Any]] = {
     "whole": [WHOLE],
@@ -221,9 +220,14 @@ EXPECTED = {
 
 
 @settings(max_examples=60)
-@given(st.lists(Behaviour, max_size=9), st.integers(1, 4), st.booleans(), st.sampled_from([None, TURN]))
+@given(
+    st.lists(Behaviour, max_size=9),
+    st.integers(1, 4),
+    st.booleans(),
+    st.sampled_from(TURNS),
+)
 def test_whatever_the_device_answers_times_and_funnel_add_up(
-    behaviours: list[str], batch: int, sane: bool, turn: DeviceTurn | None
+    behaviours: list[str], batch: int, sane: bool, turn: Turn | None
 ) -> None:
     # A batch of which one fails is asked for frame by frame: by then a fault that comes once may have passed.
     device = Answers([SCRIPTS[name] for name in behaviours], KNOWN if sane else NOBODY, batch)
@@ -255,12 +259,12 @@ def test_a_damaged_or_missing_picture_costs_its_frame() -> None:
     assert [bool(k.device_key) for k in result.keepers] == [False, True, False]
 
 
-def test_in_turns_pictures_are_read_and_stored_while_the_device_is_anothers(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_in_turns_pictures_are_read_and_stored_while_the_device_is_anothers() -> None:
     seen: list[str] = []
 
-    class Turn(DeviceTurn):
+    class Watched(DeviceTurn):
+        most_bytes = 3 * 3 * SIZE[0] * SIZE[1]
+
         @contextmanager
         def taken(self) -> Iterator[None]:
             seen.append("turn")
@@ -282,12 +286,11 @@ def test_in_turns_pictures_are_read_and_stored_while_the_device_is_anothers(
             seen.append("put")
             super().put(key, encoded)
 
-    monkeypatch.setattr(device_drawing, "TURN_BYTES", 3 * 3 * SIZE[0] * SIZE[1])
     artifacts = Artifacts("memory:///")
     start = with_keepers(artifacts, greys(5), SPEC)
     artifacts.delete(start.keepers[4].frame_key)
     device = Device([[WHOLE]] * 5, batch_size=2)
-    done = DeviceMasks(device, DESCRIBED, Turn()).run(start, Store(artifacts))
+    done = DeviceMasks(device, DESCRIBED, Watched()).run(start, Store(artifacts))
     # Three frames fill a turn; the batch of two is filled up. Of a lost one nothing is drawn.
     turn = ["turn", "drawn", "drawn", "end"]
     assert seen == ["read"] * 4 + turn + ["put"] * 4 + ["read", "turn", "end"]

@@ -1,14 +1,21 @@
-"""The lock of the processes that share a device: one at a time, freed by a death, no wait without an end."""
+"""The lock of the processes that share a device: one at a time, freed by a death, no wait without an end.
+
+And who needs none: a network on the processor, where there are cores for each process.
+"""
 
 import os
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 
 import pytest
 
-from workers.device_turn import DeviceTurn
+from broker.recipe import ModelSpec
+from workers import process
+from workers.device_turn import DeviceTurn, OwnCore
+from workers.devices.description import DeviceDescription
 
 
 def forked(work: Callable[[], None]) -> int:
@@ -82,3 +89,45 @@ def test_a_signal_ends_the_waiting_and_the_next_turn_is_waited_for_as_ever() -> 
         signal.signal(signal.SIGALRM, before)
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
+
+
+def test_with_cores_of_their_own_two_are_at_work_together() -> None:
+    turn = OwnCore()
+    here, there = os.pipe(), os.pipe()
+
+    def meet() -> None:
+        with turn.taken():
+            os.write(there[1], b"!")
+            os.read(here[0], 1)
+
+    pid = forked(meet)
+    with turn.taken():
+        assert os.read(there[0], 1) == b"!"  # inside its turn, while we are inside ours
+        os.write(here[1], b"!")
+    os.waitpid(pid, 0)
+    assert turn.waited == 0.0
+
+
+NETWORK = {"spec": ModelSpec(name="litert", version="1"), "model": Path("me.tflite")}
+
+
+@pytest.mark.parametrize(
+    ("said", "tested", "threads", "own"),
+    [
+        (NETWORK, {}, 1, True),
+        (NETWORK, {}, 2, True),
+        (NETWORK, {}, 3, False),  # six threads on four cores: one network at a time is faster
+        (NETWORK | {"processes": 4}, {}, 1, True),
+        (NETWORK | {"processes": 4}, {}, 2, False),
+        (NETWORK | {"delegate": "libnpu.so"}, {}, 1, False),
+        (NETWORK, {"on_gpu": True}, 1, False),
+        ({"spec": ModelSpec(name="http", version="1")}, {}, 1, False),
+    ],
+)
+def test_who_needs_no_turns(
+    monkeypatch: pytest.MonkeyPatch, said: dict[str, object], tested: dict[str, bool], threads: int, own: bool
+) -> None:
+    monkeypatch.setattr(process, "cores", lambda: 4)
+    description = DeviceDescription(**{"path": Path("me.toml"), "processes": 2, **said})
+    assert process.has_own_cores(description, tested, threads) is own
+    assert not process.has_own_cores(None, tested, threads)

@@ -21,9 +21,10 @@ from workers.devices.litert import LiteRTDevice
 from workers.devices.onnx import OnnxDevice
 from workers.devices.self_test import self_test
 from workers.errors import ModelMismatch, NoProvider
+from workers.machine import cores
 from workers.onnx_runtime import OnnxModel
 from workers.pictures import encode_png
-from workers.process import processes_of
+from workers.process import has_own_cores, processes_of
 
 RED, GREEN, BLUE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (0, 0, 0)
 
@@ -204,3 +205,4 @@ def test_a_network_on_a_gpu_is_held_there_once_unless_its_page_says_otherwise(
     description = load_description(path)
     tested = asdict(self_test(open_described(description), description))
     assert processes_of(description, tested) == processes
+    assert has_own_cores(description, tested, threads=1) == (not gpu and cores() >= 2)

@@ -29,7 +29,7 @@ class DeviceDescription:
         spec: the device as recipes name it: its driver, its product and firmware as the version, the hash of
             its model, every option that changes a mask, and its route. No address, command or secret.
         batch: images in one call; as the network's file says, where it does.
-        processes: of its worker; one uses the device, while the others read pictures and send answers on.
+        processes: of its worker; see ``workers.device_turn``.
         time_limit: seconds for one call.
         model: the network's file; None for a driver that has none here.
         delegate: of LiteRT, the path of its shared library; empty: the CPU.
@@ -50,6 +50,11 @@ class DeviceDescription:
     connection: Mapping[str, Any] = field(default_factory=dict, repr=False)
     known_files: Mapping[str, Path] | None = None
     lines: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def on_processor(self) -> bool:
+        """Whether it is a network that this machine runs itself, and by no delegate: not on an NPU."""
+        return self.model is not None and not self.delegate
 
     @property
     def name(self) -> str:
